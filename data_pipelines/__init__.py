@@ -1,0 +1,1 @@
+"""Readers, augmentation and batches for human pose data: NumPy, OpenCV and grain, without JAX."""
