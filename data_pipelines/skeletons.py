@@ -1,4 +1,4 @@
-"""The joint sets of the datasets: names, left/right pairs, limbs, and the OKS sigmas of their metrics."""
+"""Joint sets of the datasets: names, left/right pairs, limbs and the sigmas of their metrics."""
 
 import dataclasses
 
