@@ -1,0 +1,95 @@
+"""COCO keypoints: person_keypoints_{train,val}2017.json and the images, people by annotated boxes.
+
+    root/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
+    root/train2017/*.jpg, root/val2017/*.jpg          (or root/images/train2017/*.jpg, …)
+
+Columns beside the example's: image_id and annotation_id () int64, area () float64, the segment's.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from data_pipelines import dataset, geometry
+from data_pipelines.skeletons import COCO
+
+SPLITS = ("train", "val")
+HELP = """COCO wants, below its root, annotations/person_keypoints_{train,val}2017.json and the
+folders train2017 and val2017 (or images/train2017, images/val2017). Get 2017 Train images, 2017 Val
+images and 2017 Train/Val annotations from cocodataset.org and unpack all three into the root."""
+IMAGE_FIELDS = ("id", "file_name", "width", "height")
+FIELDS = ("id", "image_id", "category_id", "bbox", "area", "keypoints")
+
+
+def read(root: str, split: str) -> dataset.Split:
+    """The people of one split who have at least one labelled joint and a box that isn't empty."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown COCO split {split!r}; choose one of: {', '.join(SPLITS)}")
+    path = dataset.find(root, [f"annotations/person_keypoints_{split}2017.json"], HELP)
+    folder = dataset.find(root, [f"{split}2017", f"images/{split}2017"], HELP)
+    # Outlines are most of the file and nobody here uses them.
+    contents = dataset.read_json(path, expected=dict, skip="segmentation")
+    for name in ("images", "annotations", "categories"):
+        if not isinstance(contents.get(name), list):
+            raise ValueError(f"{path} has no list {name!r}: it is not a COCO annotation file")
+    columns, dropped = _columns(path, folder, contents)
+    if not len(columns["image_path"]):
+        raise ValueError(f"{path} has nobody to use; dropped: {dropped}")
+    return dataset.Split(split, COCO, str(path), columns, dropped)
+
+
+def _columns(path: pathlib.Path, folder: pathlib.Path, contents: dict) -> tuple[dict, dict]:
+    images, annotations = contents["images"], contents["annotations"]
+    dataset.require_fields(path, "image", images, IMAGE_FIELDS)
+    dataset.require_fields(path, "annotation", annotations, FIELDS)
+    image_rows = {image["id"]: row for row, image in enumerate(images)}
+    rows = np.array([image_rows.get(entry["image_id"], -1) for entry in annotations], np.int64)
+    if (rows < 0).any():
+        lost = annotations[int(np.argmin(rows))]
+        raise ValueError(
+            f"{path}: annotation {lost['id']} belongs to image {lost['image_id']}, which the file "
+            "does not list"
+        )
+    sizes = np.array([(image["height"], image["width"]) for image in images]).reshape(-1, 2)
+    raw = [entry["keypoints"] for entry in annotations]
+    joints = dataset.stack_numbers(path, "keypoints", raw, (3 * COCO.num_joints,))
+    joints = joints.reshape(-1, COCO.num_joints, 3)
+    raw = [entry["bbox"] for entry in annotations]
+    boxes = geometry.clip_boxes(dataset.stack_numbers(path, "bbox", raw, (4,)), sizes[rows])
+    area = np.array([entry["area"] for entry in annotations], np.float64)
+    used, dropped = _choose(contents, joints, boxes, area)
+    center, size = geometry.box_center_size(boxes[used])
+    names = [os.path.join(folder, images[row]["file_name"]) for row in rows[used]]
+    columns = {
+        "image_path": dataset.path_column(names),
+        "center": center.astype(np.float32),
+        "size": size.astype(np.float32),
+        "keypoints": joints[used, :, :2].astype(np.float32),
+        "visible": (joints[used, :, 2] > 0).astype(np.float32),
+        "image_id": np.array([entry["image_id"] for entry in annotations], np.int64)[used],
+        "annotation_id": np.array([entry["id"] for entry in annotations], np.int64)[used],
+        "area": area[used],
+    }
+    return columns, dropped
+
+
+def _choose(
+    contents: dict, joints: np.ndarray, boxes: np.ndarray, area: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Who is used, (n,) bool, and how many are not, each counted under the first reason."""
+    annotations = contents["annotations"]
+    person = [entry["id"] for entry in contents["categories"] if entry.get("name") == "person"]
+    reasons = {
+        "not a person": [entry["category_id"] not in person for entry in annotations],
+        "crowd": [bool(entry.get("iscrowd", 0)) for entry in annotations],
+        "without labelled joints": (joints[..., 2] <= 0).all(axis=1),
+        "with an empty box": (boxes[:, 2:] <= 0).any(axis=1) | (area <= 0),
+    }
+    used = np.ones(len(annotations), bool)
+    dropped = {}
+    for reason, applies in reasons.items():
+        applies = np.asarray(applies, bool) & used
+        dropped[reason] = int(applies.sum())
+        used &= ~applies
+    return used, dropped

@@ -1,0 +1,80 @@
+"""Where a person is, and the matrices between image pixels and the network's input pixels.
+
+Points are (x, y), sizes (height, width), boxes (x, y, w, h); matrices are (2, 3) and act on points
+(x, y, 1).
+"""
+
+import numpy as np
+
+BOX_PADDING = 1.25
+
+
+def clip_boxes(boxes: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:
+    """Annotated boxes as the references crop them, (..., 4) float64; w or h <= 0 means no person.
+
+    A box loses one pixel of width and height, and one that starts left of the image or above it is
+    moved, not cut: its far corner is counted from the corner that was clipped. Both are habits of
+    the official COCO loader that the published scores contain.
+    """
+    boxes, image_sizes = np.asarray(boxes, np.float64), np.asarray(image_sizes)
+    near = np.maximum(boxes[..., :2], 0)
+    extent = np.maximum(boxes[..., 2:] - 1, 0)
+    far = np.minimum(image_sizes[..., ::-1] - 1, near + extent)
+    return np.concatenate([near, far - near], axis=-1)
+
+
+def box_center_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centers and padded sizes of boxes, both (..., 2)."""
+    boxes = np.asarray(boxes)
+    center = boxes[..., :2] + boxes[..., 2:] / 2
+    return center, boxes[..., :1:-1] * BOX_PADDING
+
+
+def mpii_center_size(centers: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centers in 0-based pixels and padded sizes of MPII's people, both (n, 2).
+
+    `centers` are 1-based and sit on the torso, `scales` are person heights / 200. The references
+    move the center down a little so that the feet come in; a center x of -1 means that there is
+    none, and then neither that nor the padding is applied.
+    """
+    centers, scales = np.asarray(centers, np.float64), np.asarray(scales, np.float64)
+    known = centers[:, 0] != -1
+    moved = centers + np.stack([np.zeros_like(scales), 15 * scales * known], axis=-1)
+    side = 200 * scales * np.where(known, BOX_PADDING, 1)
+    return moved - 1, np.stack([side, side], axis=-1)
+
+
+def fit_aspect(size: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+    """The smallest size around `size`, (..., 2), with the aspect ratio of `input_size`."""
+    size = np.asarray(size)
+    aspect = input_size[1] / input_size[0]
+    height, width = size[..., 0], size[..., 1]
+    return np.stack([np.maximum(height, width / aspect), np.maximum(width, height * aspect)], -1)
+
+
+def crop_matrix(
+    center: np.ndarray, size: np.ndarray, rotation: float, input_size: tuple[int, int]
+) -> np.ndarray:
+    """The matrix from image to input pixels, float64, that puts `center` in the input's middle.
+
+    `rotation` is in degrees. Only the width of `size` counts, as in the references; with a size
+    from `fit_aspect` the height agrees with it.
+    """
+    height, width = input_size
+    zoom = width / float(size[1])
+    angle = np.deg2rad(float(rotation))
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    offset = np.array([width / 2, height / 2]) - linear @ np.asarray(center, np.float64)
+    return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The matrix of the opposite direction."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+
+
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) moved by a matrix (2, 3)."""
+    return points @ matrix[:, :2].T + matrix[:, 2]

@@ -1,0 +1,85 @@
+"""MPII Human Pose: people by annotated center and scale, and the ground truth of PCKh.
+
+    root/annotations/mpii_{train,val,trainval}.json, mpii_gt_val.mat     (mmpose's names)
+    root/annot/{train,valid,trainval}.json, gt_valid.mat                 (the official HRNet's)
+    root/images/*.jpg
+
+Columns beside the example's, for PCKh, float64, in 0-based pixels: head_size (), 0.6 times the
+diagonal of the head box; truth_keypoints (16, 2); truth_visible (16,). They come from the .mat,
+which covers the validation split only; without it head_size is NaN and the truth is the example's.
+"""
+
+import pathlib
+
+import numpy as np
+import scipy.io
+
+from data_pipelines import dataset, geometry
+from data_pipelines.skeletons import MPII
+
+SPLITS = {"train": "train", "val": "valid", "trainval": "trainval"}
+HELP = """MPII wants, below its root, the folder images, annotations/mpii_{train,val,trainval}.json
+and annotations/mpii_gt_val.mat (or annot/{train,valid,trainval}.json and annot/gt_valid.mat). Get
+the images from human-pose.mpi-inf.mpg.de and the annotation files from where the documentation of
+the official HRNet or of mmpose says, and unpack all of them into the root."""
+FIELDS = ("image", "center", "scale", "joints", "joints_vis")
+
+
+def read(root: str, split: str) -> dataset.Split:
+    """The people of one split, in the order of the file, which is the order of the .mat."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown MPII split {split!r}; choose one of: {', '.join(SPLITS)}")
+    names = [f"annotations/mpii_{split}.json", f"annot/{SPLITS[split]}.json"]
+    path = dataset.find(root, names, HELP)
+    folder = dataset.find(root, ["images"], HELP)
+    people = dataset.read_json(path, expected=list)
+    dataset.require_fields(path, "person", people, FIELDS)
+    if not people:
+        raise ValueError(f"{path} is an empty list: nobody to use")
+    columns = _columns(path, folder, people)
+    columns |= _truth(path, split, columns)
+    return dataset.Split(split, MPII, str(path), columns, dropped={})
+
+
+def _columns(path: pathlib.Path, folder: pathlib.Path, people: list[dict]) -> dict:
+    def numbers(field: str, shape: tuple[int, ...]) -> np.ndarray:
+        return dataset.stack_numbers(path, field, [person[field] for person in people], shape)
+
+    center, size = geometry.mpii_center_size(numbers("center", (2,)), numbers("scale", ()))
+    joints = numbers("joints", (MPII.num_joints, 2)) - 1
+    return {
+        "image_path": dataset.path_column([str(folder / person["image"]) for person in people]),
+        "center": center.astype(np.float32),
+        "size": size.astype(np.float32),
+        "keypoints": joints.astype(np.float32),
+        "visible": (numbers("joints_vis", (MPII.num_joints,)) > 0).astype(np.float32),
+    }
+
+
+def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:
+    """The three columns of PCKh, from the .mat beside `path` where there is one."""
+    count = len(columns["image_path"])
+    mat = path.with_name("mpii_gt_val.mat" if path.name.startswith("mpii_") else "gt_valid.mat")
+    if split != "val" or not mat.exists():
+        return {
+            "head_size": np.full(count, np.nan),
+            "truth_keypoints": columns["keypoints"].astype(np.float64),
+            "truth_visible": columns["visible"].astype(np.float64),
+        }
+    try:
+        truth = scipy.io.loadmat(mat)
+        boxes, joints = truth["headboxes_src"], truth["pos_gt_src"]
+        missing = truth["jnt_missing"]
+    except (scipy.io.matlab.MatReadError, ValueError, KeyError) as error:
+        raise ValueError(f"{mat} is damaged or not MPII's ground truth ({error})") from error
+    shapes = (boxes.shape, joints.shape, missing.shape)
+    if shapes != ((2, 2, count), (MPII.num_joints, 2, count), (MPII.num_joints, count)):
+        raise ValueError(
+            f"{mat} is about {missing.shape[-1]} people and {path} about {count}: they must be "
+            "of the same split"
+        )
+    return {
+        "head_size": 0.6 * np.linalg.norm(boxes[1] - boxes[0], axis=0),
+        "truth_keypoints": np.moveaxis(joints, -1, 0) - 1.0,
+        "truth_visible": 1.0 - missing.T,
+    }

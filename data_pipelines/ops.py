@@ -1,0 +1,204 @@
+"""What is done to one example: callables `op(example, rng) -> example`, frozen dataclasses.
+
+`rng` is a NumPy Generator that belongs to the example. Ops return a new dict; each names the keys
+that it reads and writes. An op draws the same number of values whatever it decides.
+"""
+
+import dataclasses
+import functools
+import logging
+import pathlib
+
+import cv2
+import numpy as np
+
+from data_pipelines import geometry
+
+# What a person's box is multiplied by when only one half of the body is shown.
+HALF_BODY_PADDING = 1.5
+# The mmpose loaders move a box by up to 0.2 of its unpadded size; ours carry the padding.
+CENTER_SHIFT = 0.2 / geometry.BOX_PADDING
+
+
+@dataclasses.dataclass(frozen=True)
+class Decode:
+    """Decodes the picture. Reads image_path, visible; writes image (RGB uint8), readable, visible.
+
+    A picture that can't be read is an error when `strict`. Otherwise it becomes black, its joints
+    invisible and `readable` false, and the first time it is logged; count it in the batches.
+    """
+
+    strict: bool
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        path = str(example["image_path"])
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            if self.strict:
+                raise
+            _warn_once(str(error))
+            black = np.zeros((1, 1, 3), np.uint8)
+            hidden = np.zeros_like(example["visible"])
+            return {**example, "image": black, "visible": hidden, "readable": np.False_}
+        return {**example, "image": image, "readable": np.True_}
+
+
+def read_image(path: str) -> np.ndarray:
+    """A picture as (h, w, 3) uint8 RGB, pixels as stored: orientation tags are not followed."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"can't read the image {path}: {error.strerror}") from error
+    # OpenCV fills the lost part of a truncated JPEG with grey and says nothing.
+    if data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < len(data) // 2:
+        raise ValueError(f"can't read the image {path}: the JPEG is cut off, its end is missing")
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if image is None:
+        raise ValueError(f"can't read the image {path}: {len(data)} bytes that are not an image")
+    return image
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
+    logging.warning("%s; the example becomes black and teaches nothing", problem)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftCenter:
+    """Moves the box by up to a fifth of it. Reads center, size; writes center."""
+
+    probability: float
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        shift, gate = 2 * rng.random(2) - 1, rng.random()
+        if gate >= self.probability:
+            return example
+        move = CENTER_SHIFT * shift * example["size"][::-1]
+        return {**example, "center": (example["center"] + move).astype(np.float32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors the person left to right. Reads and writes image, center, keypoints, visible."""
+
+    flip_pairs: tuple[tuple[int, int], ...]
+    probability: float
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        if rng.random() > self.probability:
+            return example
+        image = example["image"]
+        last, mirror = image.shape[1] - 1, np.array([-1, 1], np.float32)
+        offset = np.array([last, 0], np.float32)
+        order = np.arange(len(example["visible"]))
+        left, right = np.array(self.flip_pairs).T
+        order[left], order[right] = right, left
+        return {
+            **example,
+            "image": image[:, ::-1],
+            "center": example["center"] * mirror + offset,
+            "keypoints": (example["keypoints"] * mirror + offset)[order],
+            "visible": example["visible"][order],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfBody:
+    """Narrows the box to one half of the body. Reads keypoints, visible; writes center, size.
+
+    Only people with more than `min_joints` visible joints are narrowed.
+    """
+
+    upper_body: tuple[int, ...]
+    probability: float
+    min_joints: int
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        gate, preference = rng.random(), rng.standard_normal()
+        visible = example["visible"] > 0
+        if visible.sum() <= self.min_joints or gate >= self.probability:
+            return example
+        is_upper = np.isin(np.arange(len(visible)), self.upper_body)
+        upper, lower = visible & is_upper, visible & ~is_upper
+        # A normal draw below 0.5 has probability 0.69, not 0.5; every reference does it.
+        prefer_upper = preference < 0.5 and upper.sum() > 2
+        chosen = upper if prefer_upper or lower.sum() <= 2 else lower
+        joints = example["keypoints"][chosen]
+        if len(joints) < 2 or not np.ptp(joints, axis=0).any():
+            return example
+        size = np.ptp(joints, axis=0)[::-1] * HALF_BODY_PADDING
+        return {**example, "center": joints.mean(axis=0), "size": size}
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """Crops the person. Reads image, center, size; writes image, to_original; moves keypoints."""
+
+    input_size: tuple[int, int]
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        return _crop(example, self.input_size, zoom=1.0, rotation=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomCrop:
+    """Crops the person at a random scale and rotation. Reads and writes what Crop does.
+
+    The box is multiplied by 1 + `scale` times a normal draw, and turned, with
+    `rotation_probability`, by `rotation` degrees times a normal draw; draws are clipped at one
+    and two standard deviations.
+    """
+
+    input_size: tuple[int, int]
+    scale: float
+    rotation: float
+    rotation_probability: float
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        scale_draw, rotation_draw, gate = rng.standard_normal(), rng.standard_normal(), rng.random()
+        zoom = 1 + self.scale * np.clip(scale_draw, -1, 1)
+        turned = gate <= self.rotation_probability
+        rotation = self.rotation * np.clip(rotation_draw, -2, 2) if turned else 0.0
+        return _crop(example, self.input_size, zoom, rotation)
+
+
+def _crop(example: dict, input_size: tuple[int, int], zoom: float, rotation: float) -> dict:
+    size = geometry.fit_aspect(example["size"], input_size) * zoom
+    matrix = geometry.crop_matrix(example["center"], size, rotation, input_size)
+    image = cv2.warpAffine(example["image"], matrix, input_size[::-1], flags=cv2.INTER_LINEAR)
+    return {
+        **example,
+        "image": image,
+        "keypoints": geometry.transform(example["keypoints"], matrix).astype(np.float32),
+        "to_original": geometry.invert(matrix).astype(np.float32),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawHeatmaps:
+    """Draws the targets in NumPy. Reads image, keypoints, visible; writes heatmaps, weights.
+
+    heatmaps (h/stride, w/stride, k) float32 and weights (k,) are what `hrjax.heatmaps.encode`
+    makes on the device; for users of the data alone.
+    """
+
+    stride: int = 4
+    sigma: float = 2.0
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        size = np.array(example["image"].shape[1::-1]) // self.stride  # (x, y)
+        peaks = np.trunc(example["keypoints"] / self.stride + 0.5)  # (k, 2)
+        radius = 3 * self.sigma
+        # The references' border test: a patch that ends just outside on the left still counts.
+        inside = ((peaks - radius < size) & (peaks + radius + 1 >= 0)).all(axis=-1)
+        weights = (example["visible"] * inside).astype(np.float32)
+        columns = self._profile(peaks[:, 0], size[0]) * (weights > 0.5)  # (w, k)
+        rows = self._profile(peaks[:, 1], size[1])  # (h, k)
+        return {**example, "heatmaps": rows[:, None] * columns[None], "weights": weights}
+
+    def _profile(self, peaks: np.ndarray, length: int) -> np.ndarray:
+        distance = np.arange(length)[:, None] - peaks
+        inside = np.abs(distance) <= 3 * self.sigma
+        return (inside * np.exp(-(distance**2) / (2 * self.sigma**2))).astype(np.float32)

@@ -1,0 +1,229 @@
+"""Datasets by name, the ops of training and evaluation, and batches: the only use of grain.
+
+The global batch of step t is a function of the split, the seed and t alone. Reading processes and
+worker processes only share the work: process p of P takes the p-th of P equal slices of every
+batch, and workers take turns at whole batches.
+"""
+
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from data_pipelines import coco, mpii, ops, skeletons
+from data_pipelines.dataset import Split
+
+# Threads that read ahead, a whole batch each. OpenCV decodes and warps outside of Python's lock, so
+# they share the work of one process; worker processes have one each.
+READ_THREADS = min(8, os.cpu_count() or 1)
+# What only the ops need; the rest of an example is stacked into the batch.
+NOT_BATCHED = ("image_path", "center", "size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """How to read one dataset: its joints, its reader `read(root, split)` and usual choices.
+
+    `metric` is "pckh" or "coco_ap"; `root` is where the files are looked for by default.
+    """
+
+    skeleton: skeletons.Skeleton
+    read: Callable[[str, str], Split]
+    train_split: str
+    eval_split: str
+    metric: str
+    root: str
+
+
+DATASETS = {
+    "mpii": Dataset(skeletons.MPII, mpii.read, "train", "val", "pckh", "data/mpii"),
+    "coco": Dataset(skeletons.COCO, coco.read, "train", "val", "coco_ap", "data/coco"),
+}
+
+
+def read(dataset: str, root: str, split: str) -> Split:
+    """One split of a dataset of DATASETS, from the files below `root`."""
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
+    return DATASETS[dataset].read(root, split)
+
+
+def train_ops(
+    augment: Any, skeleton: skeletons.Skeleton, input_size: tuple[int, int], *, strict: bool
+) -> tuple[Callable, ...]:
+    """Decoding, augmentation and crop for training; `augment` holds the numbers as attributes.
+
+    flip, half_body, center_shift and rotation_probability are probabilities; half_body_joints is
+    the number of visible joints that must be exceeded; scale a fraction; rotation in degrees.
+    """
+    return (
+        ops.Decode(strict),
+        ops.ShiftCenter(augment.center_shift),
+        ops.RandomFlip(skeleton.flip_pairs, augment.flip),
+        ops.HalfBody(skeleton.upper_body, augment.half_body, augment.half_body_joints),
+        ops.RandomCrop(
+            tuple(input_size), augment.scale, augment.rotation, augment.rotation_probability
+        ),
+    )
+
+
+def eval_ops(input_size: tuple[int, int], *, strict: bool) -> tuple[Callable, ...]:
+    """Decoding and crop for evaluation."""
+    return (ops.Decode(strict), ops.Crop(tuple(input_size)))
+
+
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Training batches in one epoch: the last partial one is dropped, but there is always one."""
+    return max(1, len(split) // batch_size)
+
+
+class Batches:
+    """An iterator over batches whose place can be saved, restored and read by any process count.
+
+    The state is the number of global batches taken so far. `close` ends threads and workers; so
+    does leaving a `with` block or the end of the batches.
+    """
+
+    def __init__(self, batches: grain.MapDataset, *, workers: int, start: int = 0):
+        self._batches = batches
+        self._workers = workers
+        self._next = start
+        self._iterator = None
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __len__(self) -> int:
+        """Batches from the first to the last, taken or not."""
+        return len(self._batches)
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._next >= len(self._batches):
+            self.close()
+            raise StopIteration
+        if self._iterator is None:
+            self._iterator = self._open()
+        try:
+            batch = next(self._iterator)
+        except BaseException:
+            self.close()  # the place stays at the batch that failed
+            raise
+        self._next += 1
+        return batch
+
+    def _open(self) -> grain.DatasetIterator:
+        # grain's workers read absl flags, which a program without absl.app never parses.
+        if self._workers and not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        # Starting at a slice keeps the state free of the number of workers, which grain's isn't.
+        threads = 1 if self._workers else READ_THREADS
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
+        ahead = self._batches[self._next :].to_iter_dataset(options)
+        return iter(ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers)))
+
+    def get_state(self) -> dict[str, int]:
+        """The place, as JSON-able numbers."""
+        return {"next_batch": self._next}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to a place that `get_state` gave, here or in another run with the same seed."""
+        self.close()
+        self._next = int(state["next_batch"])
+
+    def close(self) -> None:
+        """Ends the threads and workers; the next batch starts new ones."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def batches(
+    split: Split,
+    example_ops: Sequence[Callable],
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: int | None = None,
+    start: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+) -> Batches:
+    """Training batches of a split, shuffled anew in every epoch; endless if `epochs` is None.
+
+    `batch_size` counts all processes. An epoch drops its last partial batch; a split smaller than
+    one batch is repeated within the epoch until it fills one. `start` is the first batch to take.
+    """
+    share = _share(batch_size, process_count)
+    people = grain.MapDataset.source(split).seed(seed)
+    if len(split) < batch_size:
+        times = -(-batch_size // len(split))
+        logging.info("%d people for batches of %d: repeated %dx", len(split), batch_size, times)
+        people = people.repeat(times)
+    people = _apply(people.shuffle().map(_unpadded), example_ops)
+    people = people[: steps_per_epoch(split, batch_size) * batch_size]
+    own = people.batch(share, drop_remainder=True)[process_index::process_count]
+    return Batches(own.repeat(epochs), workers=workers, start=start)
+
+
+def eval_batches(
+    split: Split,
+    example_ops: Sequence[Callable],
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+) -> Batches:
+    """All people of a split once and in order; the last batch is padded and its `mask` says where.
+
+    `batch_size` counts all processes, which get the same number of batches. Padding repeats the
+    last person.
+    """
+    share = _share(batch_size, process_count)
+    count = -(-len(split) // batch_size) * batch_size
+    people = grain.MapDataset.range(count).map(functools.partial(_row_or_padding, split))
+    people = _apply(people.seed(0), example_ops)
+    own = people.batch(share, drop_remainder=True)[process_index::process_count]
+    return Batches(own, workers=workers)
+
+
+def _row_or_padding(split: Split, row: int) -> dict:
+    last = len(split) - 1
+    return {**split[min(row, last)], "mask": np.bool_(row <= last)}
+
+
+def _unpadded(example: dict) -> dict:
+    return {**example, "mask": np.True_}
+
+
+def _apply(people: grain.MapDataset, example_ops: Sequence[Callable]) -> grain.MapDataset:
+    for op in example_ops:
+        people = people.random_map(op)
+    return people.map(_batched_fields)
+
+
+def _batched_fields(example: dict) -> dict:
+    return {key: value for key, value in example.items() if key not in NOT_BATCHED}
+
+
+def _share(batch_size: int, process_count: int) -> int:
+    """How many people of each batch one process reads."""
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"a batch of {batch_size} can't be shared by {process_count} processes; take a "
+            f"positive multiple of {process_count}"
+        )
+    return batch_size // process_count

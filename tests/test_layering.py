@@ -1,0 +1,78 @@
+"""docs/architecture.md says who may import whom; these tests read the imports."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Each module may import only modules of earlier rows.
+LAYERS = (
+    ("data_pipelines.skeletons", "data_pipelines.geometry"),
+    ("data_pipelines.dataset", "data_pipelines.postures"),
+    ("data_pipelines.coco", "data_pipelines.mpii", "data_pipelines.clothes"),
+    ("data_pipelines.ops", "data_pipelines.figures"),
+    ("data_pipelines.scenes",),
+    ("data_pipelines.synthetic",),
+    ("data_pipelines.pipeline",),
+    ("hrjax.models.layers",),
+    ("hrjax.models.highres",),
+    ("hrjax.models.hrnet", "hrjax.models.widehrnet"),
+    ("hrjax.models",),
+    (
+        *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.weights", "hrjax.checkpoints"),
+        *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
+    ),
+    ("hrjax.evaluate",),
+    ("hrjax.train",),
+    ("hrjax.main",),
+)
+ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
+
+
+def imports(module: str) -> set[str]:
+    """The modules of this project that `module` imports, also inside functions."""
+    base = ROOT / module.replace(".", "/")
+    file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in ROW else node.module for name in inside}
+    return found
+
+
+def modules() -> list[str]:
+    files = [*ROOT.glob("hrjax/**/*.py"), *ROOT.glob("data_pipelines/*.py")]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+@pytest.mark.parametrize("module", sorted(set(modules()) - {"hrjax", "data_pipelines"}))
+def test_imports_only_what_stands_above_it(module):
+    assert module in ROW, f"give {module} its row in LAYERS and in docs/architecture.md"
+    ours = {name for name in imports(module) if name.split(".")[0] in ("hrjax", "data_pipelines")}
+    below = {name for name in ours if name not in ROW or ROW[name] >= ROW[module]}
+    assert not below
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("data")])
+def test_data_pipelines_need_neither_jax_nor_hrjax(module):
+    roots = {name.split(".")[0] for name in imports(module)}
+    assert not roots & {"jax", "flax", "optax", "orbax", "hrjax"}
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("hrjax")])
+def test_only_models_import_nnx(module):
+    names = imports(module)
+    assert module.startswith("hrjax.models") or not {"flax.nnx"} & names
+
+
+def test_recipes_import_only_common():
+    for file in ROOT.glob("configs/*.py"):
+        if file.stem not in ("__init__", "common"):
+            lines = [line for line in file.read_text().split("\n") if "import" in line.split()[:1]]
+            assert not lines
+            assert "from configs import common" in file.read_text()
