@@ -1,0 +1,135 @@
+"""What the pictures show."""
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines.skeletons import COCO, MPII
+from hrjax import visualize
+
+GREY = np.full((120, 160, 3), 100, np.uint8)
+
+
+def changed(before, after):
+    return (before != after).any(axis=-1)
+
+
+def draw(keypoints, scores, skeleton=COCO, image=GREY):
+    return visualize.draw_skeleton(image, keypoints, scores, skeleton, threshold=0.5)
+
+
+@pytest.mark.parametrize("skeleton", [COCO, MPII])
+def test_left_right_and_middle_have_their_colors(skeleton):
+    places = {"left": 40, "right": 120}
+    x = [places.get(name.split("_")[0], 80) for name in skeleton.names]
+    keypoints = np.stack([x, np.linspace(10, 110, skeleton.num_joints)], axis=-1)
+    picture = draw(keypoints, np.ones(skeleton.num_joints), skeleton)
+    colors = {40: visualize.LEFT, 120: visualize.RIGHT, 80: visualize.MIDDLE}
+    for column, row in np.rint(keypoints).astype(int):
+        assert tuple(picture[row, column]) == colors[column]
+
+
+def test_limbs_from_side_to_side_belong_to_the_middle():
+    keypoints, scores = np.zeros((17, 2)), np.zeros(17)
+    keypoints[[5, 6]] = (130, 60), (30, 60)  # the shoulders
+    scores[[5, 6]] = 1
+    image = np.zeros((480, 480, 3), np.uint8)  # large enough for a line of three pixels
+    assert tuple(draw(keypoints, scores, image=image)[60, 80]) == visualize.MIDDLE
+
+
+def test_joints_at_the_threshold_are_left_out_with_their_limbs():
+    keypoints, scores = np.full((17, 2), 60.0), np.zeros(17)
+    keypoints[[5, 7, 9]] = (20, 20), (80, 20), (140, 20)  # left shoulder, elbow, wrist
+    scores[[5, 7, 9]] = 1, 1, 0.5
+    picture = changed(GREY, draw(keypoints, scores))
+    assert picture[20, 20:80].all()
+    assert not picture[20, 85:].any()
+    assert not picture[50:70].any()
+
+
+def test_the_given_image_stays_as_it_is():
+    image = GREY.copy()
+    image.setflags(write=False)
+    picture = draw(np.full((17, 2), 60.0), np.ones(17), image=image)
+    assert changed(image, picture).any()
+    np.testing.assert_array_equal(image, GREY)
+
+
+def test_a_mirrored_view_of_an_image_can_be_drawn_on():
+    draw(np.full((17, 2), 60.0), np.ones(17), image=GREY[:, ::-1])
+
+
+def test_edges_are_smooth():
+    keypoints, scores = np.zeros((17, 2)), np.zeros(17)
+    keypoints[[5, 7]] = (20.3, 20.6), (140.2, 50.9)
+    scores[[5, 7]] = 1
+    levels = np.unique(draw(keypoints, scores)[..., 2])
+    assert len(levels) > 10
+
+
+def test_joints_are_larger_in_larger_images():
+    sizes = []
+    for side in (100, 800):
+        keypoints, scores = np.full((17, 2), side / 2), np.eye(17)[0]
+        image = np.zeros((side, side, 3), np.uint8)
+        sizes.append(changed(image, draw(keypoints, scores, image=image)).sum())
+    assert sizes[1] > 4 * sizes[0]
+
+
+def test_joints_far_outside_or_unknown_do_no_harm():
+    keypoints, scores = np.full((17, 2), 60.0), np.zeros(17)
+    keypoints[5], keypoints[7], keypoints[9] = (-1e9, 20), (80, 20), (np.nan, 20)
+    scores[[5, 7, 9]] = 1
+    picture = changed(GREY, draw(keypoints, scores))
+    assert picture[20, :80].all()
+    assert not picture[:, 100:].any()
+
+
+def test_draw_skeleton_names_the_joint_count():
+    with pytest.raises(ValueError, match=r"must be \(17, 2\) and \(17,\).*got \(16, 2\)"):
+        draw(np.zeros((16, 2)), np.zeros(16))
+
+
+def test_images_must_be_color_bytes():
+    with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8; got \(120, 160, 3\) float64"):
+        draw(np.zeros((17, 2)), np.zeros(17), image=GREY / 255)
+
+
+def test_a_heatmap_glows_where_its_joint_is():
+    heatmaps = np.zeros((30, 40, 3), np.float32)
+    heatmaps[10, 25, 1] = 1
+    sheet = visualize.draw_heatmaps(GREY, heatmaps, columns=2)
+    assert sheet.shape == (240, 320, 3)
+    np.testing.assert_array_equal(sheet[:120, :160], GREY)
+    glowing = changed(GREY, sheet[:120, 160:])
+    assert tuple(sheet[40, 160 + 100]) == (255, 255, 0)
+    rows, columns = np.nonzero(glowing)
+    assert (rows.mean(), columns.mean()) == (40, 100)
+
+
+def test_draw_heatmaps_names_the_sizes():
+    with pytest.raises(ValueError, match=r"got \(31, 40, 3\) for an image of 120x160"):
+        visualize.draw_heatmaps(GREY, np.zeros((31, 40, 3)))
+
+
+def test_a_grid_fills_rows_and_leaves_the_rest_black():
+    images = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
+    images[1] = images[1][:2, :3]
+    sheet = visualize.grid(images, columns=2)
+    assert sheet.shape == (8, 12, 3)
+    expected = np.zeros((8, 12))
+    expected[:4, :6], expected[:2, 6:9], expected[4:, :6] = 10, 20, 30
+    np.testing.assert_array_equal(sheet[..., 0], expected)
+
+
+def test_a_grid_needs_images():
+    with pytest.raises(ValueError, match="needs images and columns; got 0 and 4"):
+        visualize.grid([], columns=4)
+
+
+def test_saved_images_read_back_in_the_same_colors(tmp_path):
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[..., 0] = 200
+    visualize.save(image, tmp_path / "picture.png")
+    read = cv2.imread(str(tmp_path / "picture.png"), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(read, image)
