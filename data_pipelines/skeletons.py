@@ -7,8 +7,8 @@ import dataclasses
 class Skeleton:
     """A joint set; joints are numbered by their place in `names`.
 
-    `flip_pairs` are joints that change places in a mirrored image, in either order, `limbs` the lines
-    to draw, `sigmas` the per-joint constants of OKS, `upper_body` the joints that half-body
+    `flip_pairs` are joints that change places in a mirrored image, in either order; `limbs` the
+    lines to draw; `sigmas` the per-joint constants of OKS; `upper_body` the joints that half-body
     augmentation calls the upper half.
     """
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 def joint_mse(
     heatmaps: jax.Array, targets: jax.Array, weights: jax.Array, *, factor: float
 ) -> jax.Array:
-    """`factor` times the mean squared error of weighted heatmaps, over everything, in float32 or better.
+    """`factor` times the mean squared error of weighted heatmaps over everything; float32 at least.
 
     Heatmaps and targets are (n, h, w, k), weights (n, k). Joints without weight add nothing to the
     sum but are counted in the mean. `factor` is 0.5 in HRNet's code and 1.0 in mmpose 0.x.
