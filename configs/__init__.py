@@ -1,0 +1,1 @@
+"""Training recipes: one file per network family and dataset."""

@@ -1,0 +1,159 @@
+"""Bodies in three dimensions, in random postures, for the drawn people of `synthetic`.
+
+Space is seen without perspective: x to the image's right, y down, z towards the viewer. A body that
+stands upright and faces the viewer has its left side at positive x. Joints carry the names of
+`skeletons`; lengths are in standing heights, and in pixels after `Body.placed`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+# How often a posture is drawn, and its ranges in degrees.
+# Trunk: leaning forward, roll, bending of the spine forward, to the side, twist.
+TRUNKS = (
+    (0.72, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
+    (0.16, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
+    (0.07, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
+    (0.025, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
+    (0.025, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
+)
+# A leg: forward, spread, outward turn, knee. Two legs; which of them is the left is drawn.
+_STAND = ((-6, 12), (0, 9), (-5, 25), (0, 12))
+_SIT = ((65, 100), (0, 25), (-10, 30), (55, 105))
+_CROUCH = ((75, 120), (5, 35), (5, 40), (85, 140))
+LEGS = (
+    (0.26, _STAND, _STAND),
+    (0.22, ((5, 35), (0, 6), (-5, 15), (0, 35)), ((-30, -3), (0, 6), (-5, 15), (3, 50))),  # walk
+    (0.14, ((30, 85), (0, 8), (-5, 15), (30, 110)), ((-35, 5), (0, 8), (-5, 15), (5, 95))),  # run
+    (0.12, ((-5, 25), (12, 40), (0, 35), (0, 30)), ((-5, 25), (12, 40), (0, 35), (0, 30))),
+    (0.10, _SIT, _SIT),
+    (0.06, _CROUCH, _CROUCH),
+    (
+        0.10,
+        ((30, 100), (0, 45), (-10, 40), (0, 90)),
+        ((-15, 8), (0, 15), (-5, 25), (0, 20)),
+    ),  # kick
+)
+# An arm: forward, spread, inward turn, elbow.
+ARMS = (
+    (0.24, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
+    (0.18, (-45, 50), (2, 18), (0, 35), (10, 105)),  # swinging
+    (0.10, (45, 100), (-10, 25), (-25, 40), (0, 70)),  # reaching forward
+    (0.12, (-10, 25), (50, 105), (-40, 40), (0, 70)),  # sideways
+    (0.10, (-10, 30), (120, 175), (-40, 40), (0, 60)),  # raised
+    (0.08, (-15, 25), (60, 110), (-110, -60), (40, 135)),  # hand above the shoulder
+    (0.08, (-25, 5), (28, 52), (45, 85), (80, 120)),  # on the hip
+    (0.07, (10, 45), (0, 18), (45, 90), (65, 115)),  # across the chest
+    (0.03, (-40, -15), (8, 25), (50, 100), (30, 85)),  # behind the back
+)
+# Where the face is on the head, seen as a ball: left, down, forward; and how far each point may
+# turn away from the viewer before it counts as behind the head.
+FACE = {
+    "nose": ((0.0, 0.22, 1.0), -0.15),
+    "left_eye": ((0.40, -0.08, 0.9), 0.0),
+    "right_eye": ((-0.40, -0.08, 0.9), 0.0),
+    "left_ear": ((1.0, 0.10, -0.10), -0.35),
+    "right_ear": ((-1.0, 0.10, -0.10), -0.35),
+}
+HEAD_LENGTH = 0.165  # from the upper neck to the top
+HEAD_RADII = np.array([0.056, HEAD_LENGTH / 2, 0.066])
+SIDES = (("left", 1), ("right", -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A posture: points (3,) by name, frames (3, 3) by part, columns left, down, forward."""
+
+    points: Mapping[str, np.ndarray]
+    frames: Mapping[str, np.ndarray]
+    size: float = 1.0  # the standing height
+
+    def placed(self, size: float, offset: np.ndarray) -> "Body":
+        """The body `size` pixels tall, its pelvis at `offset` (x, y)."""
+        offset = np.array([*offset, 0.0])
+        points = {name: point * size + offset for name, point in self.points.items()}
+        return Body(points, self.frames, size)
+
+    def behind_head(self, name: str) -> bool:
+        """Whether a joint of the face can't be seen because the head itself is before it."""
+        direction, limit = FACE[name]
+        direction = np.array(direction) / np.linalg.norm(direction)
+        return bool((self.frames["head"] @ direction)[2] < limit)
+
+
+def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
+    """The rotation about z, then x, then y of the turned body, in degrees."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad([x, y, z])), np.sin(np.deg2rad([x, y, z]))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_z @ about_x @ about_y
+
+
+def _choose(rng: np.random.Generator, table: tuple) -> tuple:
+    shares = np.array([row[0] for row in table])
+    return table[rng.choice(len(table), p=shares / shares.sum())][1:]
+
+
+def random_body(rng: np.random.Generator) -> Body:
+    """A body in a random posture and direction, pelvis at the origin."""
+    lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
+    views = (rng.normal(0, 35), rng.normal(180, 35), rng.uniform(0, 360))
+    yaw = views[rng.choice(3, p=(0.4, 0.2, 0.4))]
+    root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
+    pelvis = root @ turn(x=-lean)
+    chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)
+    head = chest @ turn(y=rng.normal(0, 20)) @ turn(x=rng.normal(-5, 12), z=rng.normal(0, 7))
+
+    stretch = rng.normal(1, 0.04, 5).clip(0.9, 1.1)
+    waist = pelvis @ np.array([0, -0.14, 0]) * stretch[0]
+    thorax = waist + chest @ np.array([0, -0.145, 0]) * stretch[0]
+    neck = thorax + (chest + head) @ np.array([0, -0.025, 0.006])
+    points = {"pelvis": np.zeros(3), "waist": waist, "thorax": thorax, "upper_neck": neck}
+    points["head_top"] = neck + head @ np.array([0, -HEAD_LENGTH, 0])
+    middle = (neck + points["head_top"]) / 2
+    for name, (direction, _) in FACE.items():
+        direction = np.array(direction) / np.linalg.norm(direction)
+        points[name] = middle + head @ (HEAD_RADII * direction)
+    frames = {"pelvis": pelvis, "chest": chest, "head": head}
+    _add_arms(rng, points, frames, stretch)
+    _add_legs(rng, points, frames, root, stretch)
+    return Body(points, frames)
+
+
+def _add_arms(rng: np.random.Generator, points: dict, frames: dict, stretch: np.ndarray) -> None:
+    chest, thorax = frames["chest"], points["thorax"]
+    left, right = _choose(rng, ARMS), _choose(rng, ARMS)
+    both = (left, left if rng.random() < 0.35 else right)
+    for (side, sign), ranges in zip(SIDES, both, strict=True):
+        forward, spread, inward, elbow = (rng.uniform(*range_) for range_ in ranges)
+        # A raised arm takes its shoulder along.
+        shrug = 0.03 * max(spread - 60, 0) / 90
+        upper = chest @ turn(z=-sign * spread, x=forward, y=-sign * inward)
+        fore = upper @ turn(x=elbow)
+        shoulder = thorax + chest @ np.array([sign * 0.108 * stretch[1], 0.012 - shrug, 0])
+        points[f"{side}_shoulder"] = shoulder
+        points[f"{side}_elbow"] = shoulder + upper @ np.array([0, 0.172, 0]) * stretch[2]
+        points[f"{side}_wrist"] = points[f"{side}_elbow"] + fore @ np.array([0, 0.15, 0])
+        points[f"{side}_fingers"] = points[f"{side}_wrist"] + fore @ np.array([0, 0.055, 0.008])
+        frames[f"{side}_arm"], frames[f"{side}_forearm"] = upper, fore
+
+
+def _add_legs(rng, points: dict, frames: dict, root: np.ndarray, stretch: np.ndarray) -> None:
+    both = _choose(rng, LEGS)
+    both = both[::-1] if rng.random() < 0.5 else both
+    for (side, sign), ranges in zip(SIDES, both, strict=True):
+        forward, spread, outward, knee = (rng.uniform(*range_) for range_ in ranges)
+        thigh = root @ turn(z=-sign * spread, x=forward, y=sign * outward)
+        shin = thigh @ turn(x=-knee)
+        foot = shin @ turn(x=rng.uniform(-25, 10))
+        hip = frames["pelvis"] @ np.array([sign * 0.056 * stretch[3], 0, 0])
+        points[f"{side}_hip"] = hip
+        points[f"{side}_knee"] = hip + thigh @ np.array([0, 0.245, 0]) * stretch[4]
+        points[f"{side}_ankle"] = points[f"{side}_knee"] + shin @ np.array([0, 0.24, 0])
+        points[f"{side}_heel"] = points[f"{side}_ankle"] + foot @ np.array([0, 0.02, -0.012])
+        points[f"{side}_toes"] = points[f"{side}_ankle"] + foot @ np.array([0, 0.03, 0.1])
+        frames[f"{side}_thigh"], frames[f"{side}_shin"] = thigh, shin
+        frames[f"{side}_foot"] = foot @ turn(x=90)  # as of every limb, down is along it

@@ -1,0 +1,171 @@
+"""Checkpoints of a run, written by Orbax in the background: the last ones and the best.
+
+A step's folder holds four items: `model` (params and stats), `average` (the same two, averaged;
+only where the recipe averages), `optimizer` (the optimizer's state) and `position` (where the data
+stood, as JSON).
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+SCORE = "score"
+
+
+def open_folder(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
+    """A manager that keeps the last `keep` checkpoints of `folder` and the best one."""
+    preservation = policies.AnyPreservationPolicy(
+        [
+            policies.LatestN(keep),
+            policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+        ]
+    )
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, step: int, items: dict, position: dict, score: float | None
+) -> None:
+    """Starts to save `items` (name → tree of arrays) as of now and returns at once.
+
+    The arrays are copied on the device first: the caller's next step may take their memory over
+    (donation) while the background thread still reads it.
+    """
+    wait(manager)
+    trees = {name: ocp.args.StandardSave(_copy(tree)) for name, tree in items.items()}
+    arguments = ocp.args.Composite(**trees, position=ocp.args.JsonSave(position))
+    metrics = None if score is None else {SCORE: score}
+    try:
+        manager.save(step, args=arguments, metrics=metrics)
+    except Exception as error:
+        raise _save_error(manager, step, error) from error
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Returns when the last save is on disk; raises OSError if it failed."""
+    try:
+        manager.wait_until_finished()
+    except Exception as error:
+        raise _save_error(manager, None, error) from error
+
+
+def latest(folder: pathlib.Path) -> int | None:
+    """The last complete step of a folder of checkpoints, or None."""
+    return max(_steps(folder), default=None)
+
+
+def best(folder: pathlib.Path) -> int | None:
+    """The step with the best score, the last one where none has a score, or None."""
+    scores = {step: _read_score(folder / str(step)) for step in _steps(folder)}
+    scored = [step for step, score in scores.items() if score is not None]
+    return max(scored, key=scores.get) if scored else latest(folder)
+
+
+def find(path: str, *, prefer=best) -> pathlib.Path:
+    """The folder of one step: `path` itself, or `prefer`'s choice in a run or checkpoint folder."""
+    folder = pathlib.Path(path).absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no checkpoint at {folder}: there is no such folder")
+    if _is_step(folder):
+        return folder
+    inside = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    step = prefer(inside)
+    if step is None:
+        raise FileNotFoundError(
+            f"no complete checkpoint in {inside}: expected a run's work directory, its "
+            "checkpoints folder, or one step in it (a folder named by its number)"
+        )
+    return inside / str(step)
+
+
+def restore(step_folder: pathlib.Path, targets: dict) -> dict:
+    """The items named in `targets` (name → tree of ShapeDtypeStruct), sharded as the targets."""
+    restored = {}
+    with ocp.StandardCheckpointer() as reader:
+        for name, target in targets.items():
+            folder = step_folder / name
+            _check_same(reader.metadata(folder).item_metadata.tree, target, folder)
+            restored[name] = reader.restore(folder, target)
+    return restored
+
+
+def restore_weights(path: str, target: dict) -> tuple[pathlib.Path, dict]:
+    """The step folder that `path` leads to and its weights, averaged where it has such."""
+    step_folder = find(path)
+    name = "average" if (step_folder / "average").is_dir() else "model"
+    return step_folder, restore(step_folder, {name: target})[name]
+
+
+def read_position(step_folder: pathlib.Path) -> dict:
+    """Where the data stood when the step was saved."""
+    return json.loads((step_folder / "position" / "metadata").read_text())
+
+
+def _score(metrics):
+    return metrics[SCORE]
+
+
+def _read_score(step_folder):
+    file = step_folder / "metrics" / "metrics"
+    return json.loads(file.read_text())[SCORE] if file.is_file() else None
+
+
+def _steps(folder):
+    if not folder.is_dir():
+        return []
+    return [int(child.name) for child in folder.iterdir() if _is_step(child)]
+
+
+def _is_step(folder):
+    # Orbax renames a checkpoint into place when it is whole; a broken save has another name.
+    return folder.name.isdigit() and (folder / "_CHECKPOINT_METADATA").is_file()
+
+
+def _copy(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _save_error(manager, step, error):
+    last = latest(pathlib.Path(manager.directory))
+    usable = "there is none before it" if last is None else f"the last usable one is step {last}"
+    what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+    return OSError(
+        f"could not save {what} in {manager.directory} ({str(error).splitlines()[0]}); {usable}. "
+        "Free some disk space and run the same command again: it continues from there"
+    )
+
+
+def _check_same(found, expected, folder):
+    found = _shapes(found)
+    expected = _shapes(expected)
+    problems = [f"missing {key} {expected[key]}" for key in sorted(expected.keys() - found.keys())]
+    problems += [f"unknown {key} {found[key]}" for key in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{key} is {found[key]}, expected {expected[key]}"
+        for key in sorted(expected.keys() & found.keys())
+        if found[key] != expected[key]
+    ]
+    if not problems:
+        return
+    shown = "\n  ".join(problems[:8])
+    more = f"\n  … and {len(problems) - 8} more" if len(problems) > 8 else ""
+    raise ValueError(
+        f"{folder} is a checkpoint of another model: {len(problems)} of its arrays differ from "
+        f"this config's model\n  {shown}{more}\n"
+        "Name the config and variant that it was trained with"
+    )
+
+
+def _shapes(tree):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+        for path, leaf in leaves
+    }

@@ -1,0 +1,305 @@
+"""Evaluation: a split → predictions → metrics, tables, files and a picture."""
+
+import dataclasses
+import functools
+import json
+import logging
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import tqdm
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from data_pipelines import geometry, ops, pipeline, synthetic
+from data_pipelines.dataset import Split
+from hrjax import checkpoints, heatmaps, metrics, models, visualize
+
+PICTURE_PEOPLE = 12
+PICTURE_SIZE = (320, 320)
+DRAWN_SCORE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One row per person of a split: keypoints (n, k, 2) in image pixels, scores (n, k)."""
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Metrics by name, the one number that ranks checkpoints, a table and a picture to look at."""
+
+    numbers: dict[str, float]
+    score: float
+    table: str
+    picture: np.ndarray
+
+
+def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> Result:
+    """Restores a checkpoint's weights and evaluates them; see `report` for what is written."""
+    mesh = make_mesh()
+    check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
+    split = open_split(config, config.eval.split)
+    _, graph, params, stats = create_model(config)
+    whole = NamedSharding(mesh, PartitionSpec())
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+        {"params": params, "stats": stats},
+    )
+    found, weights = checkpoints.restore_weights(checkpoint, target)
+    logging.info("evaluating %s", found)
+    flip_order = split.skeleton.flip_order
+    step = make_predict_step(graph, mesh, flip_order=flip_order, flip_test=config.eval.flip_test)
+    result = report(config, split, predict(step, weights, config, split, mesh), workdir)
+    print(result.table)
+    return result
+
+
+def open_split(config: ConfigDict, name: str) -> Split:
+    """The split `name` of the config's dataset; draws the people first where the config says so."""
+    data = config.data
+    if data.draw.train_images:
+        synthetic.ensure(
+            data.root,
+            train_images=data.draw.train_images,
+            val_images=data.draw.val_images,
+            seed=data.draw.seed,
+        )
+    split = pipeline.read(data.dataset, data.root, name)
+    if split.skeleton.num_joints != config.model.num_joints:
+        raise ValueError(
+            f"the network has {config.model.num_joints} joints (config.model.num_joints) and the "
+            f"people of {data.dataset} have {split.skeleton.num_joints}; make them the same"
+        )
+    dropped = ", ".join(f"{count} {reason}" for reason, count in split.dropped.items() if count)
+    logging.info("%s %s: %d people%s", data.dataset, name, len(split), dropped and f" ({dropped})")
+    return split
+
+
+def create_model(config: ConfigDict):
+    """The config's network from its seed: training graph, evaluation graph, params, stats."""
+    fields = {key: value for key, value in config.model.items() if key != "name"}
+    model = models.create(config.model.name, config.seed, **fields)
+    graph, params, stats = models.split(model)
+    model.eval()
+    eval_graph, _, _ = models.split(model)
+    return graph, eval_graph, params, stats
+
+
+def make_mesh(devices=None) -> Mesh:
+    """A line of all devices; batches are split along it."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+
+
+def check_divisible(batch_size: int, mesh: Mesh, name: str) -> None:
+    """Raises ValueError unless the devices can share a batch evenly; `name` is the config field."""
+    count = mesh.devices.size
+    if batch_size < 1 or batch_size % count:
+        near = max(count, round(batch_size / count) * count)
+        raise ValueError(
+            f"{name} is {batch_size}, which {count} devices cannot share evenly; "
+            f"take a multiple of {count}, e.g. --{name}={near}"
+        )
+
+
+def shard(batch: dict, mesh: Mesh) -> dict:
+    """This process's slice of a batch as arrays that are split over all devices."""
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    return {
+        key: jax.make_array_from_process_local_data(rows, value) for key, value in batch.items()
+    }
+
+
+def make_predict_step(graph, mesh: Mesh, *, flip_order, flip_test: bool) -> Callable:
+    """A jitted step: (weights, batch) → index, mask, keypoints (n, k, 2) in image pixels, scores.
+
+    `weights` is {"params", "stats"}. The flip test averages the heatmaps of the crop and of its
+    mirror image. What comes back is whole on every process.
+    """
+
+    def network(weights, images):
+        with jax.default_matmul_precision("highest"):
+            return models.apply(graph, weights["params"], weights["stats"], images)[0]
+
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    def predict_step(weights, batch):
+        images = models.normalize(batch["image"])
+        if flip_test:
+            # Both go through the network in one call. A crop and its mirror image are neighbours,
+            # so that they stay on the device that holds the crop.
+            pairs = jax.numpy.stack([images, images[:, :, ::-1]], axis=1)
+            maps = network(weights, pairs.reshape(-1, *images.shape[1:]))
+            maps = 0.5 * (maps[::2] + heatmaps.flip_back(maps[1::2], flip_order))
+        else:
+            maps = network(weights, images)
+        cells, scores = heatmaps.decode(maps)
+        stride = images.shape[1] // maps.shape[1]
+        keypoints = heatmaps.to_image(cells, stride, batch["to_original"])
+        same = {key: batch[key] for key in ("index", "mask")}
+        return {**same, "keypoints": keypoints, "scores": scores}
+
+    return predict_step
+
+
+def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=None):
+    """Predictions of a whole split by `make_predict_step`'s step; None if `stop` wants to end."""
+    batches = pipeline.eval_batches(
+        split,
+        pipeline.eval_ops(config.data.input_size, strict=config.data.strict),
+        batch_size=config.eval.batch_size,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    count = split.skeleton.num_joints
+    keypoints = np.full((len(split), count, 2), np.nan, np.float32)
+    scores = np.full((len(split), count), np.nan, np.float32)
+    with batches:
+        for batch in tqdm.tqdm(
+            batches, desc="evaluating", unit="batch", leave=False, mininterval=1
+        ):
+            if stop and stop.signal:
+                return None
+            inputs = {key: batch[key] for key in ("image", "to_original", "index", "mask")}
+            found = jax.device_get(step(weights, shard(inputs, mesh)))
+            rows = found["index"][found["mask"]]
+            keypoints[rows] = found["keypoints"][found["mask"]]
+            scores[rows] = found["scores"][found["mask"]]
+    return Predictions(keypoints, scores)
+
+
+def report(
+    config: ConfigDict, split: Split, predictions: Predictions, workdir: pathlib.Path
+) -> Result:
+    """Scores predictions and writes them down.
+
+    In <workdir>/eval/<split>: metrics.json (AP as fractions, PCKh in percent), results.json (the
+    predictions, in COCO's format for COCO) and predictions.jpg.
+    """
+    results, numbers, table = _score(config, split, predictions)
+    protocol = {
+        "dataset": config.data.dataset,
+        "split": split.name,
+        "people": len(split),
+        "boxes": "ground truth",
+        "flip_test": config.eval.flip_test,
+        "decode": "quarter",
+    }
+    picture = draw(split, predictions)
+    if jax.process_index() == 0:
+        folder = workdir / "eval" / split.name
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = {**numbers, "protocol": protocol}
+        (folder / "metrics.json").write_text(json.dumps(contents, indent=1) + "\n")
+        (folder / "results.json").write_text(json.dumps(results) + "\n")
+        visualize.save(picture, folder / "predictions.jpg")
+    flip = "with" if config.eval.flip_test else "without"
+    people = f"{config.data.dataset} {split.name}: {len(split)} people"
+    title = f"{people}, ground-truth boxes, {flip} flip test, quarter-offset decoding"
+    return Result(numbers, numbers[score_name(config)], f"{title}\n{table}", picture)
+
+
+def draw(split: Split, predictions: Predictions) -> np.ndarray:
+    """A sheet of people, evenly spaced over the split, with their predicted skeletons."""
+    rows = np.unique(np.linspace(0, len(split) - 1, PICTURE_PEOPLE).round().astype(int))
+    decode, crop = ops.Decode(strict=False), ops.Crop(PICTURE_SIZE)
+    tiles = []
+    for row in rows:
+        example = {**split[row], "keypoints": predictions.keypoints[row]}
+        example = crop(decode(example, None), None)
+        tiles.append(
+            visualize.draw_skeleton(
+                example["image"],
+                example["keypoints"],
+                predictions.scores[row],
+                split.skeleton,
+                threshold=DRAWN_SCORE,
+            )
+        )
+    return visualize.grid(tiles, columns=4)
+
+
+def score_mean_pose(config: ConfigDict, split: Split, held_out: Split) -> float:
+    """What the mean pose of `split`, put into every box of `held_out`, scores there."""
+    columns = [split.columns[key] for key in ("keypoints", "visible", "center", "size")]
+    places = (held_out.columns[key] for key in ("center", "size"))
+    keypoints = metrics.place_pose(metrics.mean_pose(*columns), *places)
+    scores = np.ones(keypoints.shape[:2])
+    _, numbers, _ = _score(config, held_out, Predictions(keypoints, scores))
+    return numbers[score_name(config)]
+
+
+def score_name(config: ConfigDict) -> str:
+    """The number that ranks checkpoints on the config's dataset."""
+    return {"pckh": "PCKh@0.5", "coco_ap": "AP"}[pipeline.DATASETS[config.data.dataset].metric]
+
+
+def _score(config, split, predictions):
+    metric = pipeline.DATASETS[config.data.dataset].metric
+    return {"pckh": _pckh, "coco_ap": _coco_ap}[metric](config, split, predictions)
+
+
+def _pckh(config, split, predictions):
+    columns = split.columns
+    table = metrics.pckh_table(
+        predictions.keypoints,
+        columns["truth_keypoints"],
+        columns["truth_visible"],
+        columns["head_size"],
+    )
+    rows = [["", *next(iter(table.values()))]]
+    rows += [
+        [name, *(f"{value:.2f}" for value in groups.values())] for name, groups in table.items()
+    ]
+    numbers = {name: groups["Mean"] for name, groups in table.items()}
+    numbers |= {
+        f"{name} {group}": value
+        for name, groups in table.items()
+        for group, value in groups.items()
+        if group != "Mean"
+    }
+    results = [
+        {"image": path, "keypoints": keypoints.tolist(), "scores": scores.tolist()}
+        for path, keypoints, scores in zip(
+            columns["image_path"], predictions.keypoints, predictions.scores, strict=True
+        )
+    ]
+    return results, numbers, metrics.format_table(rows)
+
+
+def _coco_ap(config, split, predictions):
+    columns = split.columns
+    person_scores = metrics.rescore(predictions.scores, np.ones(len(split)))
+    areas = geometry.fit_aspect(columns["size"], config.data.input_size).prod(axis=-1)
+    kept = []
+    for rows in _rows_by_image(columns["image_id"]):
+        best_first = metrics.oks_nms(
+            predictions.keypoints[rows],
+            person_scores[rows],
+            areas[rows],
+            split.skeleton.sigmas,
+            config.eval.oks_threshold,
+        )
+        kept.append(rows[best_first])
+    kept = np.concatenate(kept)
+    results = metrics.coco_results(
+        predictions.keypoints[kept],
+        predictions.scores[kept],
+        person_scores[kept],
+        columns["image_id"][kept],
+    )
+    numbers = metrics.coco_ap(results, split.annotation_file)
+    rows = [list(numbers), [f"{value:.4f}" for value in numbers.values()]]
+    return results, numbers, metrics.format_table(rows)
+
+
+def _rows_by_image(image_ids):
+    order = np.argsort(image_ids, kind="stable")
+    starts = np.flatnonzero(np.diff(image_ids[order])) + 1
+    return np.split(order, starts)

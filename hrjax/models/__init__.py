@@ -1,0 +1,111 @@
+"""The only door to the networks: make one by name, take it apart, apply it."""
+
+import dataclasses
+import types
+import typing
+
+import jax.numpy as jnp
+from flax import nnx
+
+from hrjax.models import hrnet, widehrnet
+from hrjax.models.layers import Keys
+
+FAMILIES = types.MappingProxyType(
+    {name: family for family in (hrnet, widehrnet) for name in family.VARIANTS}
+)
+VARIANTS = types.MappingProxyType(
+    {name: family.VARIANTS[name] for name, family in FAMILIES.items()}
+)
+
+# ImageNet's, of RGB / 255: what the references of all families were trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def create(name: str, seed: int = 0, **overrides) -> nnx.Module:
+    """A new network in training mode: images (n, h, w, 3) float → heatmaps (n, h/4, w/4, k).
+
+    `overrides` replace fields of `VARIANTS[name]`.
+    """
+    return _build(name, overrides, Keys(seed))
+
+
+def shapes(name: str, **overrides) -> tuple[nnx.GraphDef, dict, dict]:
+    """The evaluation graph, params and stats of `create`, with shapes instead of arrays: cheap."""
+    model = _build(name, overrides, Keys(None))
+    model.eval()
+    return split(model)
+
+
+def _build(name, overrides, keys):
+    config = configure(name, **overrides)
+    return FAMILIES[name].build(config, rngs=keys)
+
+
+def configure(name: str, **overrides):
+    """`VARIANTS[name]` with some of its fields replaced."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(VARIANTS))}")
+    variant = VARIANTS[name]
+    fields = {field.name: field.type for field in dataclasses.fields(variant)}
+    wrong = [
+        f"{key}={value!r}"
+        for key, value in overrides.items()
+        if key not in fields or not _has_type(value, fields[key])
+    ]
+    if wrong:
+        names = [
+            f"{key}: {kind.__name__ if type(kind) is type else kind}"
+            for key, kind in fields.items()
+        ]
+        raise ValueError(
+            f"{name} cannot take {', '.join(wrong)}; its fields are {', '.join(names)}"
+        )
+    return dataclasses.replace(variant, **overrides)
+
+
+def _has_type(value, kind) -> bool:
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(type(entry) is int for entry in value)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
+    """The structure of `model` (hashable), its params and its batch statistics, as nested dicts.
+
+    A graph made after `model.eval()` evaluates; one made from a fresh `create` trains.
+    """
+    graph, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graph, _plain(params), _plain(stats)
+
+
+def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None):
+    """Heatmaps (n, h/4, w/4, k) of normalised images (n, h, w, 3), and the statistics after them.
+
+    Pure: fit for jit and grad. `key` is for networks that draw random numbers in training; none of
+    today's does.
+    """
+    model = nnx.merge(graph, _by_index(params), _by_index(stats))
+    heatmaps = model(images)
+    return heatmaps, _plain(nnx.state(model, nnx.BatchStat))
+
+
+def normalize(images):
+    """Networks' input, float32, from RGB images uint8: less ImageNet's mean, by its deviation."""
+    mean, std = jnp.asarray(MEAN, jnp.float32), jnp.asarray(STD, jnp.float32)
+    return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
+
+
+def _plain(state) -> dict:
+    """Dicts with string keys throughout, which checkpoints and archives give back as they were."""
+    return _rekeyed(nnx.to_pure_dict(state), str)
+
+
+def _by_index(tree: dict) -> dict:
+    return _rekeyed(tree, lambda key: int(key) if key.isdigit() else key)
+
+
+def _rekeyed(tree, rename) -> dict:
+    if not isinstance(tree, dict):
+        return tree
+    return {rename(key): _rekeyed(value, rename) for key, value in tree.items()}

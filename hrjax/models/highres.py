@@ -1,0 +1,238 @@
+"""The skeleton that all high-resolution networks share: branches, exchange units, heads."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+from flax import nnx
+
+from hrjax.models.layers import (
+    Activation,
+    Conv,
+    ConvBN,
+    Keys,
+    Separable,
+    Steps,
+    bilinear,
+    nearest,
+    settle,
+)
+
+
+class HighResolutionNet(nnx.Module):
+    """Images (n, h, w, 3) → heatmaps (n, h / 4, w / 4, num_joints).
+
+    The stem brings images to 1/4 of their size and `inputs` channels. Stage s has s + 2 branches,
+    each half the size and twice the width of the one before. What differs between the families is
+    passed in:
+        block       makes one block from the widths of all branches; it maps a list to a list
+        transition  makes what leads into a stage (`Transition`)
+        fuse        makes the exchange unit at a module's end (`Fuse`)
+        head        makes what merges all branches into one; None reads the largest one only
+    """
+
+    def __init__(
+        self,
+        stem: nnx.Module,
+        *,
+        inputs: int,
+        width: int,
+        modules: Sequence[int],
+        blocks: int,
+        num_joints: int,
+        block: Callable,
+        transition: Callable,
+        fuse: Callable,
+        head: Callable | None,
+        rngs: Keys,
+    ):
+        self.stem = stem
+        self.stages = nnx.List()
+        before = (inputs,)
+        for stage, count in enumerate(modules):
+            widths = tuple(width * 2**branch for branch in range(stage + 2))
+            only_largest = head is None and stage + 1 == len(modules)
+            outputs = [len(widths)] * (count - 1) + [1 if only_largest else len(widths)]
+            self.stages.append(
+                Stage(
+                    transition(before, widths, rngs=rngs),
+                    [Exchange(widths, blocks, n, block, fuse, rngs=rngs) for n in outputs],
+                )
+            )
+            before = widths
+        self.head = None if head is None else head(before, rngs=rngs)
+        self.final = Conv(width, num_joints, bias=True, rngs=rngs)
+
+    def __call__(self, images):
+        factor = 2 ** (len(self.stages) + 2)
+        height, width = images.shape[1:3]
+        if height % factor or width % factor:
+            raise ValueError(
+                f"images of {height}x{width} pixels; height and width must be multiples of {factor}"
+            )
+        branches = [self.stem(images)]
+        for stage in self.stages:
+            branches = stage(branches)
+        features = branches[0] if self.head is None else self.head(branches)
+        return self.final(features)
+
+
+class Stage(nnx.Module):
+    """A transition to one more branch, then modules."""
+
+    def __init__(self, transition: nnx.Module, modules: list[nnx.Module]):
+        self.transition = transition
+        self.modules = nnx.List(modules)
+
+    def __call__(self, branches):
+        branches = self.transition(branches)
+        for module in self.modules:
+            branches = module(branches)
+        return branches
+
+
+class Exchange(nnx.Module):
+    """A module: blocks, which leave the branches apart, then an exchange between them."""
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        blocks: int,
+        outputs: int,
+        block: Callable,
+        fuse: Callable,
+        *,
+        rngs: Keys,
+    ):
+        self.blocks = nnx.List([block(widths, rngs=rngs) for _ in range(blocks)])
+        self.fuse = fuse(widths, outputs, rngs=rngs)
+
+    def __call__(self, branches):
+        for block in self.blocks:
+            branches = [settle(x) for x in block(branches)]
+        return [settle(x) for x in self.fuse(branches)]
+
+
+class PerBranch(nnx.Module):
+    """A block of its own for every branch, each made by `block(width)`."""
+
+    def __init__(self, block: Callable, widths: Sequence[int], *, rngs: Keys):
+        self.branches = nnx.List([block(width, rngs=rngs) for width in widths])
+
+    def __call__(self, branches):
+        return [block(x) for block, x in zip(self.branches, branches, strict=True)]
+
+
+class Transition(nnx.Module):
+    """Brings branches to the widths of the next stage and adds one at half the last one's size.
+
+    Branches whose width stays are passed on. `unit(inputs, outputs, stride=…, act=…)` makes the
+    others.
+    """
+
+    def __init__(
+        self,
+        unit: Callable,
+        inputs: Sequence[int],
+        widths: Sequence[int],
+        *,
+        act: Activation,
+        rngs: Keys,
+    ):
+        self.branches = nnx.List(
+            [
+                Steps() if a == b else unit(a, b, stride=1, act=act, rngs=rngs)
+                for a, b in zip(inputs, widths, strict=False)
+            ]
+        )
+        self.new = unit(inputs[-1], widths[-1], stride=2, act=act, rngs=rngs)
+
+    def __call__(self, branches):
+        kept = [keep(x) for keep, x in zip(self.branches, branches, strict=True)]
+        return [*kept, self.new(branches[-1])]
+
+
+class Fuse(nnx.Module):
+    """An exchange unit: each output is the sum of all branches, brought to its size and width.
+
+    Smaller branches pass a 1x1 convolution and are enlarged by `resize`; larger ones pass steps of
+    stride 2, made by `unit(inputs, outputs, stride=…, act=…)`.
+
+    `echo` is a quirk of Lite-HRNet (litehrnet.py, LiteHRModule) and of those that copied it
+    (ditehrnet.py, widehrnet.py). Their sum starts from the path out of the first branch, then adds
+    all paths again, that one included; and for the first output this happens in place, so that the
+    lower outputs read a first branch which is already fused (before its activation). Released
+    weights rely on it. That path runs twice, so in training its batch norms move twice.
+    """
+
+    def __init__(
+        self,
+        unit: Callable,
+        widths: Sequence[int],
+        outputs: int,
+        *,
+        act: Activation,
+        resize: Callable = nearest,
+        echo: bool = False,
+        rngs: Keys,
+    ):
+        def path(source, target):
+            if source > target:
+                return Enlarge(widths[source], widths[target], resize, rngs=rngs)
+            last = target - source - 1
+            steps = [
+                unit(widths[source], widths[source], stride=2, act=act, rngs=rngs)
+                for _ in range(last)
+            ]
+            if source < target:
+                steps.append(unit(widths[source], widths[target], stride=2, act=None, rngs=rngs))
+            return Steps(*steps)
+
+        self.paths = nnx.List(
+            [nnx.List([path(j, i) for j in range(len(widths))]) for i in range(outputs)]
+        )
+        self.act = act
+        self.echo = echo
+
+    def __call__(self, branches):
+        branches = list(branches)
+        sizes = [x.shape[1:3] for x in branches]
+        outputs = []
+        for size, paths in zip(sizes, self.paths, strict=False):
+            sources = [0, *range(len(paths))] if self.echo else range(len(paths))
+            terms = [_at_size(paths[j], branches[j], size) for j in sources]
+            total = sum(terms[1:], terms[0])
+            if self.echo and not outputs:
+                branches[0] = total
+            outputs.append(self.act(total))
+        return outputs
+
+
+def _at_size(path, x, size):
+    return path(x, size) if isinstance(path, Enlarge) else path(x)
+
+
+class Enlarge(nnx.Module):
+    """A 1x1 convolution with batch norm, then `resize` to a size."""
+
+    def __init__(self, inputs: int, outputs: int, resize: Callable, *, rngs: Keys):
+        self.project = ConvBN(inputs, outputs, act=None, rngs=rngs)
+        self.resize = resize
+
+    def __call__(self, x, size):
+        return self.resize(self.project(x), size)
+
+
+class IterativeHead(nnx.Module):
+    """Merges branches from the smallest up: a separable convolution, then enlarged and added."""
+
+    def __init__(self, widths: Sequence[int], *, rngs: Keys):
+        pairs = zip(widths, [widths[0], *widths], strict=False)
+        self.projects = nnx.List(
+            [Separable(a, b, stride=1, act=jax.nn.relu, rngs=rngs) for a, b in reversed([*pairs])]
+        )
+
+    def __call__(self, branches):
+        merged = None
+        for project, x in zip(self.projects, reversed(branches), strict=True):
+            merged = project(x if merged is None else x + bilinear(merged, x.shape[1:3]))
+        return merged

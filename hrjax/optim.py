@@ -1,0 +1,42 @@
+"""Learning-rate schedules and optimizers, from a recipe's `optimizer` section."""
+
+import optax
+
+
+def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) -> optax.Schedule:
+    """The learning rate by step: linear warm-up, then steps at epochs or a cosine to zero.
+
+    Warm-up starts at `warmup_factor` of the rate and multiplies whatever the schedule says, as in
+    mmcv; milestones are epochs counted from the first step, not from the end of the warm-up.
+    """
+    peak = settings.lr * batch_size / (settings.lr_base_batch or batch_size)
+    if settings.schedule == "step":
+        boundaries = {epoch * steps_per_epoch: settings.decay for epoch in settings.milestones}
+        after = optax.piecewise_constant_schedule(peak, boundaries)
+    elif settings.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(1, epochs * steps_per_epoch))
+    else:
+        raise ValueError(
+            f"unknown config.optimizer.schedule {settings.schedule!r}; choose one of: cosine, step"
+        )
+    if not settings.warmup_steps:
+        return after
+    ramp = optax.linear_schedule(settings.warmup_factor, 1.0, settings.warmup_steps)
+    return lambda step: ramp(step) * after(step)
+
+
+def optimizer(settings, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """Adam, AdamW or SGD with momentum; Adam ignores the weight decay, as the references' does."""
+    if settings.name == "adam":
+        return optax.adam(learning_rate)
+    if settings.name == "adamw":
+        return optax.adamw(learning_rate, weight_decay=settings.weight_decay)
+    if settings.name == "sgd":
+        # PyTorch adds the decay to the gradient, before the momentum.
+        return optax.chain(
+            optax.add_decayed_weights(settings.weight_decay),
+            optax.sgd(learning_rate, momentum=settings.momentum or None),
+        )
+    raise ValueError(
+        f"unknown config.optimizer.name {settings.name!r}; choose one of: adam, adamw, sgd"
+    )

@@ -1,0 +1,91 @@
+"""A run's work directory remembers its config; a signal ends the run at the next step."""
+
+import contextlib
+import json
+import logging
+import pathlib
+import signal
+
+from ml_collections import ConfigDict
+
+# Fields that say where and how often, not what: they may change when a run goes on.
+FREE_FIELDS = (
+    *("data.root", "data.workers", "data.strict", "data.max_unreadable"),
+    *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps", "eval.batch_size"),
+)
+
+
+class Stop:
+    """Whether somebody asked the process to end: `signal` is the signal's number, or None."""
+
+    def __init__(self):
+        self.signal: int | None = None
+
+
+@contextlib.contextmanager
+def stopping():
+    """Notes SIGINT (Ctrl-C) and SIGTERM in a Stop instead of dying; a second one kills."""
+    stop = Stop()
+    previous = {}
+
+    def note(number, _):
+        stop.signal = number
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        logging.warning(
+            "%s: saving a checkpoint at the end of this step (once more to end at once)",
+            signal.Signals(number).name,
+        )
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def keep_config(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Saves the config as <workdir>/config.json; a run that goes on must have the same one.
+
+    Raises ValueError that names the fields which differ; FREE_FIELDS may.
+    """
+    file = workdir / "config.json"
+    now = flatten(json.loads(config.to_json()))
+    if not file.is_file():
+        workdir.mkdir(parents=True, exist_ok=True)
+    else:
+        before = read_config(workdir)
+        names = [
+            name
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name) and name not in FREE_FIELDS
+        ]
+        if names:
+            rows = [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
+            raise ValueError(
+                f"{workdir} holds a run with another config:\n  " + "\n  ".join(rows) + "\n"
+                "Start a new run with another --workdir (add "
+                f"--resume_from={workdir} to go on from its last checkpoint there), "
+                "or repeat the command with the old values"
+            )
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(json.loads(config.to_json()), indent=1) + "\n")
+    temporary.replace(file)
+
+
+def read_config(workdir: pathlib.Path) -> dict:
+    """The config that a run was started with, as dotted names → values."""
+    return flatten(json.loads((workdir / "config.json").read_text()))
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested dicts as one dict of dotted names."""
+    flat = {}
+    for key, value in tree.items():
+        inner = (
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+        flat.update(inner)
+    return flat

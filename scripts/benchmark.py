@@ -1,0 +1,235 @@
+"""Times the networks, the training step and the data on this machine.
+
+    python scripts/benchmark.py --model=widehrnet_18 --input=256x256 --batch=8 --mode=train
+    python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco
+    python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
+
+forward is the network alone; train a step with Adam; predict goes from uint8 crops to joints in
+image pixels, with the flip test; data reads, augments and stacks; end_to_end trains from files.
+Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
+2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process;
+times in its units compare between machines.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from data_pipelines import ops, pipeline, synthetic
+from hrjax import evaluate, models, optim, train
+
+MODES = ("forward", "train", "data", "predict", "end_to_end")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--mode", choices=MODES, default="forward")
+    parser.add_argument("--model", choices=sorted(models.VARIANTS), default="widehrnet_18")
+    parser.add_argument("--input", default="256x256", help="height x width of the crops")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--seconds", type=float, default=5, help="how long to measure")
+    parser.add_argument("--dataset", choices=sorted(pipeline.DATASETS), default="mpii")
+    parser.add_argument("--root", default="", help="of the dataset, for data and end_to_end")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read data")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parser.parse_args()
+
+    before = yardstick()
+    with tempfile.TemporaryDirectory() as folder:
+        config = make_config(options, folder)
+        if options.mode == "data":
+            numbers = time_data(config, options.seconds)
+        elif options.mode == "end_to_end":
+            numbers = time_end_to_end(config, options.seconds)
+        else:
+            numbers = time_network(config, options.mode, options.seconds)
+    unit = statistics.median([before, yardstick()])
+    numbers["ms_in_yardsticks"] = numbers["ms"] / unit
+    numbers |= {"yardstick_ms": unit, "peak_memory_mib": peak_memory()}
+    device = jax.devices()[0].device_kind
+    numbers = {"mode": options.mode, **vars(options), "device": device, **numbers}
+    print(json.dumps(numbers) if options.json else as_text(numbers))
+
+
+def make_config(options, folder):
+    """A recipe with the asked model and sizes, on `--root` or on people drawn into `folder`."""
+    height, width = (int(side) for side in options.input.split("x"))
+    recipe = common.recipe(options.model, default=options.model)
+    config = {"mpii": common.mpii, "coco": common.coco}[options.dataset](recipe)
+    config.data.input_size = (height, width)
+    config.data.root = options.root or f"{folder}/people"
+    config.data.workers = options.workers
+    config.train.batch_size = config.eval.batch_size = options.batch
+    config.train.dtype = options.dtype
+    config.eval.every_epochs = 0
+    if options.mode in ("data", "end_to_end") and not options.root:
+        synthetic.write(config.data.root, train_images=200, val_images=2, seed=0)
+    return config
+
+
+def time_network(config, mode, seconds):
+    """Tracing, compiling and running one jitted function of the network."""
+    mesh = evaluate.make_mesh(jax.devices()[:1])
+    graph, eval_graph, params, stats = evaluate.create_model(config)
+    dtype = jnp.dtype(config.train.dtype)
+    batch = random_batch(config)
+    if mode == "train":
+        optimizer = optim.optimizer(config.optimizer, lambda step: 1e-3)
+        state = train.create_state(params, stats, optimizer, average=False)
+        step = train.make_train_step(graph, optimizer, config)
+        batch = {key: batch[key] for key in ("image", "keypoints", "visible")}
+        return time_jitted(step, (state, batch), seconds, carry=True)
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    if mode == "predict":
+        order = pipeline.DATASETS[config.data.dataset].skeleton.flip_order
+        step = evaluate.make_predict_step(eval_graph, mesh, flip_order=order, flip_test=True)
+        return time_jitted(step, ({"params": params, "stats": stats}, batch), seconds)
+    step = jax.jit(lambda *arguments: models.apply(eval_graph, *arguments)[0])
+    images = models.normalize(batch["image"]).astype(dtype)
+    return time_jitted(step, (params, stats, images), seconds)
+
+
+def random_batch(config):
+    """A batch of noise in the form that the pipelines deliver."""
+    count, joints = config.train.batch_size, config.model.num_joints
+    height, width = config.data.input_size
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 256, (count, height, width, 3), np.uint8),
+        "keypoints": rng.uniform(0, min(height, width), (count, joints, 2)).astype(np.float32),
+        "visible": np.ones((count, joints), np.float32),
+        "to_original": np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
+        "index": np.arange(count, dtype=np.int32),
+        "mask": np.ones(count, bool),
+    }
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def time_jitted(function, arguments, seconds, *, carry=False):
+    """Milliseconds a call; with `carry` the first result is the next call's first argument."""
+    start = time.perf_counter()
+    lowered = function.lower(*arguments)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    first, *rest = arguments
+    times = []
+    while len(times) < 4 or sum(times) < seconds:
+        begin = time.perf_counter()
+        result = jax.block_until_ready(compiled(first, *rest))
+        times.append(time.perf_counter() - begin)
+        first = result[0] if carry else first
+    median = statistics.median(times[1:])
+    count = jax.tree.leaves(rest)[-1].shape[0]
+    return {
+        "ms": 1000 * median,
+        "images_per_second": count / median,
+        "trace_seconds": traced - start,
+        "compile_seconds": done - traced,
+        "calls": len(times) - 1,
+    }
+
+
+def open_data(config):
+    """The training split and endless batches of it."""
+    split = evaluate.open_split(config, "train")
+    chain = pipeline.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
+    batches = pipeline.batches(
+        split, chain, batch_size=config.train.batch_size, seed=0, workers=config.data.workers
+    )
+    return split, chain, batches
+
+
+def time_data(config, seconds):
+    """Milliseconds a batch; then, in one thread, the shares of decoding, cropping and the rest."""
+    split, chain, batches = open_data(config)
+    with batches:
+        next(batches)
+        start, count = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            next(batches)
+            count += 1
+        spent = time.perf_counter() - start
+    shares = dict.fromkeys(("decode", "crop", "rest"), 0.0)
+    rng, begin, people = np.random.default_rng(0), time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds / 2:
+        example = split[people % len(split)]
+        people += 1
+        for op in chain:
+            name = {ops.Decode: "decode", ops.RandomCrop: "crop"}.get(type(op), "rest")
+            started = time.perf_counter()
+            example = op(example, rng)
+            shares[name] += time.perf_counter() - started
+    total = sum(shares.values())
+    return {
+        "ms": 1000 * spent / count,
+        "images_per_second": count * config.train.batch_size / spent,
+        "images_per_second_one_thread": people / total,
+        **{f"share_{name}": value / total for name, value in shares.items()},
+    }
+
+
+def time_end_to_end(config, seconds):
+    """Training from files: milliseconds a step and the share of them spent waiting for data."""
+    job, state = train.prepare(config, evaluate.make_mesh(jax.devices()[:1]))
+    _, _, batches = open_data(config)
+    waits, times = [], []
+    with batches:
+        while len(times) < 4 or sum(times[1:]) < seconds:
+            start = time.perf_counter()
+            batch = next(batches)
+            waits.append(time.perf_counter() - start)
+            inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
+            state, numbers = job.train_step(state, evaluate.shard(inputs, job.mesh))
+            jax.block_until_ready(numbers)
+            times.append(time.perf_counter() - start)
+    median = statistics.median(times[1:])
+    return {
+        "ms": 1000 * median,
+        "images_per_second": config.train.batch_size / median,
+        "first_step_seconds": times[0],
+        "share_waiting": sum(waits[1:]) / sum(times[1:]),
+    }
+
+
+def yardstick():
+    """Milliseconds of a 2048x2048 by 2048x2048 float32 matrix product: the median of seven."""
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((2048, 2048), np.float32))
+    product(a).block_until_ready()
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def peak_memory():
+    """The most memory in use so far, MiB: of the accelerator, or of this process on a CPU."""
+    stats = jax.devices()[0].memory_stats()
+    if stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def as_text(numbers):
+    """Numbers as aligned lines."""
+    width = max(map(len, numbers))
+    rows = [(k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in numbers.items()]
+    return "\n".join(f"{key:{width}}  {value}" for key, value in rows)
+
+
+if __name__ == "__main__":
+    main()

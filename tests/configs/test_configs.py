@@ -1,0 +1,91 @@
+"""Every recipe for every variant of its family: built for shapes, and the references' numbers."""
+
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from data_pipelines import pipeline
+from hrjax import models, optim
+
+FOLDER = pathlib.Path(__file__).parent.parent.parent / "configs"
+RECIPES = sorted(
+    file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "common")
+)
+
+
+def load(recipe, variant=""):
+    return importlib.import_module(f"configs.{recipe}").get_config(variant)
+
+
+def family(recipe):
+    default = models.VARIANTS[load(recipe).model.name]
+    return [name for name, variant in models.VARIANTS.items() if type(variant) is type(default)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "variant"), [(recipe, name) for recipe in RECIPES for name in family(recipe)]
+)
+def test_recipe_builds_its_network(recipe, variant):
+    config = load(recipe, variant)
+    height, width = config.data.input_size
+    fields = {key: value for key, value in config.model.items() if key != "name"}
+    graph, params, stats = models.shapes(variant, **fields)
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    heatmaps, _ = jax.eval_shape(
+        lambda params, stats, images: models.apply(graph, params, stats, images),
+        params,
+        stats,
+        images,
+    )
+    skeleton = pipeline.DATASETS[config.data.dataset].skeleton
+    assert heatmaps.shape == (1, height // 4, width // 4, skeleton.num_joints)
+    pipeline.train_ops(config.augment, skeleton, config.data.input_size, strict=True)
+    rate = optim.schedule(config.optimizer, batch_size=8, steps_per_epoch=10, epochs=2)
+    optim.optimizer(config.optimizer, rate)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_is_locked_and_documents_its_command(recipe):
+    config = load(recipe)
+    with pytest.raises(AttributeError, match="Did you mean"):
+        config.optimizer.lrs = 1.0
+    assert f"--config=configs/{recipe}.py" in importlib.import_module(f"configs.{recipe}").__doc__
+
+
+def test_input_size_follows_the_variant():
+    assert load("hrnet_coco", "hrnet_w48_384x288").data.input_size == (384, 288)
+    assert load("hrnet_coco").data.input_size == (256, 192)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "variant", "expected"),
+    [
+        # (lr, batch, scale, rotation, half body, sigma, loss factor, warm-up), from the
+        # references' files
+        ("hrnet_coco", "", (1e-3, 128, 0.35, 45, 0.3, 2, 0.5, 0)),
+        ("hrnet_coco", "hrnet_w48_384x288", (1e-3, 96, 0.35, 45, 0.3, 3, 0.5, 0)),
+        ("hrnet_mpii", "", (1e-3, 128, 0.25, 30, 0, 2, 0.5, 0)),
+        ("widehrnet_mpii", "", (2e-3, 16, 0.25, 30, 0, 2, 1, 500)),
+        ("widehrnet_mpii", "widehrnet_30_se", (5e-4, 16, 0.25, 30, 0, 2, 1, 500)),
+        ("widehrnet_coco", "", (5e-4, 256, 0.25, 30, 0.3, 2, 1, 500)),
+        ("widehrnet_coco", "widehrnet_18_se_384x288", (5e-4, 256, 0.25, 30, 0.3, 2, 1, 500)),
+    ],
+)
+def test_recipe_has_the_numbers_of_the_reference(recipe, variant, expected):
+    config = load(recipe, variant)
+    found = (
+        *(config.optimizer.lr, config.train.batch_size, config.augment.scale),
+        *(config.augment.rotation, config.augment.half_body, config.heatmap.sigma),
+        *(config.loss.factor, config.optimizer.warmup_steps),
+    )
+    assert found == pytest.approx(expected)
+    assert config.optimizer.milestones == (170, 200)
+    assert config.train.epochs == 210
+
+
+def test_unknown_variant_lists_the_family():
+    with pytest.raises(ValueError, match=r"unknown variant 'hrnet_w64'.*hrnet_w32, hrnet_w48"):
+        load("hrnet_coco", "hrnet_w64")

@@ -1,0 +1,48 @@
+"""The recorded reference networks of tests/golden/models, and the weights they were given."""
+
+import functools
+import gzip
+import json
+import math
+import pathlib
+import zlib
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parents[2] / "golden" / "models"
+NAMES = sorted(file.name.removesuffix(".json.gz") for file in FOLDER.glob("*.json.gz"))
+
+
+@functools.cache
+def load(name: str) -> dict:
+    """A recorded network."""
+    return json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
+
+
+def state_dict(recorded: dict) -> dict[str, np.ndarray]:
+    """The weights that the network was recorded with; they follow from the tensors' names."""
+    return {key: _tensor(key, shape).astype(np.float32) for key, shape in recorded["tensors"]}
+
+
+def _tensor(key, shape):
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
+        return random.uniform(0.5, 1.5, shape)
+    if len(shape) == 1:
+        return random.standard_normal(shape) * 0.1
+    return random.standard_normal(shape) * math.sqrt(1 / math.prod(shape[1:]))
+
+
+def images(recorded: dict) -> np.ndarray:
+    """The input that the network was recorded with, (2, h, w, 3)."""
+    return _noise(0, (2, 3, *recorded["input_size"]))
+
+
+def target(recorded: dict) -> np.ndarray:
+    """What the training step compares the output with, (2, h/4, w/4, k)."""
+    return _noise(1, recorded["output_shape"], scale=0.1)
+
+
+def _noise(seed, shape, scale=1.0):
+    noise = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape) * scale
+    return noise.astype(np.float32).transpose(0, 2, 3, 1)

@@ -1,0 +1,110 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import hrjax
+from hrjax.models.highres import Fuse, IterativeHead, PerBranch, Transition
+from hrjax.models.layers import Keys, Separable, dense
+
+identity = functools.partial(jnp.multiply, 1)
+
+
+def fuse(branches=2, outputs=2, echo=False):
+    return Fuse(dense, [1, 1, 1][:branches], outputs, act=identity, echo=echo, rngs=Keys(0))
+
+
+def replace_paths(unit, factor):
+    """Makes the path from j to i multiply by `factor[i][j]` and keep sizes."""
+    unit.paths = nnx.List([nnx.List([Scale(value) for value in row]) for row in factor])
+
+
+class Scale(nnx.Module):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * x
+
+
+def test_fuse_sums_all_branches():
+    unit = fuse()
+    replace_paths(unit, [[1, 5], [7, 1]])
+    x, y = jnp.full((1, 1, 1, 1), 2.0), jnp.full((1, 1, 1, 1), 3.0)
+    # x + 5 y and 7 x + y.
+    assert [float(z[0, 0, 0, 0]) for z in unit([x, y])] == [17.0, 17.0]
+
+
+def test_echo_counts_the_first_branch_twice_and_hands_it_on_fused():
+    unit = fuse(branches=3, outputs=3, echo=True)
+    replace_paths(unit, [[1, 5, 2], [7, 1, 3], [11, 13, 1]])
+    branches = [jnp.full((1, 1, 1, 1), value) for value in (2.0, 3.0, -4.0)]
+    # As in litehrnet.py: z0 = 2 x0 + 5 x1 + 2 x2; z1 = 2 * 7 z0 + x1 + 3 x2; z2 likewise.
+    first = 2 * 2 + 5 * 3 + 2 * -4
+    expected = [first, 14 * first + 3 + 3 * -4, 22 * first + 13 * 3 - 4]
+    assert [float(z[0, 0, 0, 0]) for z in unit(branches)] == expected
+
+
+def test_echo_hands_on_the_first_branch_before_its_activation():
+    unit = fuse(echo=True)
+    unit.act = jax.nn.relu
+    replace_paths(unit, [[1, 1], [-1, 1]])
+    x, y = jnp.full((1, 1, 1, 1), 1.0), jnp.full((1, 1, 1, 1), -5.0)
+    # z0 = 2 - 5 = -3, shown as 0; z1 = 2 * 3 - 5 = 1.
+    assert [float(z[0, 0, 0, 0]) for z in unit([x, y])] == [0.0, 1.0]
+
+
+def test_echo_moves_the_batch_norms_of_the_echoed_path_twice():
+    x = [jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 4, 2)), jnp.float32)]
+    x.append(x[0][:, ::2, ::2])
+    means = {}
+    for echo in (False, True):
+        unit = Fuse(dense, [2, 2], 2, act=identity, echo=echo, rngs=Keys(0))
+        unit.paths[0][1].project.conv.kernel.set_value(jnp.zeros((1, 1, 2, 2)))
+        unit(x)
+        means[echo] = unit.paths[1][0].steps[0].bn.mean.get_value()
+    # The echoed path reads 2 x instead of x; 0.1 of its mean arrives once, or 0.9 * 0.1 + 0.1.
+    np.testing.assert_allclose(means[True], 2 * 1.9 * means[False], rtol=1e-5)
+
+
+def test_fuse_can_stop_at_the_first_output():
+    unit = fuse(outputs=1)
+    outputs = unit([jnp.ones((1, 4, 4, 1)), jnp.ones((1, 2, 2, 1))])
+    assert [x.shape for x in outputs] == [(1, 4, 4, 1)]
+
+
+def test_transition_passes_on_branches_whose_width_stays():
+    unit = Transition(Separable, [4, 8], [4, 6, 12], act=jax.nn.relu, rngs=Keys(0))
+    unit.eval()
+
+    def check(branches):
+        outputs = unit(branches)
+        assert outputs[0] is branches[0]
+        assert [x.shape for x in outputs] == [(1, 8, 8, 4), (1, 4, 4, 6), (1, 2, 2, 12)]
+
+    jax.eval_shape(check, [jnp.ones((1, 8, 8, 4)), jnp.ones((1, 4, 4, 8))])
+
+
+def test_per_branch_blocks_leave_branches_apart():
+    blocks = PerBranch(lambda width, rngs: Scale(width), [2, 3], rngs=Keys(0))
+    assert blocks([1.0, 10.0]) == [2.0, 30.0]
+
+
+def test_the_iterative_head_ends_at_the_first_branch():
+    head = IterativeHead([4, 8, 16], rngs=Keys(0))
+    head.eval()
+    branches = [jnp.ones((1, 8, 8, 4)), jnp.ones((1, 4, 4, 8)), jnp.ones((1, 2, 2, 16))]
+    widths = [project.pointwise.conv.kernel.shape[2:] for project in head.projects]
+    assert widths == [(16, 8), (8, 4), (4, 4)]
+    assert jax.eval_shape(head, branches).shape == (1, 8, 8, 4)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48)])
+def test_images_that_cannot_be_halved_often_enough_say_so(size):
+    graph, params, stats = hrjax.split(hrjax.create("hrnet_tiny"))
+    message = f"images of {size[0]}x{size[1]} pixels; height and width must be multiples of 32"
+    with pytest.raises(ValueError, match=message):
+        hrjax.apply(graph, params, stats, jnp.ones((1, *size, 3)))

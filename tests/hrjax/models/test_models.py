@@ -1,0 +1,150 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hrjax
+from hrjax import models
+
+TINY = {"width": 8, "modules": (1,), "blocks": 1}
+# num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
+PARAMETERS = {
+    "hrnet_w32": (17, 28_536_113),
+    "hrnet_w48": (17, 63_595_745),
+    "hrnet_tiny": (17, 185_705),
+    "widehrnet_18": (16, 2_685_624),
+    "widehrnet_18_se": (16, 4_398_328),
+    "widehrnet_30": (16, 4_351_104),
+    "widehrnet_30_se": (16, 7_194_336),
+}
+
+
+@pytest.fixture(scope="module", params=["hrnet_w32", "widehrnet_18_se"])
+def model(request):
+    return hrjax.create(request.param, **TINY)
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def test_every_variant_has_a_parameter_count():
+    assert sorted(PARAMETERS) == sorted(models.VARIANTS)
+
+
+@pytest.mark.parametrize("name", models.VARIANTS)
+def test_variants_have_the_published_number_of_parameters(name):
+    joints, expected = PARAMETERS[name]
+    _, params, _ = models.shapes(name, num_joints=joints)
+    assert count(params) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "joints", "expected"),
+    [("hrnet_w32", 16, 28_536_080), ("widehrnet_18_se", 17, 4_398_369)],
+)
+def test_joints_change_the_last_layer_alone(name, joints, expected):
+    assert count(models.shapes(name, num_joints=joints)[1]) == expected
+
+
+@pytest.mark.parametrize("name", models.VARIANTS)
+def test_heatmaps_are_a_quarter_of_the_image(name):
+    graph, params, stats = models.shapes(name)
+    images = jax.ShapeDtypeStruct((2, 96, 64, 3), jnp.float32)
+    heatmaps, _ = jax.eval_shape(lambda *args: hrjax.apply(graph, *args), params, stats, images)
+    assert heatmaps.shape == (2, 24, 16, 17)
+
+
+@pytest.mark.parametrize("name", ["hrnet_w32", "widehrnet_18_se"])
+def test_shapes_are_those_of_a_created_network(name):
+    model = hrjax.create(name, **TINY)
+    model.eval()
+    graph, *arrays = hrjax.split(model)
+    shapes_graph, *shapes = models.shapes(name, **TINY)
+    assert shapes_graph == graph
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), arrays) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), shapes
+    )
+
+
+def test_seeds_decide_the_weights():
+    first, again, other = (hrjax.split(hrjax.create("hrnet_tiny", seed))[1] for seed in (3, 3, 4))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert (first["final"]["kernel"] != other["final"]["kernel"]).all()
+
+
+def test_networks_start_from_small_normal_convolutions():
+    _, params, _ = hrjax.split(hrjax.create("widehrnet_18_se", num_joints=16))
+    kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if x.ndim == 4]
+    values = np.concatenate([np.ravel(kernel) for kernel in kernels])
+    np.testing.assert_allclose(values.std(), 0.001, rtol=0.002)
+    np.testing.assert_allclose(values.mean(), 0, atol=3e-6)
+    ones = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "scale"]
+    zeros = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "bias"]
+    assert all((x == 1).all() for x in ones)
+    assert all((x == 0).all() for x in zeros)
+
+
+def test_split_returns_nested_dicts_with_string_keys(model):
+    graph, params, stats = hrjax.split(model)
+    hash(graph)
+    for path, leaf in jax.tree_util.tree_leaves_with_path({"params": params, "stats": stats}):
+        assert all(type(entry.key) is str for entry in path)
+        assert isinstance(leaf, jax.Array)
+
+
+def test_training_moves_the_statistics_and_evaluation_leaves_them(model):
+    training, params, stats = hrjax.split(model)
+    model.eval()
+    evaluation, _, _ = hrjax.split(model)
+    model.train()
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 32, 32, 3)), jnp.float32)
+    moved = jax.jit(lambda *args: hrjax.apply(training, *args))(params, stats, images)[1]
+    kept = jax.jit(lambda *args: hrjax.apply(evaluation, *args))(params, stats, images)[1]
+    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, stats)), strict=True))
+
+
+def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
+    graph, params, stats = hrjax.split(model)
+    images = jnp.zeros((2, 32, 32, 3), jnp.bfloat16)
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    heatmaps, stats = jax.eval_shape(lambda *a: hrjax.apply(graph, *a), params, stats, images)
+    assert heatmaps.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves(stats)} == {jnp.dtype("float32")}
+
+
+def test_unknown_model_lists_the_choices():
+    with pytest.raises(ValueError, match="unknown model 'hrnet_w31'; choose one of: hrnet_tiny, "):
+        hrjax.create("hrnet_w31")
+
+
+@pytest.mark.parametrize(
+    ("override", "shown"),
+    [
+        ({"widht": 32}, "widht=32"),
+        ({"width": 32.0}, r"width=32\.0"),
+        ({"width": True}, "width=True"),
+        ({"modules": [1, 1]}, r"modules=\[1, 1\]"),
+        ({"modules": (1, "1")}, r"modules=\(1, '1'\)"),
+    ],
+)
+def test_unknown_or_ill_typed_overrides_list_the_fields(override, shown):
+    with pytest.raises(
+        ValueError,
+        match=f"hrnet_w32 cannot take {shown}; its fields are num_joints: int, width: int, "
+        r"modules: tuple\[int, \.\.\.\], blocks: int",
+    ):
+        hrjax.create("hrnet_w32", **override)
+
+
+def test_normalize_subtracts_imagenets_mean_of_rgb():
+    image = np.array([[[[0, 0, 0], [255, 255, 255], [124, 116, 104]]]], np.uint8)
+    expected = [
+        [-2.117904, -2.035714, -1.804444],
+        [2.248908, 2.428571, 2.640000],
+        [0.005566, -0.004902, 0.008192],
+    ]
+    normal = models.normalize(image)
+    assert normal.dtype == jnp.float32
+    np.testing.assert_allclose(normal[0, 0], expected, atol=2e-6)

@@ -1,0 +1,124 @@
+"""From a split to numbers, tables, files and pictures."""
+
+import json
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from hrjax import evaluate, train
+
+
+def perfect(split):
+    """Predictions that are the truth."""
+    keypoints = split.columns.get("truth_keypoints", split.columns["keypoints"])
+    return evaluate.Predictions(np.array(keypoints), np.ones(keypoints.shape[:2]))
+
+
+def use_coco(config):
+    config.data.dataset = "coco"
+    config.model.num_joints = 17
+
+
+@pytest.fixture
+def trained(tiny, tmp_path):
+    train.train(tiny, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_truth_scores_a_hundred_percent(tiny, tmp_path):
+    split = evaluate.open_split(tiny, "val")
+    result = evaluate.report(tiny, split, perfect(split), tmp_path)
+    assert result.score == 100.0
+    written = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
+    assert written["PCKh@0.5"] == 100.0
+    assert written["PCKh@0.11 Wrist"] == 100.0
+    assert written["protocol"]["boxes"] == "ground truth"
+    assert "PCKh@0.10" in result.table
+
+
+def test_the_truth_scores_one_on_coco(tiny, tmp_path):
+    use_coco(tiny)
+    split = evaluate.open_split(tiny, "val")
+    tiny.eval.oks_threshold = 1.0  # nobody is dropped, however close they stand
+    result = evaluate.report(tiny, split, perfect(split), tmp_path)
+    assert result.score == pytest.approx(1.0)
+    entries = json.loads((tmp_path / "eval" / "val" / "results.json").read_text())
+    assert {"image_id", "category_id", "keypoints", "score"} == entries[0].keys()
+    assert len(entries) == len(split)
+
+
+def test_the_picture_shows_the_predictions(tiny, tmp_path):
+    split = evaluate.open_split(tiny, "val")
+    evaluate.report(tiny, split, perfect(split), tmp_path)
+    picture = cv2.imread(str(tmp_path / "eval" / "val" / "predictions.jpg"))
+    hidden = evaluate.Predictions(perfect(split).keypoints, np.zeros((len(split), 16)))
+    plain = evaluate.draw(split, hidden)[:, :, ::-1]
+    assert picture.shape == plain.shape
+    changed = np.abs(picture.astype(int) - plain).max(-1) > 60
+    assert 0.002 < changed.mean() < 0.2
+
+
+def predictions(config, devices):
+    mesh = evaluate.make_mesh(jax.devices()[:devices])
+    job, state = train.prepare(config, mesh)
+    split = evaluate.open_split(config, "val")
+    return evaluate.predict(job.predict_step, state.weights, config, split, mesh)
+
+
+def test_every_person_is_predicted_once_on_any_number_of_devices(tiny):
+    one, eight = predictions(tiny, 1), predictions(tiny, 8)
+    assert np.isfinite(one.keypoints).all()
+    np.testing.assert_allclose(eight.scores, one.scores, atol=1e-6)
+
+
+def test_flip_test_makes_a_mirrored_person_the_mirrored_prediction(tiny):
+    tiny.eval.flip_test = True
+    mesh = evaluate.make_mesh(jax.devices()[:1])
+    job, state = train.prepare(tiny, mesh)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
+    batch = {
+        "image": np.concatenate([image, image[:, :, ::-1]]),
+        "to_original": np.tile(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (2, 1, 1)),
+        "index": np.arange(2, dtype=np.int32),
+        "mask": np.ones(2, bool),
+    }
+    weights = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape), state.weights)
+    found = job.predict_step(jax.tree.map(lambda x: x.astype(np.float32), weights), batch)
+    # Up to the one-pixel shift, which moves the second map, both averages hold the same two maps.
+    order = list(job.split.skeleton.flip_order)
+    np.testing.assert_allclose(found["scores"][0], found["scores"][1][np.array(order)], rtol=0.2)
+
+
+def test_evaluating_a_run_gives_what_training_logged(tiny, tmp_path, capsys):
+    tiny.eval.every_epochs = 3
+    train.train(tiny, tmp_path)
+    logged = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
+    result = evaluate.evaluate(tiny, tmp_path / "again", checkpoint=str(tmp_path))
+    assert result.numbers["PCKh@0.5"] == logged["PCKh@0.5"]
+    assert "ground-truth boxes" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_model_lists_what_differs(tiny, trained, tmp_path):
+    tiny.model.width = 16
+    with pytest.raises(ValueError, match="checkpoint of another model") as caught:
+        evaluate.evaluate(tiny, tmp_path, checkpoint=str(trained))
+    assert "params/" in str(caught.value)
+
+
+def test_a_split_without_head_boxes_cannot_be_scored(tiny, trained, tmp_path):
+    tiny.eval.split = "train"
+    with pytest.raises(ValueError, match="head sizes are missing"):
+        evaluate.evaluate(tiny, tmp_path, checkpoint=str(trained))
+
+
+def test_an_evaluation_ends_when_asked_to(tiny):
+    class Stop:
+        signal = 15
+
+    job, state = train.prepare(tiny)
+    split = evaluate.open_split(tiny, "val")
+    arguments = (job.predict_step, state.weights, tiny, split, job.mesh)
+    assert evaluate.predict(*arguments, stop=Stop()) is None

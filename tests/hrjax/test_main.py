@@ -1,0 +1,138 @@
+"""The command line: help, errors without tracebacks, and the exit status."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hrjax import logs, main
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SMALL = (
+    *("--config.data.draw.train_images=0", "--config.data.input_size=32,32"),
+    *("--config.model.width=8", "--config.model.modules=1,", "--config.model.stem_width=8"),
+    *("--config.train.batch_size=8", "--config.eval.batch_size=8", "--config.log.every_steps=1"),
+    *("--config.eval.every_epochs=0", "--config.optimizer.warmup_steps=0"),
+)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, drawn, tmp_path):
+    """Runs the command line; returns its status, what it printed, and its errors."""
+    monkeypatch.chdir(ROOT)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hrjax.main", *arguments])
+        status = main.main()
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return command
+
+
+@pytest.fixture
+def small(drawn, tmp_path):
+    return (
+        *("--config=configs/quickstart.py", *SMALL, f"--config.data.root={drawn}"),
+        f"--workdir={tmp_path / 'run'}",
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_help_shows_three_examples_and_the_choices(run, arguments):
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert out.count("python -m hrjax.main --config=configs/") == 3
+    assert "configs/widehrnet_mpii.py" in out
+    assert "widehrnet_18, widehrnet_18_se, widehrnet_30, widehrnet_30_se" in out
+    assert "configs/common.py" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=train"], "no --config=FILE"),
+        (["--config=configs/widehrnet_mpi.py"], "no config file configs/widehrnet_mpi.py"),
+        (["--config=configs/widehrnet_mpii.py:hrnet_w32"], "choose one of: widehrnet_18, "),
+        (["--config=configs/quickstart.py", "--config.seeds=1"], 'Did you mean "seed"'),
+        (["--config=configs/quickstart.py", "--config.model.expnsion=6"], '"expansion"'),
+        (["--config=configs/quickstart.py", "--config.seed=one"], "--config.seed=one"),
+        (["--config=configs/quickstart.py", "--workdirs=x"], "workdirs"),
+        (["--config=configs/quickstart.py", "train"], "unknown argument 'train'"),
+        (["--config=configs/quickstart.py", "--mode=test"], "train"),
+        (["--config=configs/quickstart.py", "--checkpoint=x"], "--resume_from"),
+        (["--config=configs/quickstart.py", "--mode=eval", "--resume_from=x"], "--checkpoint"),
+        (["--config=configs/widehrnet_mpii.py", "--config.data.root=nowhere"], "nowhere"),
+        (["--config=configs/hrnet_coco.py", "--config.data.root=nowhere"], "cocodataset.org"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(run, tmp_path, arguments, message):
+    status, _, err = run(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert status == 1
+    assert "error: " in err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_an_unknown_optimizer_is_a_message(run, small):
+    status, _, err = run(*small, "--config.optimizer.name=lion")
+    assert status == 1
+    assert "choose one of: adam, adamw, sgd" in err
+
+
+def test_trains_evaluates_and_refuses_another_model(run, small, tmp_path):
+    status, _, _ = run(*small, "--config.train.epochs=2")
+    assert status == 0
+    status, out, _ = run(*small, "--config.train.epochs=2", "--mode=eval")
+    assert status == 0
+    assert "PCKh@0.5" in out
+    status, _, err = run(*small, "--mode=eval", "--config.model.expansion=3")
+    assert status == 1
+    assert "checkpoint of another model" in err
+
+
+def test_fields_of_the_variant_are_flags(run, small, tmp_path):
+    run(*small, "--config.train.epochs=1", "--config.model.se_ratio=2")
+    config = (tmp_path / "run" / "config.json").read_text()
+    assert '"se_ratio": 2' in config
+
+
+def start(small, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "hrjax.main", *small, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(workdir, step):
+    deadline = time.monotonic() + 120
+    while not (workdir / "metrics.jsonl").exists() or len(logs.read(workdir)) < step:
+        assert time.monotonic() < deadline, "the run does not get going"
+        time.sleep(0.02)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_is_ended_goes_on_with_the_same_losses(small, tmp_path, number):
+    more = ("--config.train.epochs=200", "--config.checkpoint.every_steps=20")
+    whole = (*small[:-1], f"--workdir={tmp_path / 'whole'}")
+    assert start(whole, *more).wait() == 0
+    process = start(small, *more)
+    wait_for_step(tmp_path / "run", 45)
+    process.send_signal(number)
+    expected = -number if number == signal.SIGKILL else 128 + number
+    assert process.wait() == expected
+    assert len(logs.read(tmp_path / "run")) < len(logs.read(tmp_path / "whole"))
+    process = start(small, *more)
+    _, err = process.communicate()
+    assert process.returncode == 0
+    assert "continuing at step" in err
+    rows = [[row["loss"] for row in logs.read(tmp_path / name)] for name in ("run", "whole")]
+    assert rows[0] == rows[1]

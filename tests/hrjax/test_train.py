@@ -1,0 +1,259 @@
+"""The training step and the loop, on drawn people and tiny networks."""
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines import pipeline
+from hrjax import checkpoints, evaluate, logs, train
+
+
+def losses(workdir):
+    return [(row["step"], row["loss"]) for row in logs.read(workdir) if "loss" in row]
+
+
+def batches_of(config, count):
+    job, _ = train.prepare(config)
+    ops = pipeline.train_ops(
+        config.augment, job.split.skeleton, config.data.input_size, strict=True
+    )
+    with pipeline.batches(
+        job.split, ops, batch_size=config.train.batch_size, seed=config.seed
+    ) as batches:
+        return [next(batches) for _ in range(count)]
+
+
+def run_steps(config, devices, batches, *, dtype=None):
+    """The losses of a few steps on the first `devices` devices."""
+    mesh = evaluate.make_mesh(jax.devices()[:devices])
+    job, state = train.prepare(config, mesh)
+    if dtype:
+        state = jax.tree.map(
+            lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
+        )
+    found = []
+    for batch in batches:
+        inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
+        state, numbers = job.train_step(state, evaluate.shard(inputs, mesh))
+        found.append(float(numbers["loss"]))
+    return np.array(found), state
+
+
+def test_eight_devices_train_as_one_in_float64(tiny):
+    tiny.optimizer.name = "sgd"
+    tiny.optimizer.lr = 0.1
+    tiny.train.dtype = "float64"
+    with jax.enable_x64(True):
+        batches = batches_of(tiny, 10)
+        one, _ = run_steps(tiny, 1, batches, dtype=jnp.float64)
+        eight, _ = run_steps(tiny, 8, batches, dtype=jnp.float64)
+    assert one.std() > 0
+    np.testing.assert_allclose(eight, one, rtol=1e-9)
+
+
+def test_eight_devices_train_as_one_in_float32(tiny):
+    batches = batches_of(tiny, 5)
+    one, _ = run_steps(tiny, 1, batches)
+    eight, _ = run_steps(tiny, 8, batches)
+    np.testing.assert_allclose(eight, one, rtol=1e-3)
+
+
+def test_bfloat16_computes_the_same_loss_and_keeps_float32_state(tiny):
+    batches = batches_of(tiny, 3)
+    exact, _ = run_steps(tiny, 1, batches)
+    tiny.train.dtype = "bfloat16"
+    rounded, state = run_steps(tiny, 1, batches)
+    np.testing.assert_allclose(rounded, exact, rtol=0.05)  # bfloat16 has 8 bits
+    dtypes = {str(x.dtype) for x in jax.tree.leaves((state.params, state.stats, state.opt_state))}
+    assert dtypes == {"float32", "int32"}
+
+
+def test_moving_average_follows_weights_and_statistics(tiny):
+    tiny.train.ema_decay = 0.75
+    batch = batches_of(tiny, 1)
+    _, before = run_steps(tiny, 1, [])
+    before = jax.tree.map(np.array, before)
+    _, after = run_steps(tiny, 1, batch)
+    expected = jax.tree.map(
+        lambda old, new: 0.75 * old + 0.25 * np.array(new),
+        {"params": before.params, "stats": before.stats},
+        {"params": after.params, "stats": after.stats},
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.average, expected)
+    assert after.weights is after.average
+
+
+def test_a_run_leaves_everything_it_promises(tiny, tmp_path, caplog):
+    tiny.eval.every_epochs = 1
+    with caplog.at_level(logging.INFO):
+        assert train.train(tiny, tmp_path) is None
+    assert "starting at step 0" in caplog.text
+    assert "the mean pose scores PCKh@0.5" in caplog.text
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
+    steps = [step for step, _ in losses(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert checkpoints.latest(tmp_path / "checkpoints") == steps[-1]
+    row = logs.read(tmp_path)[0]
+    assert {"loss", "pck", "lr", "images_per_second", "waiting", "epoch"} < row.keys()
+    assert [row for row in logs.read(tmp_path) if "eval/PCKh@0.5" in row]
+    assert list((tmp_path / "tensorboard").iterdir())
+    for name in ("metrics.json", "results.json", "predictions.jpg"):
+        assert (tmp_path / "eval" / "val" / name).stat().st_size > 0
+
+
+def test_a_finished_run_says_so_and_does_nothing(tiny, tmp_path, caplog):
+    train.train(tiny, tmp_path)
+    before = losses(tmp_path)
+    with caplog.at_level(logging.INFO):
+        train.train(tiny, tmp_path)
+    assert "this run is finished" in caplog.text
+    assert losses(tmp_path) == before
+
+
+def interrupt_after(workdir, step, number):
+    """Sends this process a signal once `workdir`'s log has reached a step."""
+
+    def wait():
+        while not (workdir / "metrics.jsonl").exists() or len(logs.read(workdir)) < step:
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupted_run_goes_on_with_the_same_losses(tiny, tmp_path, caplog, number, workers):
+    tiny.train.epochs = 6
+    tiny.data.workers = workers
+    train.train(tiny, tmp_path / "whole")
+    interrupt_after(tmp_path / "parts", 4, number)
+    with caplog.at_level(logging.INFO):
+        assert train.train(tiny, tmp_path / "parts") == number
+        stopped = checkpoints.latest(tmp_path / "parts" / "checkpoints")
+        assert "the same command continues" in caplog.text
+        assert train.train(tiny, tmp_path / "parts") is None
+    assert f"continuing at step {stopped}" in caplog.text
+    assert 4 <= stopped < losses(tmp_path / "whole")[-1][0]
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_after_a_kill(tiny, tmp_path):
+    tiny.train.epochs = 4
+    tiny.checkpoint.every_steps = 3
+    train.train(tiny, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    last = checkpoints.latest(tmp_path / "killed" / "checkpoints")
+    # A kill right after the checkpoint before the last one, in the middle of writing a line.
+    shutil.rmtree(tmp_path / "killed" / "checkpoints" / str(last))
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "lo')
+    train.train(tiny, tmp_path / "killed")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_resume_from_takes_the_full_state_into_a_new_run(tiny, tmp_path):
+    tiny.checkpoint.every_steps = 2
+    train.train(tiny, tmp_path / "old")
+    old = tmp_path / "old" / "checkpoints"
+    first = min(int(step.name) for step in old.iterdir())
+    train.train(tiny, tmp_path / "new", resume_from=str(old / str(first)))
+    expected = [row for row in losses(tmp_path / "old") if row[0] > first]
+    assert losses(tmp_path / "new") == expected
+
+
+def test_init_from_takes_the_weights_only(tiny, tmp_path):
+    tiny.train.ema_decay = 0.9
+    train.train(tiny, tmp_path / "old")
+    tiny.train.ema_decay = 0.0
+    tiny.init_from = str(tmp_path / "old")
+    _, state = train.prepare(tiny)
+    assert int(state.step) == 0
+    step = checkpoints.find(str(tmp_path / "old"))
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+        {"params": state.params, "stats": state.stats},
+    )
+    saved = checkpoints.restore(step, {"average": target})["average"]
+    jax.tree.map(np.testing.assert_array_equal, state.params, saved["params"])
+
+
+def test_a_changed_config_names_the_fields(tiny, tmp_path):
+    train.train(tiny, tmp_path)
+    tiny.optimizer.lr = 0.5
+    tiny.seed = 3
+    tiny.log.every_steps = 7  # may change
+    with pytest.raises(ValueError, match="holds a run with another config") as caught:
+        train.train(tiny, tmp_path)
+    assert "optimizer.lr: 0.004 then, 0.5 now" in str(caught.value)
+    assert "seed: 0 then, 3 now" in str(caught.value)
+    assert "every_steps" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny, tmp_path):
+    tiny.checkpoint.every_steps = 1
+    tiny.optimizer.name = "sgd"
+    tiny.optimizer.lr = 1e30
+    with pytest.raises(train.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
+        train.train(tiny, tmp_path)
+    step = checkpoints.latest(tmp_path / "checkpoints")
+    assert np.isfinite(dict(losses(tmp_path))[step])
+
+
+def test_a_batch_that_devices_cannot_share_is_an_error(tiny):
+    tiny.train.batch_size = 12
+    with pytest.raises(ValueError, match=r"config.train.batch_size is 12.*multiple of 8"):
+        train.prepare(tiny, evaluate.make_mesh(jax.devices()[:8]))
+
+
+def test_another_joint_count_is_an_error(tiny):
+    tiny.model.num_joints = 17
+    with pytest.raises(ValueError, match=r"17 joints \(config.model.num_joints\).*have 16"):
+        train.prepare(tiny)
+
+
+def spoil(drawn, tmp_path):
+    """A copy of the drawn people in which one training image is cut off."""
+    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "spoilt"))
+    image = sorted((root / "images" / "train2017").iterdir())[0]
+    image.write_bytes(image.read_bytes()[:200])
+    return root, image
+
+
+def test_a_corrupt_image_does_not_end_the_run(tiny, drawn, tmp_path, caplog):
+    root, image = spoil(drawn, tmp_path)
+    tiny.data.root = str(root)
+    tiny.data.max_unreadable = 0.5
+    train.train(tiny, tmp_path / "run")
+    assert caplog.text.count(image.name) == 1
+    assert all(np.isfinite(loss) for _, loss in losses(tmp_path / "run"))
+
+
+def test_corrupt_images_end_the_run_if_strict_or_too_many(tiny, drawn, tmp_path):
+    root, image = spoil(drawn, tmp_path)
+    tiny.data.root = str(root)
+    tiny.data.max_unreadable = 0.01
+    with pytest.raises(ValueError, match=r"can't be read.*max_unreadable"):
+        train.train(tiny, tmp_path / "few")
+    tiny.data.strict = True
+    with pytest.raises(ValueError, match=image.name):
+        train.train(tiny, tmp_path / "strict")
+
+
+def test_a_checkpoint_of_another_model_is_an_error(tiny, tmp_path):
+    train.train(tiny, tmp_path / "old")
+    tiny.model.expansion = 3
+    with pytest.raises(ValueError, match="checkpoint of another model"):
+        train.train(tiny, tmp_path / "new", resume_from=str(tmp_path / "old"))
