@@ -85,7 +85,7 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
     }
     sleeves = (0.0, 0.45, 0.6, 1.5, 1.95, 2.0)[rng.integers(6)]
     legs = (0.35, 0.6, 0.9, 1.5, 1.95, 2.0, 2.0)[rng.integers(7)]
-    chances = {"skirt": 0.2, "long hair": 0.3, "bag": 0.1, "buttons": 0.4}
+    chances = {"skirt": 0.2, "long hair": 0.3, "bag": 0.1, "buttons": 0.6}
     return Outfit(
         fabrics,
         {"all": 1.0, "sleeves": sleeves, "legs": legs},

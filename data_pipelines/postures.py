@@ -13,36 +13,36 @@ import numpy as np
 # How often a posture is drawn, and its ranges in degrees.
 # Trunk: leaning forward, roll, bending of the spine forward, to the side, twist.
 TRUNKS = (
-    (0.72, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
-    (0.16, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
-    (0.07, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
-    (0.025, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
-    (0.025, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
+    (0.76, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
+    (0.18, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
+    (0.04, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
+    (0.01, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
+    (0.01, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
 )
 # A leg: forward, spread, outward turn, knee. Two legs; which of them is the left is drawn.
 _STAND = ((-6, 12), (0, 9), (-5, 25), (0, 12))
 _SIT = ((65, 100), (0, 25), (-10, 30), (55, 105))
 _CROUCH = ((75, 120), (5, 35), (5, 40), (85, 140))
 LEGS = (
-    (0.26, _STAND, _STAND),
-    (0.22, ((5, 35), (0, 6), (-5, 15), (0, 35)), ((-30, -3), (0, 6), (-5, 15), (3, 50))),  # walk
-    (0.14, ((30, 85), (0, 8), (-5, 15), (30, 110)), ((-35, 5), (0, 8), (-5, 15), (5, 95))),  # run
-    (0.12, ((-5, 25), (12, 40), (0, 35), (0, 30)), ((-5, 25), (12, 40), (0, 35), (0, 30))),
-    (0.10, _SIT, _SIT),
-    (0.06, _CROUCH, _CROUCH),
+    (0.31, _STAND, _STAND),
+    (0.26, ((5, 35), (0, 6), (-5, 15), (0, 35)), ((-30, -3), (0, 6), (-5, 15), (3, 50))),  # walk
+    (0.12, ((30, 85), (0, 8), (-5, 15), (30, 110)), ((-35, 5), (0, 8), (-5, 15), (5, 95))),  # run
+    (0.14, ((-5, 25), (12, 40), (0, 35), (0, 30)), ((-5, 25), (12, 40), (0, 35), (0, 30))),
+    (0.08, _SIT, _SIT),
+    (0.03, _CROUCH, _CROUCH),
     (
-        0.10,
+        0.06,
         ((30, 100), (0, 45), (-10, 40), (0, 90)),
         ((-15, 8), (0, 15), (-5, 25), (0, 20)),
     ),  # kick
 )
 # An arm: forward, spread, inward turn, elbow.
 ARMS = (
-    (0.24, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
+    (0.18, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
     (0.18, (-45, 50), (2, 18), (0, 35), (10, 105)),  # swinging
     (0.10, (45, 100), (-10, 25), (-25, 40), (0, 70)),  # reaching forward
-    (0.12, (-10, 25), (50, 105), (-40, 40), (0, 70)),  # sideways
-    (0.10, (-10, 30), (120, 175), (-40, 40), (0, 60)),  # raised
+    (0.16, (-10, 25), (50, 105), (-40, 40), (0, 70)),  # sideways
+    (0.15, (-10, 30), (120, 175), (-40, 40), (0, 60)),  # raised
     (0.08, (-15, 25), (60, 110), (-110, -60), (40, 135)),  # hand above the shoulder
     (0.08, (-25, 5), (28, 52), (45, 85), (80, 120)),  # on the hip
     (0.07, (10, 45), (0, 18), (45, 90), (65, 115)),  # across the chest
@@ -100,8 +100,9 @@ def _choose(rng: np.random.Generator, table: tuple) -> tuple:
 def random_body(rng: np.random.Generator) -> Body:
     """A body in a random posture and direction, pelvis at the origin."""
     lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
-    views = (rng.normal(0, 35), rng.normal(180, 35), rng.uniform(0, 360))
-    yaw = views[rng.choice(3, p=(0.4, 0.2, 0.4))]
+    # Most are seen from the front, some from the back, and few from the side.
+    views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
+    yaw = views[rng.choice(3, p=(0.72, 0.14, 0.14))]
     root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
     pelvis = root @ turn(x=-lean)
     chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)
