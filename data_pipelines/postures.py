@@ -38,15 +38,15 @@ LEGS = (
 )
 # An arm: forward, spread, inward turn, elbow.
 ARMS = (
-    (0.18, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
-    (0.18, (-45, 50), (2, 18), (0, 35), (10, 105)),  # swinging
-    (0.10, (45, 100), (-10, 25), (-25, 40), (0, 70)),  # reaching forward
-    (0.16, (-10, 25), (50, 105), (-40, 40), (0, 70)),  # sideways
-    (0.15, (-10, 30), (120, 175), (-40, 40), (0, 60)),  # raised
-    (0.08, (-15, 25), (60, 110), (-110, -60), (40, 135)),  # hand above the shoulder
+    (0.20, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
+    (0.20, (-45, 50), (2, 18), (0, 35), (10, 105)),  # swinging
+    (0.05, (45, 100), (-10, 25), (-25, 40), (0, 70)),  # reaching forward
+    (0.22, (-10, 25), (50, 105), (-40, 40), (0, 70)),  # sideways
+    (0.18, (-10, 30), (120, 175), (-40, 40), (0, 60)),  # raised
+    (0.05, (-15, 25), (60, 110), (-110, -60), (40, 135)),  # hand above the shoulder
     (0.08, (-25, 5), (28, 52), (45, 85), (80, 120)),  # on the hip
-    (0.07, (10, 45), (0, 18), (45, 90), (65, 115)),  # across the chest
-    (0.03, (-40, -15), (8, 25), (50, 100), (30, 85)),  # behind the back
+    (0.02, (10, 45), (0, 18), (45, 90), (65, 115)),  # across the chest
+    (0.01, (-40, -15), (8, 25), (50, 100), (30, 85)),  # behind the back
 )
 # Where the face is on the head, seen as a ball: left, down, forward; and how far each point may
 # turn away from the viewer before it counts as behind the head.
@@ -102,7 +102,7 @@ def random_body(rng: np.random.Generator) -> Body:
     lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
     # Most are seen from the front, some from the back, and few from the side.
     views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
-    yaw = views[rng.choice(3, p=(0.72, 0.14, 0.14))]
+    yaw = views[rng.choice(3, p=(0.76, 0.15, 0.09))]
     root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
     pelvis = root @ turn(x=-lean)
     chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)

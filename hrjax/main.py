@@ -10,7 +10,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hrjax import evaluate, models, train
+from hrjax import evaluate, models, runs, train
 
 USAGE = """Trains and evaluates high-resolution networks for human pose estimation.
 
@@ -39,6 +39,7 @@ def main() -> int:
     # Libraries speak only when something is wrong; Orbax calls a missing optional file a warning.
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)
+    runs.keep_freed_memory()
     if len(sys.argv) == 1 or {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
         print(f"{USAGE}\n{_list_configs()}")
         return 0

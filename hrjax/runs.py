@@ -1,6 +1,7 @@
-"""A run's work directory remembers its config; a signal ends the run at the next step."""
+"""A run's process and work directory: signals, memory, and the config that it was started with."""
 
 import contextlib
+import ctypes
 import json
 import logging
 import pathlib
@@ -13,6 +14,24 @@ FREE_FIELDS = (
     *("data.root", "data.workers", "data.strict", "data.max_unreadable"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps", "eval.batch_size"),
 )
+
+
+# glibc's mallopt: keep what is freed (trim threshold, 2 GiB), grow by 256 MiB at a time, never
+# use mmap, one arena for all threads.
+MALLOC_OPTIONS = ((-1, 2**31 - 1), (-2, 2**28), (-4, 0), (-8, 1))
+
+
+def keep_freed_memory() -> None:
+    """Makes malloc keep the memory that is freed; call it first in a process that trains on a CPU.
+
+    XLA's CPU backend allocates the temporary arrays of every step anew. By default glibc hands such
+    large blocks back to the kernel, which then clears each page again: up to half of the step's
+    time. Where there is no glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in MALLOC_OPTIONS:
+            mallopt(option, value)
 
 
 class Stop:

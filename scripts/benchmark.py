@@ -24,7 +24,7 @@ import numpy as np
 
 from configs import common
 from data_pipelines import ops, pipeline, synthetic
-from hrjax import evaluate, models, optim, train
+from hrjax import evaluate, models, optim, runs, train
 
 MODES = ("forward", "train", "data", "predict", "end_to_end")
 
@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--workers", type=int, default=0, help="processes that read data")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
+    runs.keep_freed_memory()
 
     before = yardstick()
     with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,7 @@ LAYERS = (
     ("data_pipelines.scenes",),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
+    ("hrjax.models.lowering",),
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     ("hrjax.models.hrnet", "hrjax.models.widehrnet"),

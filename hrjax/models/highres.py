@@ -14,8 +14,8 @@ from hrjax.models.layers import (
     Steps,
     bilinear,
     nearest,
-    settle,
 )
+from hrjax.models.lowering import settle
 
 
 class HighResolutionNet(nnx.Module):
@@ -45,6 +45,8 @@ class HighResolutionNet(nnx.Module):
         head: Callable | None,
         rngs: Keys,
     ):
+        if not modules:
+            raise ValueError("modules=() makes no stage; give the number of modules of each stage")
         self.stem = stem
         self.stages = nnx.List()
         before = (inputs,)

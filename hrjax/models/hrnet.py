@@ -7,7 +7,8 @@ import jax
 from flax import nnx
 
 from hrjax.models.highres import Fuse, HighResolutionNet, PerBranch, Transition
-from hrjax.models.layers import ConvBN, Keys, dense, settle
+from hrjax.models.layers import ConvBN, Keys, dense
+from hrjax.models.lowering import settle
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,13 +47,17 @@ def make_divisible(value: int, divisor: int) -> int:
     return nearest if nearest >= 0.9 * value else nearest + divisor
 
 
+def _half(width):
+    if width % 2:
+        raise ValueError(f"width {width} is odd; WideHRNet's blocks split their channels in half")
+    return width // 2
+
+
 class WideBlock(nnx.Module):
     """An inverted residual on the second half of the channels, then a shuffle of both halves."""
 
     def __init__(self, width: int, *, expansion: int, se_ratio: int, rngs: Keys):
-        if width % 2:
-            raise ValueError(f"width {width} is odd; a wide block splits its channels in half")
-        half = width // 2
+        half = _half(width)
         wide = half * expansion
         self.residual = Steps(
             ConvBN(half, wide, rngs=rngs),
@@ -71,7 +75,7 @@ class Stem(nnx.Module):
     """A strided convolution, then a strided shuffle block: 1/4 of the size, `width` channels."""
 
     def __init__(self, width: int, *, rngs: Keys):
-        half = width // 2
+        half = _half(width)
         self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
         self.branch1 = Separable(half, half, stride=2, act=jax.nn.relu, rngs=rngs)
         self.expand = ConvBN(half, width, rngs=rngs)

@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_model_lists_what_differs(tmp_path):
 
 
 def test_errors_name_the_path_that_was_looked_at(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
         checkpoints.find(str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="no complete checkpoint in"):
         checkpoints.find(str(tmp_path))

@@ -108,3 +108,10 @@ def test_images_that_cannot_be_halved_often_enough_say_so(size):
     message = f"images of {size[0]}x{size[1]} pixels; height and width must be multiples of 32"
     with pytest.raises(ValueError, match=message):
         hrjax.apply(graph, params, stats, jnp.ones((1, *size, 3)))
+
+
+def test_a_network_without_stages_says_so():
+    with pytest.raises(
+        ValueError, match=r"modules=\(\) makes no stage; give the number of modules"
+    ):
+        hrjax.create("hrnet_tiny", modules=())

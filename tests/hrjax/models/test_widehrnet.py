@@ -12,9 +12,10 @@ def test_squeeze_widths_are_multiples_of_eight(expanded, squeezed):
     assert widehrnet.make_divisible(expanded // 4, 8) == squeezed
 
 
-def test_an_odd_width_says_so():
-    with pytest.raises(ValueError, match="width 15 is odd"):
-        hrjax.create("widehrnet_18", width=15)
+@pytest.mark.parametrize("field", ["width", "stem_width"])
+def test_odd_widths_say_so(field):
+    with pytest.raises(ValueError, match="width 15 is odd; WideHRNet's blocks split"):
+        hrjax.create("widehrnet_18", **{field: 15})
 
 
 def test_a_small_network_is_a_matter_of_overrides():

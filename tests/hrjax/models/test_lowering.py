@@ -1,0 +1,129 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hrjax.models.lowering import convolve, settle, standardize
+
+
+def noise(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def plainly(x, kernel, *, stride, groups):
+    """XLA's own convolution."""
+    pad = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+CASES = [  # kernel, stride, groups, (inputs, outputs), (height, width)
+    pytest.param(1, 1, 1, (6, 4), (8, 6), id="1x1"),
+    pytest.param(1, 2, 1, (6, 4), (8, 7), id="1x1 strided"),
+    pytest.param(3, 1, 1, (6, 4), (8, 6), id="dense"),
+    pytest.param(3, 2, 1, (6, 4), (8, 7), id="dense strided"),
+    pytest.param(3, 1, 6, (6, 6), (8, 6), id="depthwise"),
+    pytest.param(3, 2, 6, (6, 6), (8, 6), id="depthwise strided"),
+    pytest.param(3, 2, 6, (6, 6), (7, 5), id="depthwise strided, odd"),
+    pytest.param(5, 2, 6, (6, 6), (8, 7), id="depthwise 5x5 strided"),
+    pytest.param(3, 1, 2, (6, 4), (8, 6), id="grouped"),
+    pytest.param(3, 2, 3, (3, 6), (8, 6), id="grouped, more outputs than inputs"),
+    pytest.param(1, 1, 2, (6, 4), (8, 6), id="grouped 1x1"),
+]
+
+
+@pytest.mark.parametrize(("size", "stride", "groups", "channels", "image"), CASES)
+def test_every_lowering_is_the_convolution(size, stride, groups, channels, image):
+    inputs, outputs = channels
+    x = noise(2, *image, inputs)
+    kernel = noise(size, size, inputs // groups, outputs, seed=1)
+    options = {"stride": stride, "groups": groups}
+
+    @jax.jit
+    def both(x, kernel):
+        ours, our_vjp = jax.vjp(lambda x, kernel: convolve(x, kernel, **options), x, kernel)
+        theirs, their_vjp = jax.vjp(lambda x, kernel: plainly(x, kernel, **options), x, kernel)
+        gradient = jnp.cos(theirs)
+        return (ours, *our_vjp(gradient)), (theirs, *their_vjp(gradient))
+
+    for ours, theirs in zip(*both(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-5)
+
+
+def test_standardize_has_the_gradient_of_the_formula():
+    # d/dx of sum(w * (x - mean) / std), written out: (w - mean(w) - xhat * mean(w * xhat)) / std.
+    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
+
+    def loss(x):
+        return jnp.sum(weights * standardize(x, jnp.ones(5), jnp.zeros(5), 1e-5)[0])
+
+    axes = (0, 1, 2)
+    std = np.sqrt(np.var(x, axes) + 1e-5)
+    normal = (x - np.mean(x, axes)) / std
+    expected = weights - np.mean(weights, axes) - normal * np.mean(weights * normal, axes)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), expected / std, atol=2e-6)
+
+
+def test_standardize_has_the_gradients_of_autodiff():
+    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
+
+    def plain(x, scale, bias):
+        axes = (0, 1, 2)
+        return (x - x.mean(axes)) * scale / jnp.sqrt(x.var(axes) + 1e-5) + bias
+
+    def gradients(function):
+        loss = jax.grad(lambda *arguments: jnp.sum(weights * function(*arguments)), (0, 1, 2))
+        return jax.jit(loss)(x, noise(5, seed=2), noise(5, seed=3))
+
+    ours = gradients(lambda *arguments: standardize(*arguments, 1e-5)[0])
+    for a, b in zip(ours, gradients(plain), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_settle_changes_neither_values_nor_gradients(dtype):
+    x = jnp.asarray([1.5, -2.0, np.inf, np.nan], dtype)
+    value, vjp = jax.jit(lambda x: jax.vjp(settle, x))(x)
+    for y in (value, vjp(x)[0]):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y.astype(np.float32), x.astype(np.float32))
+
+
+def loops(function):
+    """How many loops are left in the compiled function."""
+    return jax.jit(function).lower(jnp.ones(3)).compile().as_text().count(" while(")
+
+
+def test_settle_is_a_loop_forth_and_back_on_cpu_alone(monkeypatch):
+    assert loops(lambda x: settle(x)) == 1
+    assert loops(jax.grad(lambda x: (settle(x) ** 2).sum())) == 2
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert loops(lambda x: settle(x)) == 0
+    assert loops(jax.grad(lambda x: (settle(x) ** 2).sum())) == 0
+
+
+def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
+    # Each tap's gradient is a sum of 65536 ones; summed in bfloat16 it would stop at 256.
+    def loss(kernel):
+        x = jnp.ones((16, 64, 64, 2), jnp.bfloat16)
+        return convolve(x, kernel, stride=1, groups=2).astype(jnp.float32).sum()
+
+    gradient = jax.jit(jax.grad(loss))(jnp.ones((3, 3, 1, 2), jnp.bfloat16))
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient[1, 1], 16 * 64 * 64)
+
+
+def test_depthwise_convolutions_are_left_to_xla_off_cpu(monkeypatch):
+    def written(x):
+        return str(jax.make_jaxpr(lambda x: convolve(x, x[:3, :3], stride=1, groups=8))(x))
+
+    x = jnp.ones((4, 4, 1, 8))
+    assert "feature_group_count" not in written(x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "feature_group_count=8" in written(x)
