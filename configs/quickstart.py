@@ -1,31 +1,37 @@
-"""A small WideHRNet on drawn people: the whole job in a few minutes on two CPU cores, no download.
+"""A small WideHRNet on drawn people: the whole job in minutes on two CPU cores, no download.
 
-The people are drawn into data/synthetic on the first run, in MPII's layout.
+The people are drawn into data/synthetic on the first run, in MPII's layout (and COCO's). Expect a
+PCKh@0.5 of at least 80 on the held-out people after about four minutes on two CPU cores, and of at
+least 92 after half an hour; their mean pose scores 27.
 
     python -m hrjax.main --config=configs/quickstart.py
-    python -m hrjax.main --config=configs/quickstart.py --config.train.epochs=200
+    python -m hrjax.main --config=configs/quickstart.py --config.train.epochs=140 --workdir=runs/q
 """
 
 from configs import common
 
 
 def get_config(variant=""):
-    """The recipe of `variant`, widehrnet_18 by default, at a quarter of its width and depth."""
+    """The recipe of `variant`, widehrnet_18 by default, narrow and shallow."""
     config = common.mmpose(common.mpii(common.recipe(variant, default="widehrnet_18")))
     config.data.root = "data/synthetic"
-    config.data.input_size = (128, 128)
+    config.data.input_size = (96, 96)
     config.data.draw.train_images = 1500
     config.data.draw.val_images = 200
     config.model.width = 24
+    config.model.stem_width = 16
     config.model.modules = (1, 1, 1)
     config.model.blocks = 1
     config.model.expansion = 2
+    # Few epochs: what a person looks like has to be learnt before rotations and zooms help.
+    config.augment.rotation = 10.0
+    config.augment.scale = 0.1
     config.heatmap.sigma = 1.5
-    config.optimizer.lr = 4e-3
+    config.optimizer.lr = 8e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
-    config.train.epochs = 20
-    config.eval.every_epochs = 5
-    config.checkpoint.every_steps = 200
-    config.log.every_steps = 20
+    config.train.epochs = 18
+    config.train.batch_size = 16
+    config.eval.every_epochs = 9
+    config.checkpoint.every_steps = 500
     return config.lock()

@@ -144,7 +144,7 @@ def _background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.nda
     image[horizon:] = floor * (0.6 + 0.4 * y[horizon:])
     _texture(rng, image[horizon:])
     image = np.clip(image, 0, 255).astype(np.uint8)  # OpenCV smooths edges in uint8 only
-    for _ in range(rng.integers(1, 9)):
+    for _ in range(rng.integers(0, 6)):
         THINGS[rng.integers(len(THINGS))](rng, image, height * rng.uniform(0.1, 0.6))
     noises = [rng.uniform(0, 10) * _noise(rng, image_size, cell) for cell in (60, 16, 5)]
     return image + sum(noises)
@@ -257,7 +257,7 @@ def _occlude(rng: np.random.Generator, canvas: figures.Canvas, bodies: list) -> 
     image_size = canvas.person.shape
     pixels = [np.rint(_joints(body, skeletons.MPII)).astype(int) for body in bodies]
     pixels = [joints[_inside(joints, image_size)] for joints in pixels]
-    for _ in range(rng.choice(3, p=(0.55, 0.3, 0.15))):
+    for _ in range(rng.choice(3, p=(0.7, 0.22, 0.08))):
         before = np.clip(canvas.image, 0, 255).astype(np.uint8)
         after = before.copy()
         THINGS[rng.integers(len(THINGS))](rng, after, image_size[0] * rng.uniform(0.1, 0.5))

@@ -65,30 +65,27 @@ def stopping():
             signal.signal(number, handler)
 
 
-def keep_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Saves the config as <workdir>/config.json; a run that goes on must have the same one.
+def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Raises ValueError that names fields in which `config` is not the run's, FREE_FIELDS aside."""
+    before, now = read_config(workdir), flatten(json.loads(config.to_json()))
+    names = [
+        name
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and name not in FREE_FIELDS
+    ]
+    if names:
+        rows = [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
+        raise ValueError(
+            f"{workdir} holds a run with another config:\n  " + "\n  ".join(rows) + "\n"
+            f"Start a new run with another --workdir (add --resume_from={workdir} to go on from "
+            "its last checkpoint there), or repeat the command with the old values"
+        )
 
-    Raises ValueError that names the fields which differ; FREE_FIELDS may.
-    """
+
+def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes <workdir>/config.json, whole or not at all."""
+    workdir.mkdir(parents=True, exist_ok=True)
     file = workdir / "config.json"
-    now = flatten(json.loads(config.to_json()))
-    if not file.is_file():
-        workdir.mkdir(parents=True, exist_ok=True)
-    else:
-        before = read_config(workdir)
-        names = [
-            name
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name) and name not in FREE_FIELDS
-        ]
-        if names:
-            rows = [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
-            raise ValueError(
-                f"{workdir} holds a run with another config:\n  " + "\n  ".join(rows) + "\n"
-                "Start a new run with another --workdir (add "
-                f"--resume_from={workdir} to go on from its last checkpoint there), "
-                "or repeat the command with the old values"
-            )
     temporary = file.with_suffix(".new")
     temporary.write_text(json.dumps(json.loads(config.to_json()), indent=1) + "\n")
     temporary.replace(file)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import serialization
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -66,13 +65,15 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, resume_from: str = "") -
     `resume_from` leads to the checkpoint that an empty `workdir` starts from. Returns the number of
     the signal that ended the run early, or None.
     """
-    runs.keep_config(config, workdir)
     folder = workdir / "checkpoints"
+    if checkpoints.latest(folder) is not None:
+        runs.check_config(config, workdir)
     job, state = prepare(config)
     state, position = _restore(job, state, folder, resume_from)
+    runs.save_config(config, workdir)
     start = int(state.step)
     if start >= job.total_steps:
-        logging.info("this run is finished: %d steps, its checkpoints are in %s", start, folder)
+        logging.info("this run is finished: %d steps, checkpoints in %s", start, folder)
         return None
     logging.info(
         "%s step %d of %d: %d people, %d steps an epoch, %s on %s",
@@ -94,12 +95,14 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, resume_from: str = "") -
         stack.callback(batches.close)
         _loop(job, state, batches, position, workdir, manager, log, stop)
         checkpoints.wait(manager)
-    if stop.signal:
+    last = checkpoints.latest(folder)
+    if stop.signal and last < job.total_steps:
         logging.info(
-            "stopped after step %d, which is saved in %s; the same command continues from there",
-            *(checkpoints.latest(folder), folder),
+            "stopped after step %d, saved in %s; the same command continues there", last, folder
         )
-    return stop.signal
+        return stop.signal
+    logging.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
+    return None
 
 
 def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainState]:
@@ -118,8 +121,6 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
     )
     optimizer = optim.optimizer(config.optimizer, learning_rate)
     graph, eval_graph, params, stats = evaluate.create_model(config)
-    if config.init_from:
-        params, stats = _init_from(config.init_from, params, stats)
     job = Job(
         config=config,
         mesh=mesh,
@@ -183,6 +184,15 @@ def make_train_step(graph, optimizer, config: ConfigDict) -> Callable:
         return state, {"loss": loss, "pck": pck}
 
     return train_step
+
+
+def load_weights(state: TrainState, path: str) -> TrainState:
+    """`state` with the weights of the checkpoint that `path` leads to, the averaged ones if any."""
+    target = _abstract({"params": state.params, "stats": state.stats})
+    found, weights = checkpoints.restore_weights(path, target)
+    logging.info("starting from the weights of %s", found)
+    average = jax.tree.map(jnp.copy, weights) if state.average else None
+    return state.replace(**weights, average=average)
 
 
 def describe(mesh: Mesh) -> str:
@@ -272,17 +282,14 @@ def _items(state):
 
 
 def _restore(job, state, folder, resume_from):
-    step = checkpoints.latest(folder)
-    if step is None and not resume_from:
-        return state, {}
+    step, init_from = checkpoints.latest(folder), job.config.init_from
     if step is not None:
         found = folder / str(step)
-    else:
+    elif resume_from:
         found = checkpoints.find(resume_from, prefer=checkpoints.latest)
-    targets = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _items(state)
-    )
-    items = checkpoints.restore(found, targets)
+    else:
+        return load_weights(state, init_from) if init_from else state, {}
+    items = checkpoints.restore(found, _abstract(_items(state)))
     opt_state = serialization.from_state_dict(state.opt_state, items["optimizer"]["opt_state"])
     state = TrainState(
         items["optimizer"]["step"],
@@ -294,13 +301,8 @@ def _restore(job, state, folder, resume_from):
     return state, checkpoints.read_position(found)
 
 
-def _init_from(path, params, stats):
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), {"params": params, "stats": stats}
-    )
-    found, weights = checkpoints.restore_weights(path, target)
-    logging.info("starting from the weights of %s", found)
-    return weights["params"], weights["stats"]
+def _abstract(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
 def _open_batches(job, position):

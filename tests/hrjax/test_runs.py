@@ -15,26 +15,26 @@ def config(**fields):
 
 
 def test_the_same_config_may_go_on(tmp_path):
-    runs.keep_config(config(), tmp_path / "run")
-    runs.keep_config(config(), tmp_path / "run")
+    runs.save_config(config(), tmp_path / "run")
+    runs.check_config(config(), tmp_path / "run")
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["data"]["input_size"] == [8, 8]
 
 
 def test_another_config_may_not_and_says_what_to_do(tmp_path):
-    runs.keep_config(config(), tmp_path)
+    runs.save_config(config(), tmp_path)
     with pytest.raises(ValueError, match="seed: 0 then, 1 now") as caught:
-        runs.keep_config(config(seed=1), tmp_path)
+        runs.check_config(config(seed=1), tmp_path)
     assert f"--resume_from={tmp_path}" in str(caught.value)
     with pytest.raises(ValueError, match="extra: None then, 2 now"):
-        runs.keep_config(config(extra=2), tmp_path)
+        runs.check_config(config(extra=2), tmp_path)
 
 
 def test_the_data_may_move(tmp_path):
-    runs.keep_config(config(), tmp_path)
+    runs.save_config(config(), tmp_path)
     moved = config()
     moved.data.root = "b"
-    runs.keep_config(moved, tmp_path)
+    runs.check_config(moved, tmp_path)
 
 
 def test_a_signal_is_noted_once_and_then_kills():

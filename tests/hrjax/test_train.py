@@ -179,7 +179,8 @@ def test_init_from_takes_the_weights_only(tiny, tmp_path):
     train.train(tiny, tmp_path / "old")
     tiny.train.ema_decay = 0.0
     tiny.init_from = str(tmp_path / "old")
-    _, state = train.prepare(tiny)
+    _, fresh = train.prepare(tiny)
+    state = train.load_weights(fresh, tiny.init_from)
     assert int(state.step) == 0
     step = checkpoints.find(str(tmp_path / "old"))
     target = jax.tree.map(
@@ -197,7 +198,7 @@ def test_a_changed_config_names_the_fields(tiny, tmp_path):
     tiny.log.every_steps = 7  # may change
     with pytest.raises(ValueError, match="holds a run with another config") as caught:
         train.train(tiny, tmp_path)
-    assert "optimizer.lr: 0.004 then, 0.5 now" in str(caught.value)
+    assert "optimizer.lr: 0.008 then, 0.5 now" in str(caught.value)
     assert "seed: 0 then, 3 now" in str(caught.value)
     assert "every_steps" not in str(caught.value)
 
