@@ -13,25 +13,25 @@ import numpy as np
 # How often a posture is drawn, and its ranges in degrees.
 # Trunk: leaning forward, roll, bending of the spine forward, to the side, twist.
 TRUNKS = (
-    (0.76, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
-    (0.18, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
-    (0.04, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
-    (0.01, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
-    (0.01, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
+    (0.85, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
+    (0.12, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
+    (0.02, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
+    (0.005, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
+    (0.005, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
 )
 # A leg: forward, spread, outward turn, knee. Two legs; which of them is the left is drawn.
 _STAND = ((-6, 12), (0, 9), (-5, 25), (0, 12))
 _SIT = ((65, 100), (0, 25), (-10, 30), (55, 105))
 _CROUCH = ((75, 120), (5, 35), (5, 40), (85, 140))
 LEGS = (
-    (0.31, _STAND, _STAND),
-    (0.26, ((5, 35), (0, 6), (-5, 15), (0, 35)), ((-30, -3), (0, 6), (-5, 15), (3, 50))),  # walk
-    (0.12, ((30, 85), (0, 8), (-5, 15), (30, 110)), ((-35, 5), (0, 8), (-5, 15), (5, 95))),  # run
-    (0.14, ((-5, 25), (12, 40), (0, 35), (0, 30)), ((-5, 25), (12, 40), (0, 35), (0, 30))),
-    (0.08, _SIT, _SIT),
-    (0.03, _CROUCH, _CROUCH),
+    (0.34, _STAND, _STAND),
+    (0.28, ((5, 35), (0, 6), (-5, 15), (0, 35)), ((-30, -3), (0, 6), (-5, 15), (3, 50))),  # walk
+    (0.09, ((30, 85), (0, 8), (-5, 15), (30, 110)), ((-35, 5), (0, 8), (-5, 15), (5, 95))),  # run
+    (0.17, ((-5, 25), (12, 40), (0, 35), (0, 30)), ((-5, 25), (12, 40), (0, 35), (0, 30))),
+    (0.06, _SIT, _SIT),
+    (0.02, _CROUCH, _CROUCH),
     (
-        0.06,
+        0.04,
         ((30, 100), (0, 45), (-10, 40), (0, 90)),
         ((-15, 8), (0, 15), (-5, 25), (0, 20)),
     ),  # kick
@@ -102,7 +102,7 @@ def random_body(rng: np.random.Generator) -> Body:
     lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
     # Most are seen from the front, some from the back, and few from the side.
     views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
-    yaw = views[rng.choice(3, p=(0.76, 0.15, 0.09))]
+    yaw = views[rng.choice(3, p=(0.84, 0.11, 0.05))]
     root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
     pelvis = root @ turn(x=-lean)
     chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)

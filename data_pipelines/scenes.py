@@ -121,7 +121,7 @@ def _describe(
         coco_flags=np.array(flags),
         mask=canvas.person == number,
         head_box=np.array([middle - half, middle + half]),
-        center=center + rng.normal(0, 4, 2) * scale,
+        center=center + rng.normal(0, 8, 2) * scale,
         scale=scale,
     )
 

@@ -35,7 +35,8 @@ SIGNAL_EXIT = 128  # plus the signal's number, as shells report it
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Some of the imported libraries have set up logging already; what is set here replaces it.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     # Libraries speak only when something is wrong; Orbax calls a missing optional file a warning.
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)
