@@ -218,7 +218,10 @@ def test_knees_and_elbows_bend_the_way_they_do():
 
 
 def test_the_mean_posture_is_a_poor_guess():
-    """In MPII's crop it scores 16.8 on the real validation set; ours is to be as varied."""
+    """The quickstart's task is to be one that has to be learnt: guessing is to score below 30.
+
+    Around the exact middles of the joints, that is; the jitter of the centers takes more off.
+    """
     joints = []
     for seed in range(300):
         body = postures.random_body(np.random.default_rng(seed))
@@ -227,7 +230,7 @@ def test_the_mean_posture_is_a_poor_guess():
     error = np.linalg.norm(joints - np.mean(joints, axis=0), axis=-1)
     head_size = 0.6 * postures.HEAD_LENGTH / 0.8
     counted = [joint for joint in range(16) if joint not in (6, 7)]
-    assert 100 * np.mean(error[:, counted] <= 0.5 * head_size) < 25
+    assert 100 * np.mean(error[:, counted] <= 0.5 * head_size) < 30
 
 
 def test_mpii_ground_truth_tells_what_the_json_tells(root):
