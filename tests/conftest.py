@@ -61,6 +61,7 @@ def tiny(drawn):
         config.eval.batch_size = 8
         config.eval.every_epochs = 0
         config.eval.flip_test = False
+        config.optimizer.lr = 1e-3
         config.optimizer.warmup_steps = 0
         config.optimizer.schedule = "step"
         config.log.every_steps = 1

@@ -198,7 +198,7 @@ def test_a_changed_config_names_the_fields(tiny, tmp_path):
     tiny.log.every_steps = 7  # may change
     with pytest.raises(ValueError, match="holds a run with another config") as caught:
         train.train(tiny, tmp_path)
-    assert "optimizer.lr: 0.008 then, 0.5 now" in str(caught.value)
+    assert "optimizer.lr: 0.001 then, 0.5 now" in str(caught.value)
     assert "seed: 0 then, 3 now" in str(caught.value)
     assert "every_steps" not in str(caught.value)
 
