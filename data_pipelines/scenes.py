@@ -7,11 +7,11 @@ import numpy as np
 
 from data_pipelines import clothes, figures, postures, skeletons
 
-NUM_PEOPLE = (0.35, 0.4, 0.18, 0.07)  # how often one, two, three, four people are tried
-MAX_OVERLAP = 0.2  # of the smaller one of two people's boxes
+NUM_PEOPLE = (0.45, 0.4, 0.12, 0.03)  # how often one, two, three, four people are tried
+MAX_OVERLAP = 0.12  # of the smaller one of two people's boxes
 MAX_OUTSIDE = 0.12  # of a body's extent
 MIN_JOINTS = 12  # of MPII's 16 inside the picture, or the person is placed anew
-MAX_COVERED = 2  # joints of one person that a thing in front may hide
+MAX_COVERED = 1  # joints of one person that a thing in front may hide
 # MPII: neck to head top is 0.8 of the head box's diagonal, and scale times 200 is 4.8 diagonals.
 HEAD_BOX_DIAGONAL = postures.HEAD_LENGTH / 0.8
 HEIGHT_PER_HEAD_BOX = 4.8
