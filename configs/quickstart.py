@@ -29,8 +29,8 @@ def get_config(variant=""):
     config.optimizer.lr = 8e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
-    config.train.epochs = 18
+    config.train.epochs = 20
     config.train.batch_size = 16
-    config.eval.every_epochs = 18
+    config.eval.every_epochs = 20
     config.checkpoint.every_steps = 500
     return config.lock()
