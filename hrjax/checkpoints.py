@@ -134,10 +134,11 @@ def _copy(tree):
 
 def _save_error(manager, step, error):
     last = latest(pathlib.Path(manager.directory))
+    reason = (str(error) or repr(error)).splitlines()[0]
     usable = "there is none before it" if last is None else f"the last usable one is step {last}"
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     return OSError(
-        f"could not save {what} in {manager.directory} ({str(error).splitlines()[0]}); {usable}. "
+        f"could not save {what} in {manager.directory} ({reason}); {usable}. "
         "Free some disk space and run the same command again: it continues from there"
     )
 
