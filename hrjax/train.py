@@ -23,6 +23,8 @@ from data_pipelines.dataset import Split
 from hrjax import checkpoints, evaluate, heatmaps, losses, models, optim, runs
 from hrjax.logs import RunLog
 
+DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -156,6 +158,10 @@ def create_state(params: dict, stats: dict, optimizer, *, average: bool) -> Trai
 
 def make_train_step(graph, optimizer, config: ConfigDict) -> Callable:
     """A jitted step: (state, batch) → (state, {"loss", "pck"}); the state's memory is reused."""
+    if config.train.dtype not in DTYPES:
+        raise ValueError(
+            f"unknown config.train.dtype {config.train.dtype!r}; choose one of: {', '.join(DTYPES)}"
+        )
     dtype = jnp.dtype(config.train.dtype)
 
     def loss_and_rest(params, stats, batch, key):

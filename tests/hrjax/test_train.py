@@ -219,6 +219,12 @@ def test_a_batch_that_devices_cannot_share_is_an_error(tiny):
         train.prepare(tiny, evaluate.make_mesh(jax.devices()[:8]))
 
 
+def test_an_unknown_dtype_lists_the_choices(tiny):
+    tiny.train.dtype = "bf16"
+    with pytest.raises(ValueError, match=r"config.train.dtype 'bf16'.*bfloat16, float32"):
+        train.prepare(tiny)
+
+
 def test_another_joint_count_is_an_error(tiny):
     tiny.model.num_joints = 17
     with pytest.raises(ValueError, match=r"17 joints \(config.model.num_joints\).*have 16"):
