@@ -5,9 +5,9 @@ that it reads and writes. An op draws the same number of values whatever it deci
 """
 
 import dataclasses
-import functools
 import logging
 import pathlib
+import threading
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ from data_pipelines import geometry
 HALF_BODY_PADDING = 1.5
 # The mmpose loaders move a box by up to 0.2 of its unpadded size; ours carry the padding.
 CENTER_SHIFT = 0.2 / geometry.BOX_PADDING
+
+_WARNED: set[str] = set()
+_WARNING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +63,11 @@ def read_image(path: str) -> np.ndarray:
     return image
 
 
-@functools.cache
 def _warn_once(problem: str) -> None:
-    logging.warning("%s; the example becomes black and teaches nothing", problem)
+    with _WARNING:  # threads may find the same picture at the same moment
+        if problem not in _WARNED:
+            _WARNED.add(problem)
+            logging.warning("%s; the example becomes black and teaches nothing", problem)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The command line: help, errors without tracebacks, and the exit status."""
 
+import logging
 import os
 import pathlib
 import signal
@@ -24,6 +25,9 @@ SMALL = (
 def run(monkeypatch, capsys, drawn, tmp_path):
     """Runs the command line; returns its status, what it printed, and its errors."""
     monkeypatch.chdir(ROOT)
+    root = logging.getLogger()
+    # The command line sends the log to this test's stderr, which is closed after it.
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["hrjax.main", *arguments])
