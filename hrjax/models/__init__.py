@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hrjax.models import hrnet, widehrnet
-from hrjax.models.layers import Keys
+from hrjax.models.layers import ConvBN, DropPath, Keys
 
 FAMILIES = types.MappingProxyType(
     {name: family for family in (hrnet, widehrnet) for name in family.VARIANTS}
@@ -82,12 +82,46 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
 def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None):
     """Heatmaps (n, h/4, w/4, k) of normalised images (n, h, w, 3), and the statistics after them.
 
-    Pure: fit for jit and grad. `key` is for networks that draw random numbers in training; none of
-    today's does.
+    Pure: fit for jit and grad. `key` is what drop path draws from in training; networks without it
+    need none.
     """
-    model = nnx.merge(graph, _by_index(params), _by_index(stats))
+    model = _assemble(graph, params, stats, key)
     heatmaps = model(images)
     return heatmaps, _plain(nnx.state(model, nnx.BatchStat))
+
+
+def features(graph: nnx.GraphDef, params: dict, stats: dict, images) -> list:
+    """The branches' feature maps (n, h/4, w/4, c), (n, h/8, w/8, 2c), … of normalised images.
+
+    They are what the last stage puts out, before any head. Networks that read their largest branch
+    alone, like HRNet, compute no others at the end, and give that one.
+    """
+    return _assemble(graph, params, stats, None).features(images)
+
+
+def fold_batch_norm(
+    graph: nnx.GraphDef, params: dict, stats: dict
+) -> tuple[nnx.GraphDef, dict, dict]:
+    """The network for evaluation only, with each batch norm inside the convolution before it.
+
+    Fewer operations and the same heatmaps but for rounding. Batch norms that follow something else
+    than a convolution stay.
+    """
+    model = _assemble(graph, params, stats, None)
+    model.eval()
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, ConvBN):
+            module.fold()
+    return split(model)
+
+
+def _assemble(graph, params, stats, key):
+    model = nnx.merge(graph, _by_index(params), _by_index(stats))
+    if key is not None:
+        for _, module in nnx.iter_modules(model):
+            if isinstance(module, DropPath):
+                module.key = key
+    return model
 
 
 def normalize(images):

@@ -24,7 +24,8 @@ class HighResolutionNet(nnx.Module):
     The stem brings images to 1/4 of their size and `inputs` channels. Stage s has s + 2 branches,
     each half the size and twice the width of the one before. What differs between the families is
     passed in:
-        block       makes one block from the widths of all branches; it maps a list to a list
+        block       makes one block from the widths of all branches and its place in the network
+                    (0 for the first); the block maps a list of branches to a list
         transition  makes what leads into a stage (`Transition`)
         fuse        makes the exchange unit at a module's end (`Fuse`)
         head        makes what merges all branches into one; None reads the largest one only
@@ -49,22 +50,28 @@ class HighResolutionNet(nnx.Module):
             raise ValueError("modules=() makes no stage; give the number of modules of each stage")
         self.stem = stem
         self.stages = nnx.List()
-        before = (inputs,)
+        before, depth = (inputs,), 0
         for stage, count in enumerate(modules):
             widths = tuple(width * 2**branch for branch in range(stage + 2))
             only_largest = head is None and stage + 1 == len(modules)
             outputs = [len(widths)] * (count - 1) + [1 if only_largest else len(widths)]
-            self.stages.append(
-                Stage(
-                    transition(before, widths, rngs=rngs),
-                    [Exchange(widths, blocks, n, block, fuse, rngs=rngs) for n in outputs],
-                )
-            )
+            lead = transition(before, widths, rngs=rngs)
+            exchanges = []
+            for n in outputs:
+                chain = [block(widths, depth + i, rngs=rngs) for i in range(blocks)]
+                exchanges.append(Exchange(chain, fuse(widths, n, rngs=rngs)))
+                depth += blocks
+            self.stages.append(Stage(lead, exchanges))
             before = widths
         self.head = None if head is None else head(before, rngs=rngs)
         self.final = Conv(width, num_joints, bias=True, rngs=rngs)
 
     def __call__(self, images):
+        branches = self.features(images)
+        return self.final(branches[0] if self.head is None else self.head(branches))
+
+    def features(self, images):
+        """What the last stage puts out, largest branch first; without a head, that one alone."""
         factor = 2 ** (len(self.stages) + 2)
         height, width = images.shape[1:3]
         if height % factor or width % factor:
@@ -74,8 +81,7 @@ class HighResolutionNet(nnx.Module):
         branches = [self.stem(images)]
         for stage in self.stages:
             branches = stage(branches)
-        features = branches[0] if self.head is None else self.head(branches)
-        return self.final(features)
+        return branches
 
 
 class Stage(nnx.Module):
@@ -95,18 +101,9 @@ class Stage(nnx.Module):
 class Exchange(nnx.Module):
     """A module: blocks, which leave the branches apart, then an exchange between them."""
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        blocks: int,
-        outputs: int,
-        block: Callable,
-        fuse: Callable,
-        *,
-        rngs: Keys,
-    ):
-        self.blocks = nnx.List([block(widths, rngs=rngs) for _ in range(blocks)])
-        self.fuse = fuse(widths, outputs, rngs=rngs)
+    def __init__(self, blocks: Sequence[nnx.Module], fuse: nnx.Module):
+        self.blocks = nnx.List(blocks)
+        self.fuse = fuse
 
     def __call__(self, branches):
         for block in self.blocks:
@@ -115,10 +112,10 @@ class Exchange(nnx.Module):
 
 
 class PerBranch(nnx.Module):
-    """A block of its own for every branch, each made by `block(width)`."""
+    """A block of its own for every branch."""
 
-    def __init__(self, block: Callable, widths: Sequence[int], *, rngs: Keys):
-        self.branches = nnx.List([block(width, rngs=rngs) for width in widths])
+    def __init__(self, blocks: Sequence[nnx.Module]):
+        self.branches = nnx.List(blocks)
 
     def __call__(self, branches):
         return [block(x) for block, x in zip(self.branches, branches, strict=True)]

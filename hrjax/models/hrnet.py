@@ -67,6 +67,10 @@ class Stem(nnx.Module):
 
 def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
     """The network of `config`."""
+
+    def block(widths, _, *, rngs):
+        return PerBranch([BasicBlock(width, rngs=rngs) for width in widths])
+
     return HighResolutionNet(
         Stem(config.stem_width, config.stem_blocks, rngs=rngs),
         inputs=4 * config.stem_width,
@@ -74,7 +78,7 @@ def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
         modules=config.modules,
         blocks=config.blocks,
         num_joints=config.num_joints,
-        block=functools.partial(PerBranch, BasicBlock),
+        block=block,
         transition=functools.partial(Transition, dense, act=jax.nn.relu),
         fuse=functools.partial(Fuse, dense, act=jax.nn.relu),
         head=None,

@@ -3,6 +3,7 @@
 Arrays are NHWC. Layers take no dtype: they compute in the dtype of what they are given.
 """
 
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -24,12 +25,23 @@ class Keys:
 
     def __init__(self, seed: int | None):
         self._generator = None if seed is None else np.random.default_rng(seed)
+        self._streams = itertools.count()
 
     def normal(self, shape: tuple[int, ...], std: float):
         """Independent draws of a normal distribution with mean 0."""
         if self._generator is None:
             return jax.ShapeDtypeStruct(shape, jnp.float32)
         return jnp.asarray(self._generator.standard_normal(shape, np.float32) * np.float32(std))
+
+    def uniform(self, shape: tuple[int, ...], bound: float):
+        """Independent draws between -`bound` and `bound`."""
+        if self._generator is None:
+            return jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jnp.asarray(self._generator.uniform(-bound, bound, shape).astype(np.float32))
+
+    def stream(self) -> int:
+        """A number that no other layer of the network gets: its stream of random numbers."""
+        return next(self._streams)
 
     def constant(self, shape: tuple[int, ...], value: float):
         """The same value everywhere."""
@@ -67,6 +79,12 @@ class Conv(nnx.Module):
         x = convolve(x, self.kernel.get_value(), stride=self.stride, groups=self.groups)
         return x if self.bias is None else x + self.bias.get_value()
 
+    def absorb(self, factor, shift) -> None:
+        """Makes the outputs `factor` times what they were, plus `shift`."""
+        before = 0.0 if self.bias is None else self.bias.get_value()
+        self.kernel = nnx.Param(self.kernel.get_value() * factor)
+        self.bias = nnx.data(nnx.Param(before * factor + shift))
+
 
 class BatchNorm(nnx.Module):
     """Batch normalisation as PyTorch does it: the running variance is the unbiased one.
@@ -97,6 +115,11 @@ class BatchNorm(nnx.Module):
         self._update(mean, var, count=x.size // x.shape[-1])
         return y.astype(x.dtype)
 
+    def affine(self):
+        """The factor and the shift that evaluation amounts to."""
+        factor = self.scale.get_value() * lax.rsqrt(self.var.get_value() + self.epsilon)
+        return factor, self.bias.get_value() - self.mean.get_value() * factor
+
     def _update(self, mean, var, *, count):
         if count < 2:
             raise ValueError(
@@ -111,7 +134,7 @@ class BatchNorm(nnx.Module):
 
 
 class ConvBN(nnx.Module):
-    """Convolution, batch norm, activation (None: none)."""
+    """Convolution, batch norm, activation (None: none); `conv` makes the convolution."""
 
     def __init__(
         self,
@@ -122,15 +145,47 @@ class ConvBN(nnx.Module):
         stride: int = 1,
         groups: int = 1,
         act: Activation | None = jax.nn.relu,
+        conv: Callable = Conv,
         rngs: Keys,
     ):
-        self.conv = Conv(inputs, outputs, kernel, stride=stride, groups=groups, rngs=rngs)
+        self.conv = conv(inputs, outputs, kernel, stride=stride, groups=groups, rngs=rngs)
         self.bn = BatchNorm(outputs, rngs=rngs)
         self.act = act
 
     def __call__(self, x):
-        x = self.bn(self.conv(x))
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
         return x if self.act is None else self.act(x)
+
+    def fold(self) -> None:
+        """Puts what batch norm does in evaluation into the convolution."""
+        if self.bn is not None:
+            self.conv.absorb(*self.bn.affine())
+            self.bn = None
+
+
+class DropPath(nnx.Module):
+    """In training, zeroes a residual for a share `rate` of the samples (stochastic depth).
+
+    What is kept is divided by 1 - `rate`. The draws of a sample depend on its place in the global
+    batch and on the key given to `apply`, not on the devices.
+    """
+
+    def __init__(self, rate: float, *, rngs: Keys):
+        self.rate = rate
+        self.stream = rngs.stream()
+        self.key = nnx.data(None)  # `apply` sets it
+        self.deterministic = False  # nnx's name: model.eval() sets it
+
+    def __call__(self, x):
+        if self.deterministic or not self.rate:
+            return x
+        if self.key is None:
+            raise ValueError("drop path draws random numbers in training; give `apply` a key")
+        key = jax.random.fold_in(self.key, self.stream)
+        kept = jax.random.bernoulli(key, 1 - self.rate, (x.shape[0], *[1] * (x.ndim - 1)))
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
 
 
 class Steps(nnx.Module):

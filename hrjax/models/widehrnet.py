@@ -89,7 +89,11 @@ class Stem(nnx.Module):
 
 def build(config: WideHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
     """The network of `config`."""
-    block = functools.partial(WideBlock, expansion=config.expansion, se_ratio=config.se_ratio)
+    options = {"expansion": config.expansion, "se_ratio": config.se_ratio}
+
+    def block(widths, _, *, rngs):
+        return PerBranch([WideBlock(width, **options, rngs=rngs) for width in widths])
+
     return HighResolutionNet(
         Stem(config.stem_width, rngs=rngs),
         inputs=config.stem_width,
@@ -97,7 +101,7 @@ def build(config: WideHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
         modules=config.modules,
         blocks=config.blocks,
         num_joints=config.num_joints,
-        block=functools.partial(PerBranch, block),
+        block=block,
         transition=functools.partial(Transition, Separable, act=jax.nn.relu),
         fuse=functools.partial(Fuse, Separable, act=jax.nn.relu, echo=True),
         head=IterativeHead,

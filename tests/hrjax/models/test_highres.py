@@ -89,7 +89,7 @@ def test_transition_passes_on_branches_whose_width_stays():
 
 
 def test_per_branch_blocks_leave_branches_apart():
-    blocks = PerBranch(lambda width, rngs: Scale(width), [2, 3], rngs=Keys(0))
+    blocks = PerBranch([Scale(2), Scale(3)])
     assert blocks([1.0, 10.0]) == [2.0, 30.0]
 
 
