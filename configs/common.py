@@ -86,6 +86,7 @@ def _base() -> ConfigDict:
 
     config.heatmap = ConfigDict()
     config.heatmap.sigma = 2.0  # of the target Gaussian, in heatmap cells
+    config.heatmap.encoding = "msra"  # msra, dark, udp (which crops its own way too)
 
     config.loss = ConfigDict()
     config.loss.factor = 0.5  # 0.5 in HRNet's code, 1.0 in mmpose's
@@ -113,6 +114,8 @@ def _base() -> ConfigDict:
     config.eval.split = "val"
     config.eval.batch_size = 32
     config.eval.flip_test = True
+    config.eval.decode = "quarter"  # argmax, quarter, dark, udp, paddle_dark
+    config.eval.fold_batch_norm = True  # into the convolutions: faster, equal but for rounding
     config.eval.oks_threshold = 0.9  # COCO: of two people more alike than this, one is dropped
 
     config.checkpoint = ConfigDict()

@@ -53,13 +53,22 @@ def fit_aspect(size: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
 
 
 def crop_matrix(
-    center: np.ndarray, size: np.ndarray, rotation: float, input_size: tuple[int, int]
+    center: np.ndarray,
+    size: np.ndarray,
+    rotation: float,
+    input_size: tuple[int, int],
+    *,
+    udp: bool = False,
 ) -> np.ndarray:
     """The matrix from image to input pixels, float64, that puts `center` in the input's middle.
 
     `rotation` is in degrees. Only the width of `size` counts, as in the references; with a size
-    from `fit_aspect` the height agrees with it.
+    from `fit_aspect` the height agrees with it. With `udp` (mmpose 0.x, get_warp_matrix) `size`
+    lies between the centres of the outermost pixels, its height counts too, and the rotation's
+    sense is the opposite.
     """
+    if udp:
+        return _udp_crop_matrix(center, size, rotation, input_size)
     height, width = input_size
     zoom = width / float(size[1])
     angle = np.deg2rad(float(rotation))
@@ -67,6 +76,16 @@ def crop_matrix(
     linear = np.array([[cos, sin], [-sin, cos]])
     offset = np.array([width / 2, height / 2]) - linear @ np.asarray(center, np.float64)
     return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _udp_crop_matrix(center, size, rotation, input_size):
+    angle = np.deg2rad(float(rotation))
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    width_height = np.asarray(size, np.float64)[::-1]
+    zoom = (np.array(input_size[::-1]) - 1) / width_height
+    offset = zoom * (width_height / 2 - turn @ np.asarray(center, np.float64))
+    return np.concatenate([zoom[:, None] * turn, offset[:, None]], axis=1)
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:

@@ -139,12 +139,16 @@ class HalfBody:
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """Crops the person. Reads image, center, size; writes image, to_original; moves keypoints."""
+    """Crops the person. Reads image, center, size; writes image, to_original; moves keypoints.
+
+    `udp` chooses the crop matrix (`geometry.crop_matrix`).
+    """
 
     input_size: tuple[int, int]
+    udp: bool = False
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
-        return _crop(example, self.input_size, zoom=1.0, rotation=0.0)
+        return _crop(example, self.input_size, zoom=1.0, rotation=0.0, udp=self.udp)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,18 +164,21 @@ class RandomCrop:
     scale: float
     rotation: float
     rotation_probability: float
+    udp: bool = False
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         scale_draw, rotation_draw, gate = rng.standard_normal(), rng.standard_normal(), rng.random()
         zoom = 1 + self.scale * np.clip(scale_draw, -1, 1)
         turned = gate <= self.rotation_probability
         rotation = self.rotation * np.clip(rotation_draw, -2, 2) if turned else 0.0
-        return _crop(example, self.input_size, zoom, rotation)
+        return _crop(example, self.input_size, zoom, rotation, self.udp)
 
 
-def _crop(example: dict, input_size: tuple[int, int], zoom: float, rotation: float) -> dict:
+def _crop(
+    example: dict, input_size: tuple[int, int], zoom: float, rotation: float, udp: bool
+) -> dict:
     size = geometry.fit_aspect(example["size"], input_size) * zoom
-    matrix = geometry.crop_matrix(example["center"], size, rotation, input_size)
+    matrix = geometry.crop_matrix(example["center"], size, rotation, input_size, udp=udp)
     image = cv2.warpAffine(example["image"], matrix, input_size[::-1], flags=cv2.INTER_LINEAR)
     return {
         **example,
@@ -186,24 +193,35 @@ class DrawHeatmaps:
     """Draws the targets in NumPy. Reads image, keypoints, visible; writes heatmaps, weights.
 
     heatmaps (h/stride, w/stride, k) float32 and weights (k,) are what `hrjax.heatmaps.encode`
-    makes on the device; for users of the data alone.
+    makes on the device, where the encodings msra, dark and udp are explained; for users of the
+    data alone.
     """
 
     stride: int = 4
     sigma: float = 2.0
+    encoding: str = "msra"
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
-        size = np.array(example["image"].shape[1::-1]) // self.stride  # (x, y)
-        peaks = np.trunc(example["keypoints"] / self.stride + 0.5)  # (k, 2)
+        if self.encoding not in ("msra", "dark", "udp"):
+            raise ValueError(f"unknown encoding {self.encoding!r}; choose one of: msra, dark, udp")
+        pixels = np.array(example["image"].shape[1::-1])  # (x, y)
+        size = pixels // self.stride
+        udp = self.encoding == "udp"
+        places = example["keypoints"] / (
+            (pixels - 1) / (size - 1) if udp else self.stride
+        )  # (k, 2)
+        cells = places if self.encoding == "dark" else np.trunc(places + 0.5)
         radius = 3 * self.sigma
         # The references' border test: a patch that ends just outside on the left still counts.
-        inside = ((peaks - radius < size) & (peaks + radius + 1 >= 0)).all(axis=-1)
+        inside = ((cells - radius < size) & (cells + radius + 1 >= 0)).all(axis=-1)
         weights = (example["visible"] * inside).astype(np.float32)
-        columns = self._profile(peaks[:, 0], size[0]) * (weights > 0.5)  # (w, k)
-        rows = self._profile(peaks[:, 1], size[1])  # (h, k)
+        peaks = cells if self.encoding == "msra" else places
+        columns = self._profile(peaks[:, 0], cells[:, 0], size[0]) * (weights > 0.5)  # (w, k)
+        rows = self._profile(peaks[:, 1], cells[:, 1], size[1])  # (h, k)
         return {**example, "heatmaps": rows[:, None] * columns[None], "weights": weights}
 
-    def _profile(self, peaks: np.ndarray, length: int) -> np.ndarray:
-        distance = np.arange(length)[:, None] - peaks
-        inside = np.abs(distance) <= 3 * self.sigma
-        return (inside * np.exp(-(distance**2) / (2 * self.sigma**2))).astype(np.float32)
+    def _profile(self, peaks: np.ndarray, cells: np.ndarray, length: int) -> np.ndarray:
+        index = np.arange(length)[:, None]
+        inside = (np.abs(index - cells) <= 3 * self.sigma) | (self.encoding == "dark")
+        profile = np.exp(-((index - peaks) ** 2) / (2 * self.sigma**2))
+        return (inside * profile).astype(np.float32)

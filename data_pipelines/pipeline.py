@@ -55,12 +55,18 @@ def read(dataset: str, root: str, split: str) -> Split:
 
 
 def train_ops(
-    augment: Any, skeleton: skeletons.Skeleton, input_size: tuple[int, int], *, strict: bool
+    augment: Any,
+    skeleton: skeletons.Skeleton,
+    input_size: tuple[int, int],
+    *,
+    strict: bool,
+    udp: bool = False,
 ) -> tuple[Callable, ...]:
     """Decoding, augmentation and crop for training; `augment` holds the numbers as attributes.
 
     flip, half_body, center_shift and rotation_probability are probabilities; half_body_joints is
     the number of visible joints that must be exceeded; scale a fraction; rotation in degrees.
+    `udp` chooses the crop matrix, here and in evaluation alike (`geometry.crop_matrix`).
     """
     return (
         ops.Decode(strict),
@@ -68,14 +74,16 @@ def train_ops(
         ops.RandomFlip(skeleton.flip_pairs, augment.flip),
         ops.HalfBody(skeleton.upper_body, augment.half_body, augment.half_body_joints),
         ops.RandomCrop(
-            tuple(input_size), augment.scale, augment.rotation, augment.rotation_probability
+            tuple(input_size), augment.scale, augment.rotation, augment.rotation_probability, udp
         ),
     )
 
 
-def eval_ops(input_size: tuple[int, int], *, strict: bool) -> tuple[Callable, ...]:
+def eval_ops(
+    input_size: tuple[int, int], *, strict: bool, udp: bool = False
+) -> tuple[Callable, ...]:
     """Decoding and crop for evaluation."""
-    return (ops.Decode(strict), ops.Crop(tuple(input_size)))
+    return (ops.Decode(strict), ops.Crop(tuple(input_size), udp))
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:

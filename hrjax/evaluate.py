@@ -13,7 +13,7 @@ import tqdm
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from data_pipelines import geometry, ops, pipeline, synthetic
+from data_pipelines import geometry, ops, pipeline, skeletons, synthetic
 from data_pipelines.dataset import Split
 from hrjax import checkpoints, heatmaps, metrics, models, visualize
 
@@ -53,8 +53,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
     )
     found, weights = checkpoints.restore_weights(checkpoint, target)
     logging.info("evaluating %s", found)
-    flip_order = split.skeleton.flip_order
-    step = make_predict_step(graph, mesh, flip_order=flip_order, flip_test=config.eval.flip_test)
+    step = make_predict_step(graph, mesh, config, split.skeleton)
     result = report(config, split, predict(step, weights, config, split, mesh), workdir)
     print(result.table)
     return result
@@ -116,31 +115,44 @@ def shard(batch: dict, mesh: Mesh) -> dict:
     }
 
 
-def make_predict_step(graph, mesh: Mesh, *, flip_order, flip_test: bool) -> Callable:
+def make_predict_step(
+    graph, mesh: Mesh, config: ConfigDict, skeleton: skeletons.Skeleton
+) -> Callable:
     """A jitted step: (weights, batch) → index, mask, keypoints (n, k, 2) in image pixels, scores.
 
     `weights` is {"params", "stats"}. The flip test averages the heatmaps of the crop and of its
     mirror image. What comes back is whole on every process.
     """
+    udp, kernel = config.heatmap.encoding == "udp", heatmaps.dark_kernel(config.heatmap.sigma)
+    if config.eval.decode not in heatmaps.DECODERS:
+        raise ValueError(
+            f"unknown config.eval.decode {config.eval.decode!r}; choose one of: "
+            f"{', '.join(heatmaps.DECODERS)}"
+        )
 
     def network(weights, images):
+        network = (graph, weights["params"], weights["stats"])
+        if config.eval.fold_batch_norm:
+            network = models.fold_batch_norm(*network)
         with jax.default_matmul_precision("highest"):
-            return models.apply(graph, weights["params"], weights["stats"], images)[0]
+            return models.apply(*network, images)[0]
 
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
     def predict_step(weights, batch):
         images = models.normalize(batch["image"])
-        if flip_test:
+        if config.eval.flip_test:
             # Both go through the network in one call. A crop and its mirror image are neighbours,
             # so that they stay on the device that holds the crop.
             pairs = jax.numpy.stack([images, images[:, :, ::-1]], axis=1)
             maps = network(weights, pairs.reshape(-1, *images.shape[1:]))
-            maps = 0.5 * (maps[::2] + heatmaps.flip_back(maps[1::2], flip_order))
+            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not udp)
+            maps = 0.5 * (maps[::2] + mirrored)
         else:
             maps = network(weights, images)
-        cells, scores = heatmaps.decode(maps)
-        stride = images.shape[1] // maps.shape[1]
-        keypoints = heatmaps.to_image(cells, stride, batch["to_original"])
+        cells, scores = heatmaps.decode(maps, config.eval.decode, kernel=kernel)
+        size = maps.shape[1:3]
+        strides = heatmaps.strides(size, images.shape[1] // size[0], udp=udp)
+        keypoints = heatmaps.to_image(cells, strides, batch["to_original"])
         same = {key: batch[key] for key in ("index", "mask")}
         return {**same, "keypoints": keypoints, "scores": scores}
 
@@ -151,7 +163,11 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
     """Predictions of a whole split by `make_predict_step`'s step; None if `stop` wants to end."""
     batches = pipeline.eval_batches(
         split,
-        pipeline.eval_ops(config.data.input_size, strict=config.data.strict),
+        pipeline.eval_ops(
+            config.data.input_size,
+            strict=config.data.strict,
+            udp=config.heatmap.encoding == "udp",
+        ),
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
         process_index=jax.process_index(),
@@ -189,7 +205,7 @@ def report(
         "people": len(split),
         "boxes": "ground truth",
         "flip_test": config.eval.flip_test,
-        "decode": "quarter",
+        "decode": config.eval.decode,
     }
     picture = draw(split, predictions)
     if jax.process_index() == 0:
@@ -201,7 +217,7 @@ def report(
         visualize.save(picture, folder / "predictions.jpg")
     flip = "with" if config.eval.flip_test else "without"
     people = f"{config.data.dataset} {split.name}: {len(split)} people"
-    title = f"{people}, ground-truth boxes, {flip} flip test, quarter-offset decoding"
+    title = f"{people}, ground-truth boxes, {flip} flip test, {config.eval.decode} decoding"
     return Result(numbers, numbers[score_name(config)], f"{title}\n{table}", picture)
 
 

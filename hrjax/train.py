@@ -132,12 +132,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         total_steps=config.train.epochs * steps_per_epoch,
         learning_rate=learning_rate,
         train_step=make_train_step(graph, optimizer, config),
-        predict_step=evaluate.make_predict_step(
-            eval_graph,
-            mesh,
-            flip_order=split.skeleton.flip_order,
-            flip_test=config.eval.flip_test,
-        ),
+        predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     return job, jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
@@ -174,6 +169,7 @@ def make_train_step(graph, optimizer, config: ConfigDict) -> Callable:
             size=outputs.shape[1:3],
             stride=images.shape[1] // outputs.shape[1],
             sigma=config.heatmap.sigma,
+            encoding=config.heatmap.encoding,
         )
         loss = losses.joint_mse(outputs, targets, weights, factor=config.loss.factor)
         return loss, (stats, heatmaps.pck(outputs, targets, weights))
@@ -320,6 +316,7 @@ def _open_batches(job, position):
             job.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
+            udp=config.heatmap.encoding == "udp",
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,

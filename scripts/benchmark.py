@@ -91,11 +91,14 @@ def time_network(config, mode, seconds):
         step = train.make_train_step(graph, optimizer, config)
         batch = {key: batch[key] for key in ("image", "keypoints", "visible")}
         return time_jitted(step, (state, batch), seconds, carry=True)
-    params = jax.tree.map(lambda x: x.astype(dtype), params)
     if mode == "predict":
-        order = pipeline.DATASETS[config.data.dataset].skeleton.flip_order
-        step = evaluate.make_predict_step(eval_graph, mesh, flip_order=order, flip_test=True)
+        skeleton = pipeline.DATASETS[config.data.dataset].skeleton
+        step = evaluate.make_predict_step(eval_graph, mesh, config, skeleton)
+        params = jax.tree.map(lambda x: x.astype(dtype), params)
         return time_jitted(step, ({"params": params, "stats": stats}, batch), seconds)
+    if config.eval.fold_batch_norm:
+        eval_graph, params, stats = models.fold_batch_norm(eval_graph, params, stats)
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
     step = jax.jit(lambda *arguments: models.apply(eval_graph, *arguments)[0])
     images = models.normalize(batch["image"]).astype(dtype)
     return time_jitted(step, (params, stats, images), seconds)

@@ -80,6 +80,18 @@ def test_crop_matrix_is_the_official_one(affine, input_size):
         np.testing.assert_allclose(geometry.transform(points, matrix), moved, atol=1e-2)
 
 
+@pytest.mark.parametrize("input_size", SIZES, ids=_named)
+def test_udp_crop_matrix_is_that_of_mmpose(affine, input_size):
+    name = _named(input_size)
+    sizes = _size(affine[f"scale_{name}"])
+    for row in range(len(sizes)):
+        center, rotation = affine["center"][row], affine["rot"][row]
+        matrix = geometry.crop_matrix(center, sizes[row], rotation, input_size, udp=True)
+        np.testing.assert_allclose(matrix, affine[f"udp_{name}"][row], rtol=1e-5, atol=1e-3)
+        moved = geometry.transform(affine[f"points_{name}"][row], matrix)
+        np.testing.assert_allclose(moved, affine[f"points_udp_{name}"][row], atol=2e-2)
+
+
 def test_crop_matrix_puts_the_box_on_the_input():
     matrix = geometry.crop_matrix(np.array([100.0, 50.0]), np.array([80.0, 60.0]), 0, (256, 192))
     corners = np.array([[70.0, 10.0], [130.0, 90.0]])

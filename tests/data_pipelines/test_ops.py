@@ -373,16 +373,18 @@ def test_heatmaps_are_the_recorded_targets(golden, input_size, sigma):
         np.testing.assert_array_equal(drawn["weights"], recorded[f"{name}_msra_weight"][person])
 
 
+@pytest.mark.parametrize("encoding", ["msra", "dark", "udp"])
 @pytest.mark.parametrize(("stride", "sigma"), [(4, 2.0), (2, 2.0), (4, 3.0)])
-def test_heatmaps_are_those_of_the_device(stride, sigma):
+def test_heatmaps_are_those_of_the_device(stride, sigma, encoding):
     rng = np.random.default_rng(0)
     keypoints = rng.uniform(-40, 230, (3, 17, 2)).astype(np.float32)
     visible = rng.integers(0, 2, (3, 17)).astype(np.float32)
     size = (256 // stride, 192 // stride)
-    on_device, weights = heatmaps.encode(keypoints, visible, size=size, stride=stride, sigma=sigma)
-    draw = ops.DrawHeatmaps(stride=stride, sigma=sigma)
+    options = {"stride": stride, "sigma": sigma, "encoding": encoding}
+    on_device, weights = heatmaps.encode(keypoints, visible, size=size, **options)
+    draw = ops.DrawHeatmaps(**options)
     for row in range(3):
         example = _example(np.zeros((256, 192, 3), np.uint8), keypoints[row], visible[row])
         drawn = draw(example, None)
-        np.testing.assert_allclose(drawn["heatmaps"], on_device[row], atol=1e-6)
+        np.testing.assert_allclose(drawn["heatmaps"], on_device[row], atol=1e-5)
         np.testing.assert_array_equal(drawn["weights"], weights[row])

@@ -1,5 +1,6 @@
 """Targets, decoding, flip test and training accuracy against the official HRNet's numbers."""
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from hrjax import heatmaps
 
 SIZES = {"192x256": ((64, 48), 2.0), "256x256": ((64, 64), 2.0), "288x384": ((96, 72), 3.0)}
 
-decode = jax.jit(heatmaps.decode)
+decode = jax.jit(heatmaps.decode, static_argnames=("method", "kernel"))
 pck = jax.jit(heatmaps.pck)
 
 
@@ -21,9 +22,10 @@ def nhwk(recorded):
     return np.moveaxis(recorded.astype(np.float32), 1, -1)
 
 
-def encode(keypoints, visible, size=(64, 48), sigma=2.0):
-    draw = jax.jit(heatmaps.encode, static_argnames=("size", "stride", "sigma"))
-    return draw(jnp.array(keypoints), jnp.array(visible), size=size, stride=4, sigma=sigma)
+def encode(keypoints, visible, size=(64, 48), sigma=2.0, encoding="msra"):
+    draw = jax.jit(heatmaps.encode, static_argnames=("size", "stride", "sigma", "encoding"))
+    options = {"size": size, "stride": 4, "sigma": sigma, "encoding": encoding}
+    return draw(jnp.array(keypoints, jnp.float32), jnp.array(visible, jnp.float32), **options)
 
 
 def encode_one(x, y):
@@ -38,6 +40,40 @@ def test_targets_are_the_recorded_ones(golden, name):
     maps, weights = encode(recorded[f"{name}_joints"], recorded[f"{name}_vis"], size, sigma)
     np.testing.assert_allclose(maps, nhwk(recorded[f"{name}_msra"]), atol=1e-6)
     np.testing.assert_array_equal(weights, recorded[f"{name}_msra_weight"])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "joints"), [("dark", slice(5)), ("udp", slice(None, None, 2))]
+)
+def test_unrounded_targets_are_those_of_mmpose(golden, encoding, joints):
+    recorded = np.load(golden / "targets.npz")
+    keypoints, visible = recorded["192x256_joints"], recorded["192x256_vis"]
+    maps, weights = encode(keypoints, visible, encoding=encoding)
+    expected = nhwk(recorded[f"192x256_{encoding}"])
+    np.testing.assert_allclose(maps[..., joints], expected, atol=1e-5)
+    np.testing.assert_array_equal(weights, recorded[f"192x256_{encoding}_weight"])
+
+
+def test_combined_targets_are_those_of_mmpose(golden):
+    recorded = np.load(golden / "targets.npz")
+    keypoints, visible = (
+        jnp.array(recorded[f"192x256_{key}"], jnp.float32) for key in ("joints", "vis")
+    )
+    maps, weights = heatmaps.encode_combined(keypoints, visible, size=(64, 48), stride=4)
+    np.testing.assert_allclose(maps[:1], nhwk(recorded["192x256_udp_combined"]), atol=1e-5)
+    np.testing.assert_array_equal(weights, recorded["192x256_udp_combined_weight"])
+
+
+def test_an_unknown_encoding_lists_the_choices():
+    with pytest.raises(ValueError, match="unknown encoding 'unbiased'; choose one of: msra, dark"):
+        heatmaps.encode(
+            jnp.ones((1, 1, 2)),
+            jnp.ones((1, 1)),
+            size=(4, 4),
+            stride=4,
+            sigma=2.0,
+            encoding="unbiased",
+        )
 
 
 def test_targets_are_those_of_the_numpy_op():
@@ -111,6 +147,90 @@ def test_decoding_of_all_recorded_people_reaches_the_recorded_pixels(shared, nam
     np.testing.assert_array_equal(scores, recorded[f"{name}_maxval"])
     pixels = to_image(cells, recorded[f"{name}_center"], recorded[f"{name}_scale"], name)
     np.testing.assert_allclose(pixels, recorded[f"{name}_quarter_img"], atol=1e-3)
+
+
+METHODS = {"dark": "mm0_dark", "udp": "mm0_udp", "paddle_dark": "paddle_dark"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["192x256", "256x256"])
+def test_newton_steps_are_the_recorded_ones(golden, name, method):
+    check_newton_steps(np.load(golden / "decode.npz"), name, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", SIZES)
+def test_newton_steps_of_all_recorded_people(shared, name, method):
+    check_newton_steps(np.load(shared / "reference/golden/decode.npz"), name, method)
+
+
+def check_newton_steps(recorded, name, method):
+    kernel = heatmaps.dark_kernel(SIZES[name][1])
+    cells, scores = decode(nhwk(recorded[f"{name}_heatmaps"]), method, kernel=kernel)
+    counted = ~recorded[f"{name}_nonpositive"]
+    expected = recorded[f"{name}_{METHODS[method]}_hm"]
+    np.testing.assert_allclose(cells[counted], expected[counted], atol=1e-4)
+    np.testing.assert_array_equal(scores, recorded[f"{name}_maxval"])
+    moved = np.abs(expected - recorded[f"{name}_argmax"])[counted]
+    assert moved.max() > 0.3  # there is something to get right
+    np.testing.assert_array_equal(np.asarray(cells)[~counted], 0)
+
+
+@pytest.mark.parametrize("name", ["192x256", "256x256"])
+def test_udp_reaches_the_recorded_pixels(golden, name):
+    recorded = np.load(golden / "decode.npz")
+    size = SIZES[name][0]
+    input_size = tuple(4 * length for length in size)
+    matrices = [
+        geometry.invert(geometry.crop_matrix(c, 200 * s[::-1], 0.0, input_size, udp=True))
+        for c, s in zip(recorded[f"{name}_center"], recorded[f"{name}_scale"], strict=True)
+    ]
+    cells = jnp.array(recorded[f"{name}_mm0_udp_hm"])
+    strides = heatmaps.strides(size, 4, udp=True)
+    pixels = heatmaps.to_image(cells, strides, jnp.array(matrices, jnp.float32))
+    np.testing.assert_allclose(pixels, recorded[f"{name}_mm0_udp_img"], atol=1e-2)
+
+
+@pytest.mark.parametrize(("encoding", "method"), [("dark", "dark"), ("udp", "udp")])
+def test_a_newton_step_finds_the_place_of_an_unrounded_joint(encoding, method):
+    keypoints = np.random.default_rng(0).uniform((24, 24), (168, 232), (2, 17, 2))
+    maps, _ = encode(keypoints, np.ones((2, 17)), encoding=encoding)
+    cells, _ = decode(maps, method)
+    found = cells * heatmaps.strides((64, 48), 4, udp=encoding == "udp")
+    np.testing.assert_allclose(found, keypoints, atol=0.1)
+
+
+def test_the_kernel_grows_with_sigma():
+    assert [heatmaps.dark_kernel(sigma) for sigma in (1.5, 2, 3, 4)] == [9, 11, 17, 23]
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7, 9, 11, 17])
+@pytest.mark.parametrize("reflect", [False, True])
+def test_blurs_are_those_of_opencv(kernel, reflect):
+    image = np.random.default_rng(0).standard_normal((20, 24)).astype(np.float32)
+    border = cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT
+    padded = cv2.copyMakeBorder(image, *[kernel] * 4, border, value=0)
+    expected = cv2.GaussianBlur(padded, (kernel, kernel), 0)[kernel:-kernel, kernel:-kernel]
+    blurred = heatmaps._blur(jnp.array(image)[None, ..., None], kernel, reflect=reflect)
+    np.testing.assert_allclose(blurred[0, ..., 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", heatmaps.DECODERS)
+def test_flat_heatmaps_have_a_finite_place(method):
+    for height in (0.0, 1.0, -1.0):
+        cells, _ = decode(jnp.full((1, 16, 12, 1), height), method)
+        assert np.isfinite(cells).all()
+
+
+def test_an_unknown_decoding_lists_the_choices():
+    with pytest.raises(ValueError, match="unknown decoding 'taylor'; choose one of: argmax, quart"):
+        heatmaps.decode(jnp.ones((1, 8, 8, 1)), "taylor")
+
+
+def test_flipping_combined_maps_back_is_that_of_mmpose(golden):
+    recorded = np.load(golden / "flip_merge.npz")
+    found = heatmaps.flip_back_combined(nhwk(recorded["udp_combined_in"]), COCO.flip_order)
+    np.testing.assert_array_equal(found, nhwk(recorded["udp_combined_flipped_back"]))
 
 
 def test_to_image_undoes_the_crop(golden):
