@@ -52,7 +52,6 @@ class Job:
     held_out: Split | None
     steps_per_epoch: int
     total_steps: int
-    learning_rate: optax.Schedule
     train_step: Callable
     predict_step: Callable
 
@@ -130,8 +129,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         held_out=held_out,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
-        learning_rate=learning_rate,
-        train_step=make_train_step(graph, optimizer, config),
+        train_step=make_train_step(graph, optimizer, learning_rate, config),
         predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
@@ -151,8 +149,12 @@ def create_state(params: dict, stats: dict, optimizer, *, average: bool) -> Trai
     )
 
 
-def make_train_step(graph, optimizer, config: ConfigDict) -> Callable:
-    """A jitted step: (state, batch) → (state, {"loss", "pck"}); the state's memory is reused."""
+def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDict) -> Callable:
+    """A jitted step: (state, batch) → (state, {"loss", "pck", "lr"}); the state's memory is reused.
+
+    `learning_rate` maps the number of steps before this one to the rate that the optimizer
+    uses; here it is only reported.
+    """
     if config.train.dtype not in DTYPES:
         raise ValueError(
             f"unknown config.train.dtype {config.train.dtype!r}; choose one of: {', '.join(DTYPES)}"
@@ -183,7 +185,7 @@ def make_train_step(graph, optimizer, config: ConfigDict) -> Callable:
         params = optax.apply_updates(state.params, updates)
         average = _moving_average(state.average, params, stats, config.train.ema_decay)
         state = TrainState(state.step + 1, params, stats, opt_state, average)
-        return state, {"loss": loss, "pck": pck}
+        return state, {"loss": loss, "pck": pck, "lr": learning_rate(state.step - 1)}
 
     return train_step
 
@@ -239,7 +241,7 @@ def _finish(job, log, previous):
     if previous is None:
         return
     step, numbers, waited = previous
-    numbers = {key: float(value) for key, value in numbers.items()}
+    numbers = {key: float(value) for key, value in jax.device_get(numbers).items()}
     epoch = step / job.steps_per_epoch
     if not math.isfinite(numbers["loss"]):
         raise NonFiniteLossError(
@@ -247,7 +249,6 @@ def _finish(job, log, previous):
             "far are good. Lower config.optimizer.lr or lengthen config.optimizer.warmup_steps, "
             "and go on from one of them in another --workdir with --resume_from"
         )
-    numbers["lr"] = float(job.learning_rate(step - 1))
     log.add(step, epoch, numbers, images=job.config.train.batch_size, waited=waited)
 
 
@@ -287,6 +288,8 @@ def _restore(job, state, folder, resume_from):
     step, init_from = checkpoints.latest(folder), job.config.init_from
     if step is not None:
         found = folder / str(step)
+        if resume_from:
+            logging.info("%s has checkpoints; --resume_from is for a new --workdir", folder)
     elif resume_from:
         found = checkpoints.find(resume_from, prefer=checkpoints.latest)
     else:

@@ -86,9 +86,9 @@ def time_network(config, mode, seconds):
     dtype = jnp.dtype(config.train.dtype)
     batch = random_batch(config)
     if mode == "train":
-        optimizer = optim.optimizer(config.optimizer, lambda step: 1e-3)
+        optimizer = optim.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
         state = train.create_state(params, stats, optimizer, average=False)
-        step = train.make_train_step(graph, optimizer, config)
+        step = train.make_train_step(graph, optimizer, learning_rate, config)
         batch = {key: batch[key] for key in ("image", "keypoints", "visible")}
         return time_jitted(step, (state, batch), seconds, carry=True)
     if mode == "predict":
