@@ -66,6 +66,7 @@ def _base() -> ConfigDict:
     config.data.dataset = ""
     config.data.root = ""
     config.data.input_size = ()  # (height, width) of the crops
+    config.data.color = "rgb"  # the order of the network's channels: rgb, bgr
     config.data.train_split = "train"
     config.data.workers = 0  # worker processes; 0 = threads of the main process
     config.data.strict = False  # whether one unreadable image ends the run
@@ -100,6 +101,8 @@ def _base() -> ConfigDict:
     config.optimizer.schedule = "step"  # step, cosine
     config.optimizer.milestones = (170, 200)  # epochs at which a step schedule multiplies by decay
     config.optimizer.decay = 0.1
+    config.optimizer.final_factor = 0.0  # of lr, at the end of a cosine
+    config.optimizer.by_epoch = False  # whether a cosine stays the same within an epoch
     config.optimizer.warmup_steps = 0
     config.optimizer.warmup_factor = 0.001  # of lr, at the first step
 

@@ -139,7 +139,7 @@ def make_predict_step(
 
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
     def predict_step(weights, batch):
-        images = models.normalize(batch["image"])
+        images = models.normalize(batch["image"], config.data.color)
         if config.eval.flip_test:
             # Both go through the network in one call. A crop and its mirror image are neighbours,
             # so that they stay on the device that holds the crop.

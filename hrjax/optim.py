@@ -1,10 +1,11 @@
 """Learning-rate schedules and optimizers, from a recipe's `optimizer` section."""
 
+import jax
 import optax
 
 
 def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) -> optax.Schedule:
-    """The learning rate by step: linear warm-up, then steps at epochs or a cosine to zero.
+    """The learning rate by step: linear warm-up, then steps at epochs or a cosine.
 
     Warm-up starts at `warmup_factor` of the rate and multiplies whatever the schedule says, as in
     mmcv; milestones are epochs counted from the first step, not from the end of the warm-up.
@@ -14,7 +15,10 @@ def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) ->
         boundaries = {epoch * steps_per_epoch: settings.decay for epoch in settings.milestones}
         after = optax.piecewise_constant_schedule(peak, boundaries)
     elif settings.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(1, epochs * steps_per_epoch))
+        stride = steps_per_epoch if settings.by_epoch else 1
+        length = max(1, epochs * steps_per_epoch // stride)
+        cosine = optax.cosine_decay_schedule(peak, length, alpha=settings.final_factor)
+        after = lambda step: cosine(step // stride)  # noqa: E731
     else:
         raise ValueError(
             f"unknown config.optimizer.schedule {settings.schedule!r}; choose one of: cosine, step"
@@ -26,11 +30,15 @@ def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) ->
 
 
 def optimizer(settings, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Adam, AdamW or SGD with momentum; Adam ignores the weight decay, as the references' does."""
+    """Adam, AdamW or SGD with momentum; Adam ignores the weight decay, as the references' does.
+
+    AdamW decays everything, batch norm and biases included, but tables of relative position biases:
+    so do HRFormer's and HRNeXt's files.
+    """
     if settings.name == "adam":
         return optax.adam(learning_rate)
     if settings.name == "adamw":
-        return optax.adamw(learning_rate, weight_decay=settings.weight_decay)
+        return optax.adamw(learning_rate, weight_decay=settings.weight_decay, mask=_decays)
     if settings.name == "sgd":
         # PyTorch adds the decay to the gradient, before the momentum.
         return optax.chain(
@@ -39,4 +47,11 @@ def optimizer(settings, learning_rate: optax.Schedule) -> optax.GradientTransfor
         )
     raise ValueError(
         f"unknown config.optimizer.name {settings.name!r}; choose one of: adam, adamw, sgd"
+    )
+
+
+def _decays(params):
+    """Which leaves of a tree decay."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "relative_position_bias_table" not in jax.tree_util.keystr(path), params
     )

@@ -163,7 +163,7 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
 
     def loss_and_rest(params, stats, batch, key):
         params = jax.tree.map(lambda x: x.astype(dtype), params)
-        images = models.normalize(batch["image"]).astype(dtype)
+        images = models.normalize(batch["image"], config.data.color).astype(dtype)
         outputs, stats = models.apply(graph, params, stats, images, key)
         targets, weights = heatmaps.encode(
             batch["keypoints"],

@@ -124,8 +124,15 @@ def _assemble(graph, params, stats, key):
     return model
 
 
-def normalize(images):
-    """Networks' input, float32, from RGB images uint8: less ImageNet's mean, by its deviation."""
+def normalize(images, color: str = "rgb"):
+    """Networks' input, float32, from RGB images uint8: less ImageNet's mean, by its deviation.
+
+    With `color` "bgr" the channels are turned round first, and the mean and the deviation are not:
+    so the official Pose-ResNet was trained.
+    """
+    if color not in ("rgb", "bgr"):
+        raise ValueError(f"unknown color {color!r}; choose one of: rgb, bgr")
+    images = images if color == "rgb" else images[..., ::-1]
     mean, std = jnp.asarray(MEAN, jnp.float32), jnp.asarray(STD, jnp.float32)
     return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
 

@@ -41,7 +41,8 @@ def test_recipe_builds_its_network(recipe, variant):
         images,
     )
     skeleton = pipeline.DATASETS[config.data.dataset].skeleton
-    assert heatmaps.shape == (1, height // 4, width // 4, skeleton.num_joints)
+    stride = 2 if variant.startswith("efenet") else 4
+    assert heatmaps.shape == (1, height // stride, width // stride, skeleton.num_joints)
     pipeline.train_ops(config.augment, skeleton, config.data.input_size, strict=True)
     rate = optim.schedule(config.optimizer, batch_size=8, steps_per_epoch=10, epochs=2)
     optim.optimizer(config.optimizer, rate)
@@ -65,6 +66,19 @@ def test_input_size_follows_the_variant():
     [
         # (lr, batch, scale, rotation, half body, sigma, loss factor, warm-up), from the
         # references' files
+        ("resnet_coco", "", (1e-3, 128, 0.3, 40, 0, 2, 0.5, 0)),
+        ("resnet_coco", "pose_resnet_101_384x288", (1e-3, 128, 0.3, 40, 0, 3, 0.5, 0)),
+        ("resnet_mpii", "", (1e-3, 128, 0.25, 30, 0, 2, 0.5, 0)),
+        ("litehrnet_coco", "", (2e-3, 512, 0.25, 30, 0.3, 2, 1, 500)),
+        ("litehrnet_coco", "litehrnet_30_384x288", (2e-3, 256, 0.25, 30, 0.3, 3, 1, 500)),
+        ("litehrnet_mpii", "naive_litehrnet_18", (2e-3, 256, 0.25, 30, 0, 2, 1, 500)),
+        ("ditehrnet_coco", "", (2e-3, 256, 0.25, 30, 0.3, 2, 1, 500)),
+        ("ditehrnet_coco", "ditehrnet_30_384x288", (2e-3, 256, 0.25, 30, 0.3, 3, 1, 500)),
+        ("ditehrnet_mpii", "", (2e-3, 256, 0.25, 30, 0, 2, 1, 500)),
+        ("hrformer_coco", "", (5e-4, 256, 0.5, 40, 0.3, 2, 1, 500)),
+        ("hrformer_coco", "hrformer_base_384x288", (5e-4, 64, 0.5, 40, 0.3, 3, 1, 500)),
+        ("hrnext_coco", "", (4e-3, 256, 0.5, 40, 0.3, 2, 1, 500)),
+        ("hrnext_coco", "hrnext_base_384x288", (4e-3, 256, 0.5, 40, 0.3, 3, 1, 500)),
         ("hrnet_coco", "", (1e-3, 128, 0.35, 45, 0.3, 2, 0.5, 0)),
         ("hrnet_coco", "hrnet_w48_384x288", (1e-3, 96, 0.35, 45, 0.3, 3, 0.5, 0)),
         ("hrnet_mpii", "", (1e-3, 128, 0.25, 30, 0, 2, 0.5, 0)),
@@ -82,8 +96,34 @@ def test_recipe_has_the_numbers_of_the_reference(recipe, variant, expected):
         *(config.loss.factor, config.optimizer.warmup_steps),
     )
     assert found == pytest.approx(expected)
-    assert config.optimizer.milestones == (170, 200)
-    assert config.train.epochs == 210
+    steps, epochs = LENGTHS.get(recipe, ((170, 200), 210))
+    assert config.train.epochs == epochs
+    if config.optimizer.schedule == "step":
+        assert config.optimizer.milestones == steps
+
+
+LENGTHS = {
+    "resnet_coco": ((90, 120), 140),
+    "resnet_mpii": ((90, 120), 140),
+    "ditehrnet_coco": ((170, 200), 270),
+    "ditehrnet_mpii": ((170, 200), 260),
+    "hrnext_coco": (None, 300),
+}
+
+
+def test_recipes_have_what_few_share():
+    assert load("resnet_coco").data.color == load("resnet_mpii").data.color == "bgr"
+    assert load("hrformer_coco", "hrformer_base_384x288").model.drop_path == 0.3
+    assert load("hrformer_coco", "hrformer_base").model.drop_path == 0.2
+    shifted = {recipe for recipe in RECIPES if load(recipe).augment.center_shift}
+    assert shifted == {
+        *("litehrnet_coco", "ditehrnet_coco", "widehrnet_coco", "hrformer_coco", "hrnext_coco")
+    }
+    for recipe in ("hrformer_coco", "hrnext_coco"):
+        settings = load(recipe).optimizer
+        assert (settings.name, settings.weight_decay) == ("adamw", 0.01)
+    settings = load("hrnext_coco").optimizer
+    assert (settings.schedule, settings.final_factor, settings.by_epoch) == ("cosine", 0.01, True)
 
 
 def test_unknown_variant_lists_the_family():

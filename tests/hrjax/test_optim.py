@@ -21,6 +21,8 @@ def settings(**changes):
         "decay": 0.1,
         "warmup_steps": 500,
         "warmup_factor": 0.001,
+        "final_factor": 0.0,
+        "by_epoch": False,
     }
     return ConfigDict({**defaults, **changes})
 
@@ -58,6 +60,15 @@ def test_cosine_ends_at_zero_with_the_last_epoch():
     )
 
 
+def test_a_cosine_by_epoch_is_that_of_mmcv():
+    # 0.01 b + 0.5 * 0.99 b * (1 + cos(pi * epoch / epochs)), the same within an epoch.
+    rate = schedule(schedule="cosine", warmup_steps=0, final_factor=0.01, by_epoch=True)
+    epochs = np.array([0, 0, 1, 70, 209])
+    expected = 2e-3 * (0.01 + 0.5 * 0.99 * (1 + np.cos(np.pi * epochs / 210)))
+    found = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_learning_rate_scales_with_the_batch_only_if_asked():
     plain = schedule(batch_size=64, warmup_steps=0)
     scaled = schedule(batch_size=64, lr_base_batch=32, warmup_steps=0)
@@ -75,6 +86,15 @@ def test_adam_ignores_weight_decay_and_adamw_applies_it_to_the_weights():
     # Adam's first step is the learning rate, whatever the gradient.
     assert one_update(two, one, weight_decay=0.5) == pytest.approx(-0.1, rel=1e-5)
     assert one_update(two, one, name="adamw", weight_decay=0.5) == pytest.approx(-0.2, rel=1e-5)
+
+
+def test_tables_of_position_biases_do_not_decay():
+    params = {"out": {"bias": jnp.ones(2)}, "relative_position_bias_table": jnp.ones(2)}
+    transform = optim.optimizer(settings(name="adamw", weight_decay=0.5), lambda step: 0.1)
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    update, _ = transform.update(gradients, transform.init(params), params)
+    np.testing.assert_allclose(update["out"]["bias"], -0.05)
+    np.testing.assert_array_equal(update["relative_position_bias_table"], 0)
 
 
 def test_sgd_adds_weight_decay_to_the_gradient():

@@ -148,3 +148,12 @@ def test_normalize_subtracts_imagenets_mean_of_rgb():
     normal = models.normalize(image)
     assert normal.dtype == jnp.float32
     np.testing.assert_allclose(normal[0, 0], expected, atol=2e-6)
+
+
+def test_normalize_turns_the_channels_round_but_not_the_mean():
+    image = np.array([[[[1, 2, 3]]]], np.uint8)
+    np.testing.assert_array_equal(
+        models.normalize(image, "bgr"), models.normalize(image[..., ::-1])
+    )
+    with pytest.raises(ValueError, match="unknown color 'gray'; choose one of: rgb, bgr"):
+        models.normalize(image, "gray")
