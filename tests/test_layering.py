@@ -21,9 +21,11 @@ LAYERS = (
     ("hrjax.models.hrnet", "hrjax.models.widehrnet"),
     ("hrjax.models",),
     (
-        *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.weights", "hrjax.checkpoints"),
+        *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
+        "hrjax.safe_pickle",
     ),
+    ("hrjax.weights", "hrjax.weight_files"),
     ("hrjax.evaluate",),
     ("hrjax.train",),
     ("hrjax.main",),
