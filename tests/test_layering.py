@@ -23,7 +23,7 @@ LAYERS = (
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
-        "hrjax.safe_pickle",
+        *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
     ),
     ("hrjax.weights", "hrjax.weight_files"),
     ("hrjax.evaluate",),

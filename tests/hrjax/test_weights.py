@@ -1,6 +1,11 @@
+import json
+
 import jax
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
+from models import recorded
 
 import hrjax
 from hrjax import models, weights
@@ -58,7 +63,8 @@ def test_all_problems_come_in_one_message(state_dict):
     state_dict["backbone.head.weight"] = np.zeros(3, np.float32)
     with pytest.raises(ValueError, match="problems loading") as caught:
         load(state_dict)
-    assert str(caught.value).split("\n  ") == [
+    lines = str(caught.value).splitlines()
+    assert [line.strip() for line in lines[:-1]] == [
         "3 problems loading weights of widehrnet_18:",
         "misshapen keypoint_head.final_layer.weight: (4, 8, 1, 1), expected (3, 8, 1, 1)",
         "missing backbone.stem.conv1.bn.bias",
@@ -78,3 +84,122 @@ def test_hrnets_first_and_last_keys_are_the_official_ones():
     }
     for ours, theirs in paths.items():
         assert weights.torch_name(ours.split("."), names)[0] == theirs
+
+
+def zeros(name, **overrides):
+    """An official state dict of zeros, which take no memory."""
+    _, *trees = models.shapes(name, **overrides)
+    trees = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), trees)
+    return weights.to_torch(name, *trees)
+
+
+@pytest.mark.parametrize("name", recorded.NAMES)
+def test_there_and_back_is_the_identity(name):
+    golden = recorded.load(name)
+    state = recorded.state_dict(golden)
+    _, params, stats = hrjax.from_torch(golden["model"], state, num_joints=golden["num_joints"])
+    back = weights.to_torch(golden["model"], params, stats)
+    counters = {key for key in back if key.endswith("num_batches_tracked")}
+    assert {key.rpartition(".")[0] for key in counters} == {
+        key.rpartition(".")[0] for key in state if key.endswith("running_var")
+    }
+    assert all(back.pop(key) == 0 for key in counters)
+    derived = {key for key in back if key.endswith("relative_position_index")}
+    assert back.keys() - derived == state.keys()
+    for key, array in state.items():
+        np.testing.assert_array_equal(back[key], array)
+
+
+@pytest.mark.parametrize("name", models.VARIANTS)
+def test_every_variant_reads_what_it_writes(name):
+    _, params, stats = models.shapes(name)
+    found = hrjax.from_torch(name, zeros(name))[1:]
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, (params, stats))
+
+
+def test_official_buffers_are_written_too(shared):
+    """Names and shapes are all of those that the official code has, PyTorch's buffers included."""
+    for name in recorded.NAMES:
+        golden = recorded.load(name)
+        theirs = json.loads((shared / "reference" / "models" / f"{name}.json").read_text())
+        ours = zeros(golden["model"], num_joints=golden["num_joints"])
+        expected = {key: tuple(shape) for key, shape, _ in theirs["tensors"]}
+        assert {key: array.shape for key, array in ours.items()} == expected
+
+
+def test_relative_positions_are_counted_as_the_official_code_counts_them():
+    index = weights._relative_positions(169)
+    assert index.shape == (49, 49)
+    assert (index.diagonal() == 84).all()
+    assert index[0, 48] == 0
+    assert index[48, 0] == 168
+    assert index[0, 1] == 83  # a column to the right
+    assert index[0, 7] == 84 - 13  # a row further down
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_parameters_are_float32_whatever_the_file_has(state_dict, dtype):
+    _, params, _ = load({key: x.astype(dtype) for key, x in state_dict.items()})
+    assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+
+
+def test_a_file_of_another_variant_is_recognised():
+    state = zeros("widehrnet_30_se", num_joints=14)
+    with pytest.raises(ValueError, match="problems loading weights of widehrnet_18:") as caught:
+        hrjax.from_torch("widehrnet_18", state)
+    message = str(caught.value)
+    assert message.endswith("\nThe file fits widehrnet_30_se with num_joints=14.")
+    assert weights.identify({"state_dict": state}) == (["widehrnet_30_se"], 14)
+
+
+def test_a_file_that_fits_nothing_names_the_nearest():
+    state = zeros("hrnet_w32")
+    del state["stage4.2.branches.3.3.bn2.bias"]
+    with pytest.raises(ValueError, match=r"nearest is hrnet_w32 \(problems: 1\)"):
+        hrjax.from_torch("hrnet_w48", state)
+
+
+def start(name):
+    """Weights of a fresh network of ones."""
+    _, params, stats = models.shapes(name)
+    return jax.tree.map(lambda x: np.ones(x.shape, x.dtype), {"params": params, "stats": stats})
+
+
+def test_training_starts_from_a_classifier():
+    state = zeros("hrnet_w32")
+    del state["final_layer.weight"], state["final_layer.bias"]
+    state |= {"final_layer.0.weight": np.ones(2048), "classifier.bias": np.ones(1000)}
+    state["stage4.2.fuse_layers.1.0.0.0.weight"] = np.ones(3)  # classifiers read all branches
+    found, lines = weights.start_from("hrnet_w32", start("hrnet_w32"), state)
+    assert lines == [
+        "missing final_layer.bias",
+        "missing final_layer.weight",
+        "unused final_layer.0.weight",
+        "unused classifier.bias",
+        "unused stage4.2.fuse_layers.1.0.0.0.weight",
+    ]
+    assert found["params"].pop("final")["kernel"].all()
+    assert not any(x.any() for x in jax.tree.leaves(found))
+
+
+def test_a_head_for_other_joints_is_left_as_it_was():
+    state = zeros("hrnet_tiny", num_joints=16)
+    found, lines = weights.start_from("hrnet_tiny", start("hrnet_tiny"), state)
+    assert [line.split(":")[0] for line in lines] == [
+        "misshapen final_layer.bias",
+        "misshapen final_layer.weight",
+    ]
+    assert found["params"]["final"]["kernel"].all()
+
+
+@pytest.mark.parametrize("other", ["hrnet_w48", "widehrnet_18"])
+def test_training_does_not_start_from_another_network(other):
+    with pytest.raises(ValueError, match=f"The file fits {other} with num_joints=17"):
+        weights.start_from("hrnet_w32", start("hrnet_w32"), zeros(other))
+
+
+def test_weights_of_a_classifier_are_no_network():
+    state = zeros("hrnet_tiny")
+    del state["final_layer.weight"], state["final_layer.bias"]
+    with pytest.raises(ValueError, match=r"has no head for joints; training can start from it"):
+        hrjax.from_torch("hrnet_tiny", state)
