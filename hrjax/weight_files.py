@@ -5,13 +5,14 @@ import io
 import pathlib
 import pickle
 import struct
+import urllib.parse
 import zipfile
 import zlib
 
 import numpy as np
 import safetensors.numpy
 
-from hrjax import safe_pickle
+from hrjax import download, safe_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # opens what torch.save wrote before PyTorch 1.6
 
@@ -23,17 +24,22 @@ BROKEN = (
 )
 
 
+def find(path: str) -> pathlib.Path | None:
+    """The file of weights at a path or https address; None where `path` names no such file."""
+    if download.is_address(path):
+        _reader(urllib.parse.urlsplit(path).path)
+        return download.fetch(path)
+    file = pathlib.Path(path)
+    return file if file.is_file() or path.endswith(tuple(READERS)) else None
+
+
 def read(path: pathlib.Path) -> dict:
     """What a file holds: arrays by name, or dicts of such among other things."""
-    readers = [reader for suffix, reader in READERS.items() if path.name.endswith(suffix)]
-    if not readers:
-        raise ValueError(
-            f"cannot tell from its name what {path} is; expected one of {', '.join(READERS)}"
-        )
+    reader = _reader(path.name)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path.absolute()}: there is no such file")
     try:
-        content = readers[0](path)
+        content = reader(path)
     except safe_pickle.ForbiddenError as error:
         raise ValueError(f"{path} is not safe to read: {error}") from error
     except BROKEN as error:
@@ -49,9 +55,13 @@ def read(path: pathlib.Path) -> dict:
     return content
 
 
-def is_weight_file(name: str) -> bool:
-    """Whether `name` ends as a file of weights does."""
-    return name.endswith(tuple(READERS))
+def _reader(name):
+    readers = [reader for suffix, reader in READERS.items() if name.endswith(suffix)]
+    if not readers:
+        raise ValueError(
+            f"cannot tell from its name what {name} is; expected one of {', '.join(READERS)}"
+        )
+    return readers[0]
 
 
 def _read_torch(path):

@@ -88,11 +88,18 @@ def to_torch(name: str, params: dict, stats: dict) -> dict[str, np.ndarray]:
     return state
 
 
-def identify(state_dict: Mapping[str, np.ndarray]) -> tuple[list[str], int | None]:
-    """The variants that a file fits to the last tensor, and its joints (None without a head)."""
+def identify(state_dict: Mapping[str, np.ndarray]) -> str:
+    """The variant that a file fits to the last tensor; raises ValueError unless there is one."""
     given = dialects.official(state_dict)
     fits = [name for name, count in _problem_counts(given).items() if not count]
-    return fits, _joints(given)
+    if len(fits) != 1:
+        raise ValueError(f"cannot tell what network the file is of. {_proposal(given)}")
+    return fits[0]
+
+
+def num_joints(state_dict: Mapping[str, np.ndarray]) -> int | None:
+    """How many joints the network of a file has; None where it has no head for joints."""
+    return _joints(dialects.official(state_dict))
 
 
 def torch_name(path: Sequence[str], table) -> tuple[str, tuple[int, ...]]:

@@ -149,7 +149,8 @@ def test_a_file_of_another_variant_is_recognised():
         hrjax.from_torch("widehrnet_18", state)
     message = str(caught.value)
     assert message.endswith("\nThe file fits widehrnet_30_se with num_joints=14.")
-    assert weights.identify({"state_dict": state}) == (["widehrnet_30_se"], 14)
+    assert weights.identify({"state_dict": state}) == "widehrnet_30_se"
+    assert weights.num_joints(state) == 14
 
 
 def test_a_file_that_fits_nothing_names_the_nearest():
