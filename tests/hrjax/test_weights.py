@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from models import recorded
 
 import hrjax
-from hrjax import models, weights
+from hrjax import models, weight_files, weights
 
 TINY = {"width": 8, "modules": (1,), "blocks": 1, "stem_width": 8, "num_joints": 3}
 
@@ -86,6 +87,11 @@ def test_hrnets_first_and_last_keys_are_the_official_ones():
         assert weights.torch_name(ours.split("."), names)[0] == theirs
 
 
+def needs(name):
+    """Skips while the family is not there."""
+    return pytest.mark.skipif(name not in models.VARIANTS, reason=f"needs {name}")
+
+
 def zeros(name, **overrides):
     """An official state dict of zeros, which take no memory."""
     _, *trees = models.shapes(name, **overrides)
@@ -125,6 +131,60 @@ def test_official_buffers_are_written_too(shared):
         ours = zeros(golden["model"], num_joints=golden["num_joints"])
         expected = {key: tuple(shape) for key, shape, _ in theirs["tensors"]}
         assert {key: array.shape for key, array in ours.items()} == expected
+
+
+@needs("wider_naive_litehrnet_18")
+def test_a_network_trained_elsewhere_gives_its_heatmaps(shared):
+    """PP-TinyPose on six crops of people; what its own runtime gave is stored beside it."""
+    state = weight_files.read(shared / "weights" / "tinypose_256x192.npz")
+    graph, params, stats = hrjax.from_torch("wider_naive_litehrnet_18", state)
+    recording = np.load(shared / "weights" / "tinypose_256x192_io.npz")
+    images = recording["x"].transpose(0, 2, 3, 1)
+    heatmaps, _ = jax.jit(lambda *args: hrjax.apply(graph, *args))(params, stats, images)
+    np.testing.assert_allclose(heatmaps, recording["y"].transpose(0, 2, 3, 1), atol=1e-5)
+
+
+PADDLE = (
+    (r"\.bn\.", ".norm."),
+    ("running_mean", "_mean"),
+    ("running_var", "_variance"),
+    (r"^keypoint_head\.final_layer", "final_conv"),
+)
+MMPOSE = (("keypoint_head", "head"), (r"\.out_proj", ".proj"), (r"\.mlp\.", ".ffn."))
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect"),
+    [
+        pytest.param("litehrnet_18", PADDLE, marks=needs("litehrnet_18")),
+        pytest.param("wider_naive_litehrnet_18", PADDLE, marks=needs("wider_naive_litehrnet_18")),
+        pytest.param("hrformer_small", MMPOSE, marks=needs("hrformer_small")),
+    ],
+)
+def test_other_programs_names_are_those_of_the_same_tensors(name, dialect):
+    official = {key: np.random.default_rng(0).random(x.shape) for key, x in zeros(name).items()}
+    theirs = {}
+    for key, x in official.items():
+        for pattern, replacement in dialect:
+            key = re.sub(pattern, replacement, key)
+        theirs[key] = x
+    for key in [key for key in theirs if ".q_proj." in key]:
+        parts = [theirs.pop(key.replace(".q_proj.", f".{q}_proj.")) for q in "qkv"]
+        theirs[key.replace(".q_proj.", ".qkv.")] = np.concatenate(parts)
+    assert theirs.keys() - official.keys()
+    expected, found = hrjax.from_torch(name, official), hrjax.from_torch(name, theirs)
+    jax.tree.map(np.testing.assert_array_equal, expected[1:], found[1:])
+
+
+@needs("pose_resnet_50")
+def test_a_resnet_starts_from_torchvisions():
+    state = {key: x for key, x in zeros("pose_resnet_50").items() if key[0] not in "df"}
+    state |= {"fc.weight": np.zeros((1000, 2048)), "fc.bias": np.zeros(1000)}
+    found, lines = weights.start_from("pose_resnet_50", start("pose_resnet_50"), state)
+    assert lines[-2:] == ["unused fc.weight", "unused fc.bias"]
+    assert all("deconv_layers" in line or "final_layer" in line for line in lines[:-2])
+    fresh = sum(bool(x.any()) for x in jax.tree.leaves(found))
+    assert fresh == len(lines) - 2
 
 
 def test_relative_positions_are_counted_as_the_official_code_counts_them():
