@@ -7,6 +7,7 @@ from flax import nnx
 
 from hrjax.models.layers import (
     Activation,
+    Bottleneck,
     Conv,
     ConvBN,
     Keys,
@@ -82,6 +83,22 @@ class HighResolutionNet(nnx.Module):
         for stage in self.stages:
             branches = stage(branches)
         return branches
+
+
+class BottleneckStem(nnx.Module):
+    """Two strided convolutions, then bottlenecks (stage 1): 1/4 of the size, 4 `width` channels."""
+
+    def __init__(self, width: int, blocks: int, *, rngs: Keys):
+        self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, stride=2, rngs=rngs)
+        inputs = [width] + [4 * width] * (blocks - 1)
+        self.blocks = nnx.List([Bottleneck(n, width, 4 * width, rngs=rngs) for n in inputs])
+
+    def __call__(self, images):
+        x = self.conv2(self.conv1(images))
+        for block in self.blocks:
+            x = settle(block(x))
+        return x
 
 
 class Stage(nnx.Module):

@@ -220,6 +220,32 @@ class Separable(nnx.Module):
         return self.pointwise(self.depthwise(x))
 
 
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, width: int, *, rngs: Keys):
+        self.conv1 = ConvBN(width, width, 3, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, act=None, rngs=rngs)
+
+    def __call__(self, x):
+        return jax.nn.relu(x + self.conv2(self.conv1(x)))
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width changes."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, *, rngs: Keys):
+        self.conv1 = ConvBN(inputs, width, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, rngs=rngs)
+        self.conv3 = ConvBN(width, outputs, act=None, rngs=rngs)
+        project = inputs != outputs
+        self.shortcut = ConvBN(inputs, outputs, act=None, rngs=rngs) if project else None
+
+    def __call__(self, x):
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
+
+
 def shuffle(*parts):
     """The channels of equally wide `parts`, interleaved: first of each, second of each, …"""
     return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
