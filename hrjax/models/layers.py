@@ -52,7 +52,10 @@ class Keys:
 
 
 class Conv(nnx.Module):
-    """A square convolution with padding `kernel // 2` on all sides, as PyTorch's layers pad."""
+    """A square convolution with padding `kernel // 2` on all sides, as PyTorch's layers pad.
+
+    The padding is that times `dilation`, the distance of the kernel's taps.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Conv(nnx.Module):
         *,
         stride: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         bias: bool = False,
         std: float = 0.001,
         rngs: Keys,
@@ -72,12 +76,14 @@ class Conv(nnx.Module):
             )
         self.stride = stride
         self.groups = groups
+        self.dilation = dilation
         shape = (kernel, kernel, inputs // groups, outputs)
         self.kernel = nnx.Param(rngs.normal(shape, std))
         self.bias = nnx.Param(rngs.constant((outputs,), 0.0)) if bias else None
 
     def __call__(self, x):
-        x = convolve(x, self.kernel.get_value(), stride=self.stride, groups=self.groups)
+        options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
+        x = convolve(x, self.kernel.get_value(), **options)
         return x if self.bias is None else x + self.bias.get_value()
 
     def absorb(self, factor, shift) -> None:
@@ -132,6 +138,34 @@ class BatchNorm(nnx.Module):
             before = running.get_value()
             after = (1 - self.momentum) * before + self.momentum * now
             running.set_value(after.astype(before.dtype))
+
+
+class LayerNorm(nnx.Module):
+    """Normalises the channels of each pixel. Computes in float32 or better, like `BatchNorm`."""
+
+    epsilon = 1e-6
+
+    def __init__(self, channels: int, *, rngs: Keys):
+        self.scale = nnx.Param(rngs.constant((channels,), 1.0))
+        self.bias = nnx.Param(rngs.constant((channels,), 0.0))
+
+    def __call__(self, x):
+        y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        y = y - jnp.mean(y, -1, keepdims=True)
+        y = y * lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
+        return (y * self.scale.get_value() + self.bias.get_value()).astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """A matrix product with the channels; starts as PyTorch does, uniform within 1 / √inputs."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: Keys):
+        bound = inputs**-0.5
+        self.matrix = nnx.Param(rngs.uniform((inputs, outputs), bound))
+        self.bias = nnx.Param(rngs.uniform((outputs,), bound))
+
+    def __call__(self, x):
+        return x @ self.matrix.get_value() + self.bias.get_value()
 
 
 class ConvBN(nnx.Module):
@@ -291,6 +325,13 @@ class Bottleneck(nnx.Module):
         return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
 
 
+def gelu(x):
+    """The exact GELU, in float32 or better."""
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # By erf as PyTorch has it; jax.nn.gelu's erfc takes half as long again.
+    return (y * (0.5 + 0.5 * lax.erf(y * math.sqrt(0.5)))).astype(x.dtype)
+
+
 def shuffle(*parts):
     """The channels of equally wide `parts`, interleaved: first of each, second of each, …"""
     return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
@@ -308,13 +349,30 @@ def nearest(x, size: tuple[int, int]):
 
 def bilinear(x, size: tuple[int, int]):
     """`x` (n, h, w, c) resized to `size`, bilinearly, corner pixels onto corner pixels."""
-    rows = jnp.asarray(_interpolation(x.shape[1], size[0]), x.dtype)
-    columns = jnp.asarray(_interpolation(x.shape[2], size[1]), x.dtype)
+    return _interpolate(x, size, lambda source, target: np.linspace(0, source - 1, target))
+
+
+def bilinear_areas(x, size: tuple[int, int]):
+    """`x` (n, h, w, c) enlarged to `size`, bilinearly, the area of the image onto itself.
+
+    PyTorch's `align_corners=False`: pixels are squares, and centres beyond the outermost ones take
+    their values.
+    """
+
+    def positions(source, target):
+        centers = (np.arange(target) + 0.5) * (source / target) - 0.5
+        return np.clip(centers, 0, source - 1)
+
+    return _interpolate(x, size, positions)
+
+
+def _interpolate(x, size, positions):
+    """Linear interpolation at `positions(source, target)`, two small matrix products."""
+    rows, columns = (
+        jnp.asarray(
+            np.maximum(0, 1 - abs(positions(source, target)[:, None] - np.arange(source))), x.dtype
+        )
+        for source, target in zip(x.shape[1:3], size, strict=True)
+    )
     x = jnp.einsum("Hh,nhwc->nHwc", rows, x)
     return jnp.einsum("Ww,nhwc->nhWc", columns, x)
-
-
-def _interpolation(source, target):
-    """The weights (target, source) of linear interpolation with aligned corners."""
-    position = np.linspace(0, source - 1, target)[:, None]
-    return np.maximum(0, 1 - abs(position - np.arange(source)))
