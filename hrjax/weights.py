@@ -15,6 +15,10 @@ from hrjax import dialects, models
 # Our leaf's name → PyTorch's, and the order of PyTorch's axes in ours.
 LEAVES = {
     "kernel": ("weight", (2, 3, 1, 0)),
+    "kernels": ("aggregation.weight", (0, 3, 4, 2, 1)),
+    "matrix": ("weight", (1, 0)),
+    "relative_position_bias_table": ("relative_position_bias_table", (0, 1)),
+    **{name: (name, (0,)) for name in ("layer_scale_1", "layer_scale_2", "layer_scale_3")},
     "scale": ("weight", (0,)),
     "bias": ("bias", (0,)),
     "mean": ("running_mean", (0,)),

@@ -18,7 +18,11 @@ LAYERS = (
     ("hrjax.models.lowering",),
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
-    ("hrjax.models.hrnet", "hrjax.models.widehrnet"),
+    (
+        *("hrjax.models.hrnet", "hrjax.models.widehrnet"),
+        *("hrjax.models.hrformer", "hrjax.models.hrnext"),
+    ),
+    ("hrjax.models.efenet",),
     ("hrjax.models",),
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
