@@ -60,7 +60,7 @@ def mmpose(config: ConfigDict) -> ConfigDict:
 def _base() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.init_from = ""  # a checkpoint whose weights training starts from
+    config.init_from = ""  # a checkpoint, a file of weights or its address to start from
 
     config.data = ConfigDict()
     config.data.dataset = ""

@@ -91,6 +91,11 @@ def restore(step_folder: pathlib.Path, targets: dict) -> dict:
     with ocp.StandardCheckpointer() as reader:
         for name, target in targets.items():
             folder = step_folder / name
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f"{step_folder} has no {name}, as converted weights have none; "
+                    "train on from such with --config.init_from"
+                )
             _check_same(reader.metadata(folder).item_metadata.tree, target, folder)
             restored[name] = reader.restore(folder, target)
     return restored

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry, ops, pipeline, skeletons, synthetic
 from data_pipelines.dataset import Split
-from hrjax import checkpoints, heatmaps, metrics, models, visualize
+from hrjax import checkpoints, heatmaps, metrics, models, visualize, weight_files, weights
 
 PICTURE_PEOPLE = 12
 PICTURE_SIZE = (320, 320)
@@ -41,7 +41,7 @@ class Result:
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> Result:
-    """Restores a checkpoint's weights and evaluates them; see `report` for what is written."""
+    """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = make_mesh()
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
     split = open_split(config, config.eval.split)
@@ -51,10 +51,10 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
         {"params": params, "stats": stats},
     )
-    found, weights = checkpoints.restore_weights(checkpoint, target)
+    found, restored = restore_weights(config, checkpoint, target)
     logging.info("evaluating %s", found)
     step = make_predict_step(graph, mesh, config, split.skeleton)
-    result = report(config, split, predict(step, weights, config, split, mesh), workdir)
+    result = report(config, split, predict(step, restored, config, split, mesh), workdir)
     print(result.table)
     return result
 
@@ -82,12 +82,30 @@ def open_split(config: ConfigDict, name: str) -> Split:
 
 def create_model(config: ConfigDict):
     """The config's network from its seed: training graph, evaluation graph, params, stats."""
-    fields = {key: value for key, value in config.model.items() if key != "name"}
-    model = models.create(config.model.name, config.seed, **fields)
+    model = models.create(config.model.name, config.seed, **_fields(config))
     graph, params, stats = models.split(model)
     model.eval()
     eval_graph, _, _ = models.split(model)
     return graph, eval_graph, params, stats
+
+
+def restore_weights(config: ConfigDict, path: str, target: dict) -> tuple[pathlib.Path, dict]:
+    """The weights of a checkpoint, or of a file or address of a published one, and where they were.
+
+    `target` has the shapes and shardings of {"params", "stats"}.
+    """
+    file = weight_files.find(path)
+    if file is None:
+        return checkpoints.restore_weights(path, target)
+    content = weight_files.read(file)
+    _, params, stats = weights.from_torch(config.model.name, content, **_fields(config))
+    shardings = jax.tree.map(lambda x: x.sharding, target)
+    return file, jax.device_put({"params": params, "stats": stats}, shardings)
+
+
+def _fields(config):
+    """What the config says of the network, without the variant's name."""
+    return {key: value for key, value in config.model.items() if key != "name"}
 
 
 def make_mesh(devices=None) -> Mesh:

@@ -25,7 +25,8 @@ evaluate a checkpoint, of a run (its best) or of one step (…/checkpoints/12000
 --config.FIELD=VALUE           any field of it, e.g. --config.model.expansion=6 --config.seed=1
 --workdir=FOLDER               where the run lives; default runs/<config>[_variant]
 --mode=train|eval              default train
---checkpoint=PATH              what --mode=eval restores; default: the best of --workdir
+--checkpoint=PATH              what --mode=eval restores; default: the best of --workdir. Also a
+                               file of published weights (.pth, .pdparams, …) or its https address
 --resume_from=PATH             start a new --workdir from the full state of another run or step
 --debug                        show the traceback of an error
 """

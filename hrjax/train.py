@@ -20,7 +20,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_pipelines import pipeline
 from data_pipelines.dataset import Split
-from hrjax import checkpoints, evaluate, heatmaps, losses, models, optim, runs
+from hrjax import (
+    checkpoints,
+    evaluate,
+    heatmaps,
+    losses,
+    models,
+    optim,
+    runs,
+    weight_files,
+    weights,
+)
 from hrjax.logs import RunLog
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
@@ -190,13 +200,25 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
     return train_step
 
 
-def load_weights(state: TrainState, path: str) -> TrainState:
-    """`state` with the weights of the checkpoint that `path` leads to, the averaged ones if any."""
-    target = _abstract({"params": state.params, "stats": state.stats})
-    found, weights = checkpoints.restore_weights(path, target)
-    logging.info("starting from the weights of %s", found)
-    average = jax.tree.map(jnp.copy, weights) if state.average else None
-    return state.replace(**weights, average=average)
+def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
+    """`state` with the weights that `config.init_from` leads to, the averaged ones if any.
+
+    That is a checkpoint, or a file or address of published weights; such a file may be a
+    classifier's or have a head for other joints: what it lacks stays as it is.
+    """
+    before = {"params": state.params, "stats": state.stats}
+    lines = []
+    found = weight_files.find(config.init_from)
+    if found is None:
+        found, after = checkpoints.restore_weights(config.init_from, _abstract(before))
+    else:
+        content = weight_files.read(found)
+        after, lines = weights.start_from(config.model.name, before, content)
+        after = jax.device_put(after, jax.tree.map(lambda x: x.sharding, before))
+    head = f"starting from the weights of {found}" + ", but for" * bool(lines)
+    logging.info("\n  ".join([head, *lines]))
+    average = jax.tree.map(jnp.copy, after) if state.average else None
+    return state.replace(**after, average=average)
 
 
 def describe(mesh: Mesh) -> str:
@@ -293,7 +315,7 @@ def _restore(job, state, folder, resume_from):
     elif resume_from:
         found = checkpoints.find(resume_from, prefer=checkpoints.latest)
     else:
-        return load_weights(state, init_from) if init_from else state, {}
+        return load_weights(job.config, state) if init_from else state, {}
     items = checkpoints.restore(found, _abstract(_items(state)))
     opt_state = serialization.from_state_dict(state.opt_state, items["optimizer"]["opt_state"])
     state = TrainState(

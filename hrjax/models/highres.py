@@ -1,5 +1,6 @@
 """The skeleton that all high-resolution networks share: branches, exchange units, heads."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -7,6 +8,7 @@ from flax import nnx
 
 from hrjax.models.layers import (
     Activation,
+    Bottleneck,
     Conv,
     ConvBN,
     Keys,
@@ -19,7 +21,7 @@ from hrjax.models.lowering import settle
 
 
 class HighResolutionNet(nnx.Module):
-    """Images (n, h, w, 3) → heatmaps (n, h / 4, w / 4, num_joints).
+    """Images (n, h, w, 3) → heatmaps (n, h / 4, w / 4, num_joints); a `head` may enlarge them.
 
     The stem brings images to 1/4 of their size and `inputs` channels. Stage s has s + 2 branches,
     each half the size and twice the width of the one before. What differs between the families is
@@ -29,6 +31,8 @@ class HighResolutionNet(nnx.Module):
         transition  makes what leads into a stage (`Transition`)
         fuse        makes the exchange unit at a module's end (`Fuse`)
         head        makes what merges all branches into one; None reads the largest one only
+        final       makes the layer from there to the heatmaps; None makes a 1x1 convolution
+    Without `last_fuse`, the last module has no exchange unit.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class HighResolutionNet(nnx.Module):
         transition: Callable,
         fuse: Callable,
         head: Callable | None,
+        final: Callable | None = None,
+        last_fuse: bool = True,
         rngs: Keys,
     ):
         if not modules:
@@ -53,18 +59,22 @@ class HighResolutionNet(nnx.Module):
         before, depth = (inputs,), 0
         for stage, count in enumerate(modules):
             widths = tuple(width * 2**branch for branch in range(stage + 2))
-            only_largest = head is None and stage + 1 == len(modules)
-            outputs = [len(widths)] * (count - 1) + [1 if only_largest else len(widths)]
+            last = len(widths)
+            if stage + 1 == len(modules) and (head is None or not last_fuse):
+                last = 1 if last_fuse else 0
+            outputs = [len(widths)] * (count - 1) + [last]
             lead = transition(before, widths, rngs=rngs)
             exchanges = []
             for n in outputs:
                 chain = [block(widths, depth + i, rngs=rngs) for i in range(blocks)]
-                exchanges.append(Exchange(chain, fuse(widths, n, rngs=rngs)))
+                exchange = fuse(widths, n, rngs=rngs) if n else Steps()
+                exchanges.append(Exchange(chain, exchange))
                 depth += blocks
             self.stages.append(Stage(lead, exchanges))
             before = widths
         self.head = None if head is None else head(before, rngs=rngs)
-        self.final = Conv(width, num_joints, bias=True, rngs=rngs)
+        final = final or functools.partial(Conv, width)
+        self.final = final(num_joints, bias=True, rngs=rngs)
 
     def __call__(self, images):
         branches = self.features(images)
@@ -82,6 +92,22 @@ class HighResolutionNet(nnx.Module):
         for stage in self.stages:
             branches = stage(branches)
         return branches
+
+
+class BottleneckStem(nnx.Module):
+    """Two strided convolutions, then bottlenecks (stage 1): 1/4 of the size, 4 `width` channels."""
+
+    def __init__(self, width: int, blocks: int, *, rngs: Keys):
+        self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, stride=2, rngs=rngs)
+        inputs = [width] + [4 * width] * (blocks - 1)
+        self.blocks = nnx.List([Bottleneck(n, width, 4 * width, rngs=rngs) for n in inputs])
+
+    def __call__(self, images):
+        x = self.conv2(self.conv1(images))
+        for block in self.blocks:
+            x = settle(block(x))
+        return x
 
 
 class Stage(nnx.Module):

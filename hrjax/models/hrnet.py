@@ -4,11 +4,15 @@ import dataclasses
 import functools
 
 import jax
-from flax import nnx
 
-from hrjax.models.highres import Fuse, HighResolutionNet, PerBranch, Transition
-from hrjax.models.layers import ConvBN, Keys, dense
-from hrjax.models.lowering import settle
+from hrjax.models.highres import (
+    BottleneckStem,
+    Fuse,
+    HighResolutionNet,
+    PerBranch,
+    Transition,
+)
+from hrjax.models.layers import BasicBlock, Keys, dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,48 +27,6 @@ class HRNetConfig:
     stem_blocks: int = 4
 
 
-class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions around a shortcut."""
-
-    def __init__(self, width: int, *, rngs: Keys):
-        self.conv1 = ConvBN(width, width, 3, rngs=rngs)
-        self.conv2 = ConvBN(width, width, 3, act=None, rngs=rngs)
-
-    def __call__(self, x):
-        return jax.nn.relu(x + self.conv2(self.conv1(x)))
-
-
-class Bottleneck(nnx.Module):
-    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width changes."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, *, rngs: Keys):
-        self.conv1 = ConvBN(inputs, width, rngs=rngs)
-        self.conv2 = ConvBN(width, width, 3, rngs=rngs)
-        self.conv3 = ConvBN(width, outputs, act=None, rngs=rngs)
-        project = inputs != outputs
-        self.shortcut = ConvBN(inputs, outputs, act=None, rngs=rngs) if project else None
-
-    def __call__(self, x):
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
-
-
-class Stem(nnx.Module):
-    """Two strided convolutions, then bottlenecks (stage 1): 1/4 of the size, 4 `width` channels."""
-
-    def __init__(self, width: int, blocks: int, *, rngs: Keys):
-        self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
-        self.conv2 = ConvBN(width, width, 3, stride=2, rngs=rngs)
-        inputs = [width] + [4 * width] * (blocks - 1)
-        self.blocks = nnx.List([Bottleneck(n, width, 4 * width, rngs=rngs) for n in inputs])
-
-    def __call__(self, images):
-        x = self.conv2(self.conv1(images))
-        for block in self.blocks:
-            x = settle(block(x))
-        return x
-
-
 def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
     """The network of `config`."""
 
@@ -72,7 +34,7 @@ def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
         return PerBranch([BasicBlock(width, rngs=rngs) for width in widths])
 
     return HighResolutionNet(
-        Stem(config.stem_width, config.stem_blocks, rngs=rngs),
+        BottleneckStem(config.stem_width, config.stem_blocks, rngs=rngs),
         inputs=4 * config.stem_width,
         width=config.width,
         modules=config.modules,

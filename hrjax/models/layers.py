@@ -4,6 +4,7 @@ Arrays are NHWC. Layers take no dtype: they compute in the dtype of what they ar
 """
 
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from hrjax.models.lowering import convolve, standardize
+from hrjax.models.lowering import convolve, convolve_each, standardize
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -51,7 +52,10 @@ class Keys:
 
 
 class Conv(nnx.Module):
-    """A square convolution with padding `kernel // 2` on all sides, as PyTorch's layers pad."""
+    """A square convolution with padding `kernel // 2` on all sides, as PyTorch's layers pad.
+
+    The padding is that times `dilation`, the distance of the kernel's taps.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Conv(nnx.Module):
         *,
         stride: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         bias: bool = False,
         std: float = 0.001,
         rngs: Keys,
@@ -71,12 +76,14 @@ class Conv(nnx.Module):
             )
         self.stride = stride
         self.groups = groups
+        self.dilation = dilation
         shape = (kernel, kernel, inputs // groups, outputs)
         self.kernel = nnx.Param(rngs.normal(shape, std))
         self.bias = nnx.Param(rngs.constant((outputs,), 0.0)) if bias else None
 
     def __call__(self, x):
-        x = convolve(x, self.kernel.get_value(), stride=self.stride, groups=self.groups)
+        options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
+        x = convolve(x, self.kernel.get_value(), **options)
         return x if self.bias is None else x + self.bias.get_value()
 
     def absorb(self, factor, shift) -> None:
@@ -133,6 +140,34 @@ class BatchNorm(nnx.Module):
             running.set_value(after.astype(before.dtype))
 
 
+class LayerNorm(nnx.Module):
+    """Normalises the channels of each pixel. Computes in float32 or better, like `BatchNorm`."""
+
+    epsilon = 1e-6
+
+    def __init__(self, channels: int, *, rngs: Keys):
+        self.scale = nnx.Param(rngs.constant((channels,), 1.0))
+        self.bias = nnx.Param(rngs.constant((channels,), 0.0))
+
+    def __call__(self, x):
+        y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        y = y - jnp.mean(y, -1, keepdims=True)
+        y = y * lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
+        return (y * self.scale.get_value() + self.bias.get_value()).astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """A matrix product with the channels; starts as PyTorch does, uniform within 1 / √inputs."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: Keys):
+        bound = inputs**-0.5
+        self.matrix = nnx.Param(rngs.uniform((inputs, outputs), bound))
+        self.bias = nnx.Param(rngs.uniform((outputs,), bound))
+
+    def __call__(self, x):
+        return x @ self.matrix.get_value() + self.bias.get_value()
+
+
 class ConvBN(nnx.Module):
     """Convolution, batch norm, activation (None: none); `conv` makes the convolution."""
 
@@ -163,6 +198,50 @@ class ConvBN(nnx.Module):
         if self.bn is not None:
             self.conv.absorb(*self.bn.affine())
             self.bn = None
+
+
+class DynamicConv(nnx.Module):
+    """A convolution whose kernel is mixed from `kernels` ones, anew for each sample.
+
+    The weights of the mixture are an attention: two 1x1 convolutions of the means of the input's
+    channels, with batch norm and `act` between and a sigmoid after, so they need not sum to one.
+    1x1 or depthwise; `functools.partial(DynamicConv, kernels=…, act=…)` is a `conv` for `ConvBN`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        kernels: int,
+        act: Activation,
+        rngs: Keys,
+    ):
+        if inputs < 4:
+            raise ValueError(f"a dynamic convolution needs 4 or more input channels, not {inputs}")
+        self.stride = stride
+        self.groups = groups
+        self.squeeze = ConvBN(inputs, inputs // 4, act=act, rngs=rngs)
+        self.attend = Conv(inputs // 4, kernels, bias=True, rngs=rngs)
+        shape = (kernels, kernel, kernel, inputs // groups, outputs)
+        self.kernels = nnx.Param(rngs.uniform(shape, math.sqrt(6 / math.prod(shape[1:4]))))
+        self.bias = None
+
+    def __call__(self, x):
+        means = jnp.mean(x, (1, 2), keepdims=True)
+        weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))[:, 0, 0]
+        kernels = jnp.tensordot(weights, self.kernels.get_value(), 1)
+        x = convolve_each(x, kernels, stride=self.stride, groups=self.groups)
+        return x if self.bias is None else x + self.bias.get_value()
+
+    def absorb(self, factor, shift) -> None:
+        """Makes the outputs `factor` times what they were, plus `shift`."""
+        before = 0.0 if self.bias is None else self.bias.get_value()
+        self.kernels = nnx.Param(self.kernels.get_value() * factor)
+        self.bias = nnx.data(nnx.Param(before * factor + shift))
 
 
 class DropPath(nnx.Module):
@@ -220,6 +299,39 @@ class Separable(nnx.Module):
         return self.pointwise(self.depthwise(x))
 
 
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, width: int, *, rngs: Keys):
+        self.conv1 = ConvBN(width, width, 3, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, act=None, rngs=rngs)
+
+    def __call__(self, x):
+        return jax.nn.relu(x + self.conv2(self.conv1(x)))
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width changes."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, *, rngs: Keys):
+        self.conv1 = ConvBN(inputs, width, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, rngs=rngs)
+        self.conv3 = ConvBN(width, outputs, act=None, rngs=rngs)
+        project = inputs != outputs
+        self.shortcut = ConvBN(inputs, outputs, act=None, rngs=rngs) if project else None
+
+    def __call__(self, x):
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
+
+
+def gelu(x):
+    """The exact GELU, in float32 or better."""
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # By erf as PyTorch has it; jax.nn.gelu's erfc takes half as long again.
+    return (y * (0.5 + 0.5 * lax.erf(y * math.sqrt(0.5)))).astype(x.dtype)
+
+
 def shuffle(*parts):
     """The channels of equally wide `parts`, interleaved: first of each, second of each, …"""
     return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
@@ -237,13 +349,30 @@ def nearest(x, size: tuple[int, int]):
 
 def bilinear(x, size: tuple[int, int]):
     """`x` (n, h, w, c) resized to `size`, bilinearly, corner pixels onto corner pixels."""
-    rows = jnp.asarray(_interpolation(x.shape[1], size[0]), x.dtype)
-    columns = jnp.asarray(_interpolation(x.shape[2], size[1]), x.dtype)
+    return _interpolate(x, size, lambda source, target: np.linspace(0, source - 1, target))
+
+
+def bilinear_areas(x, size: tuple[int, int]):
+    """`x` (n, h, w, c) enlarged to `size`, bilinearly, the area of the image onto itself.
+
+    PyTorch's `align_corners=False`: pixels are squares, and centres beyond the outermost ones take
+    their values.
+    """
+
+    def positions(source, target):
+        centers = (np.arange(target) + 0.5) * (source / target) - 0.5
+        return np.clip(centers, 0, source - 1)
+
+    return _interpolate(x, size, positions)
+
+
+def _interpolate(x, size, positions):
+    """Linear interpolation at `positions(source, target)`, two small matrix products."""
+    rows, columns = (
+        jnp.asarray(
+            np.maximum(0, 1 - abs(positions(source, target)[:, None] - np.arange(source))), x.dtype
+        )
+        for source, target in zip(x.shape[1:3], size, strict=True)
+    )
     x = jnp.einsum("Hh,nhwc->nHwc", rows, x)
     return jnp.einsum("Ww,nhwc->nhWc", columns, x)
-
-
-def _interpolation(source, target):
-    """The weights (target, source) of linear interpolation with aligned corners."""
-    position = np.linspace(0, source - 1, target)[:, None]
-    return np.maximum(0, 1 - abs(position - np.arange(source)))

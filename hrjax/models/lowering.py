@@ -5,6 +5,7 @@ written by hand are under jit, which saves 40% of a training step's tracing.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import numpy as np
 from jax import lax
 
 
-def convolve(x, kernel, *, stride: int, groups: int):
+def convolve(x, kernel, *, stride: int, groups: int, dilation: int = 1):
     """`x` (n, h, w, c) convolved with `kernel` (k, k, c / groups, outputs), padded by k // 2.
+
+    With a `dilation` the kernel's taps are that many pixels apart, and the padding grows with it.
 
     Here alone is decided how convolutions are computed. A 1x1 is a matrix product everywhere. On
     GPU and TPU the rest is left to XLA. XLA's CPU backend is near the peak on dense convolutions,
@@ -24,55 +27,75 @@ def convolve(x, kernel, *, stride: int, groups: int):
     if size == 1 and groups == 1:
         return x[:, ::stride, ::stride] @ kernel[0, 0]
     if groups == 1 or jax.default_backend() != "cpu":
-        return _xla_convolve(x, kernel, stride, groups)
+        return _xla_convolve(x, kernel, stride, groups, dilation)
     if groups == x.shape[-1] == outputs:
-        return _depthwise(x, kernel[:, :, 0], stride)
+        return _depthwise(x, kernel[:, :, 0], stride, dilation)
     parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-    return jnp.concatenate([_xla_convolve(*part, stride, 1) for part in parts], axis=-1)
+    return jnp.concatenate([_xla_convolve(*part, stride, 1, dilation) for part in parts], axis=-1)
 
 
-def _xla_convolve(x, kernel, stride, groups):
-    pad = kernel.shape[0] // 2
+def convolve_each(x, kernels, *, stride: int, groups: int):
+    """`convolve` with each sample's own of `kernels` (n, k, k, c / groups, outputs).
+
+    They must be 1x1 (one batched matrix product) or depthwise (shifted multiply-adds, on all
+    backends: no convolution of XLA's takes a kernel for each sample).
+    """
+    size = kernels.shape[1]
+    if size == 1 and groups == 1:
+        return jnp.einsum("nhwi,nio->nhwo", x[:, ::stride, ::stride], kernels[:, 0, 0])
+    if not groups == x.shape[-1] == kernels.shape[-1]:
+        raise ValueError(
+            f"kernels for each sample must be 1x1 or depthwise, not {size}x{size} in {groups} "
+            f"groups from {x.shape[-1]} to {kernels.shape[-1]} channels"
+        )
+    return _depthwise(x, jnp.moveaxis(kernels, 0, 2)[:, :, :, None], stride, 1)
+
+
+def _xla_convolve(x, kernel, stride, groups, dilation):
+    pad = kernel.shape[0] // 2 * dilation
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(stride, stride),
         padding=((pad, pad), (pad, pad)),
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _depthwise(x, kernel, stride):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x, kernel, stride, dilation):
     """Depthwise convolution as a sum of shifted products, which XLA fuses into one loop.
 
-    Sums in float32 or better and returns the dtype of `x`.
+    `kernel` is (k, k, c), or (k, k, n, 1, 1, c) with taps of its own for each sample. Sums in
+    float32 or better and returns the dtype of `x`.
     """
-    taps = _shifted(x.astype(_exact(x)), kernel.shape[0], stride)
+    taps = _shifted(x.astype(_exact(x)), kernel.shape[0], stride, dilation)
     return sum(tap * kernel[i, j] for (i, j), tap in taps.items()).astype(x.dtype)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _depthwise_forward(x, kernel, stride):
-    return _depthwise(x, kernel, stride), (x, kernel)
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _depthwise_forward(x, kernel, stride, dilation):
+    return _depthwise(x, kernel, stride, dilation), (x, kernel)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _depthwise_backward(stride, saved, gradient):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _depthwise_backward(stride, dilation, saved, gradient):
     x, kernel = saved
     size = kernel.shape[0]
     # All taps in one reduction, so that x and the gradient are read once: a sum for each tap takes
     # up to seven times as long.
-    taps = _shifted(x.astype(_exact(x)), size, stride)
+    taps = _shifted(x.astype(_exact(x)), size, stride, dilation)
     products = [tap * gradient for tap in taps.values()]
     zeros = [np.zeros((), _exact(x))] * len(products)
-    sums = lax.reduce(products, zeros, _add_all, (0, 1, 2))
+    shared = kernel.ndim == 3
+    sums = lax.reduce(products, zeros, _add_all, (0, 1, 2) if shared else (1, 2))
     kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
     # What the strided slices skipped got no gradient: put it back between the rows and columns.
     spread = [(0, 0, 0), *((0, (n - 1) % stride, stride - 1) for n in x.shape[1:3]), (0, 0, 0)]
     gradient = lax.pad(gradient, np.zeros((), x.dtype), spread)
-    return _depthwise(gradient, kernel[::-1, ::-1], 1), kernel_gradient
+    return _depthwise(gradient, kernel[::-1, ::-1], 1, dilation), kernel_gradient
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
@@ -86,18 +109,18 @@ def _add_all(first, second):
     return [a + b for a, b in zip(first, second, strict=True)]
 
 
-def _shifted(x, size, stride):
+def _shifted(x, size, stride, dilation):
     """The input under each tap (i, j) of a `size` x `size` kernel, at every output position."""
     n, height, width, channels = x.shape
-    pad = size // 2
+    pad = size // 2 * dilation
     rows, columns = (height - 1) // stride * stride + 1, (width - 1) // stride * stride + 1
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    offsets = range(0, size * dilation, dilation)
     return {
         (i, j): lax.slice(
-            x, (0, i, j, 0), (n, i + rows, j + columns, channels), (1, stride, stride, 1)
+            x, (0, top, left, 0), (n, top + rows, left + columns, channels), (1, stride, stride, 1)
         )
-        for i in range(size)
-        for j in range(size)
+        for (i, top), (j, left) in itertools.product(enumerate(offsets), repeat=2)
     }
 
 

@@ -182,7 +182,7 @@ def test_init_from_takes_the_weights_only(tiny, tmp_path):
     tiny.train.ema_decay = 0.0
     tiny.init_from = str(tmp_path / "old")
     _, fresh = train.prepare(tiny)
-    state = train.load_weights(fresh, tiny.init_from)
+    state = train.load_weights(tiny, fresh)
     assert int(state.step) == 0
     step = checkpoints.find(str(tmp_path / "old"))
     target = jax.tree.map(

@@ -19,6 +19,11 @@ def load(name: str) -> dict:
     return json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
 
 
+def options(recorded: dict) -> dict:
+    """The fields of the variant with which the network was recorded."""
+    return {"num_joints": recorded["num_joints"], **recorded.get("overrides", {})}
+
+
 def state_dict(recorded: dict) -> dict[str, np.ndarray]:
     """The weights that the network was recorded with; they follow from the tensors' names."""
     return {key: _tensor(key, shape).astype(np.float32) for key, shape in recorded["tensors"]}
@@ -28,6 +33,8 @@ def _tensor(key, shape):
     random = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
     if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
         return random.uniform(0.5, 1.5, shape)
+    if key.endswith("relative_position_bias_table"):
+        return random.standard_normal(shape) * 0.02
     if len(shape) == 1:
         return random.standard_normal(shape) * 0.1
     return random.standard_normal(shape) * math.sqrt(1 / math.prod(shape[1:]))

@@ -12,9 +12,8 @@ from hrjax import models, weights
 
 def load(name, dtype=jnp.float32):
     golden = recorded.load(name)
-    joints = golden["num_joints"]
     state = recorded.state_dict(golden)
-    graph, *arrays = hrjax.from_torch(golden["model"], state, num_joints=joints)
+    graph, *arrays = hrjax.from_torch(golden["model"], state, **recorded.options(golden))
     return golden, graph, *jax.tree.map(lambda x: x.astype(dtype), arrays)
 
 
@@ -38,15 +37,19 @@ def output_error(name, dtype):
 @pytest.mark.parametrize("name", recorded.NAMES)
 def test_tensors_have_the_official_names_and_shapes(name):
     golden = recorded.load(name)
-    _, params, stats = models.shapes(golden["model"], num_joints=golden["num_joints"])
+    _, params, stats = models.shapes(golden["model"], **recorded.options(golden))
     found = by_torch_name(golden, params) | by_torch_name(golden, stats)
     assert sorted(found) == sorted(key for key, _ in golden["tensors"])
     sizes = {key: int(np.prod(shape)) for key, shape in golden["tensors"]}
     assert {key: x.size for key, x in found.items()} == sizes
 
 
-def test_widehrnet_18_gives_the_official_output():
-    assert output_error("widehrnet_18_mpii_256x256", jnp.float32) < 1e-4
+@pytest.mark.parametrize(
+    "name",
+    ["widehrnet_18_mpii_256x256", "hrformer_small_coco_256x192", "hrnext_small_coco_256x192"],
+)
+def test_networks_give_the_official_output(name):
+    assert output_error(name, jnp.float32) < 1e-4
 
 
 @pytest.mark.long
@@ -64,7 +67,7 @@ def test_every_network_gives_the_official_output(name):
 def test_a_training_step_moves_everything_as_the_official_one_does(name):
     with jax.enable_x64(True):
         golden, _, params, stats = load(name, jnp.float64)
-        model = hrjax.create(golden["model"], num_joints=golden["num_joints"])
+        model = hrjax.create(golden["model"], **recorded.options(golden))
         graph, _, _ = hrjax.split(model)
         images = jnp.asarray(recorded.images(golden), jnp.float64)
         target = jnp.asarray(recorded.target(golden), jnp.float64)

@@ -1,0 +1,125 @@
+"""The names that published files of weights use, in the words of each family's official code.
+
+Files agree on most names. They differ in prefixes and wrappers, which are taken off, and where a
+reimplementation has its own names, which TABLES translate.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+# Where the tensors are in files that hold more, the best first. Averages come before what they
+# average. (mmcv and mmengine put the average into `state_dict` itself and what it averages
+# elsewhere; mmcv's `ema_…` entries are left out below.)
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net", "network")
+# Put before names by data parallelism, by compilation, and by mmpose (of all versions).
+PREFIXES = re.compile(r"^((module|_orig_mod|backbone|keypoint_head|head)\.)+")
+# PyTorch's buffers that follow from the rest, and mmcv's copies of the weights before averaging.
+IGNORED = re.compile(r"ema_|.*(num_batches_tracked|relative_position_index)$")
+
+
+def official(content: Mapping) -> dict[str, tuple[str, np.ndarray]]:
+    """The tensors of a file: official name, made `bare` → the name in the file and the array.
+
+    What is no array is left out, and so are the buffers that follow from other tensors.
+    """
+    given = {key: x for key, x in _unwrap(content).items() if hasattr(x, "shape")}
+    if not given:
+        names = ", ".join(map(str, content)) or "nothing"
+        raise ValueError(f"no arrays by name in what should be a state dict; it holds {names}")
+    given = {key: x for key, x in given.items() if not IGNORED.match(key)}
+    tables = [table for sign, table in TABLES if any(sign.search(bare(key)) for key in given)]
+    found = {}
+    for key, x in given.items():
+        for name, part in _split(bare(key), x):
+            for pattern, replacement in (row for table in tables for row in table):
+                name = re.sub(pattern, replacement, name)
+            if name in found:
+                raise ValueError(f"both {found[name][0]} and {key} are {name}; leave one out")
+            found[name] = key, part
+    return found
+
+
+def bare(name: str) -> str:
+    """`name` without the prefixes that some programs put before the same names."""
+    return PREFIXES.sub("", name)
+
+
+def _unwrap(content):
+    for key in WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            return _unwrap(content[key])
+    return content
+
+
+def _split(name, x):
+    """mmpose stacks HRFormer's query, key and value; all other tensors are taken whole."""
+    before, stacked, after = name.partition(".attn.qkv.")
+    if not stacked:
+        return [(name, x)]
+    parts = np.split(np.asarray(x), 3)
+    return [(f"{before}.attn.{q}_proj.{after}", part) for q, part in zip("qkv", parts, strict=True)]
+
+
+def _less_one(template):
+    """A replacement: `template` with the groups' numbers, which Paddle counts from one."""
+    return lambda match: template.format(*(int(n) - 1 for n in match.groups() if n))
+
+
+def _transition(match):
+    stage, branch = int(match[1]), int(match[2]) - 1
+    return f"transition{stage}.{branch}.0" if branch == stage else f"transition{stage}.{branch}"
+
+
+def _fuse_path(match):
+    """PaddleClas numbers the convolutions of an exchange unit in the order of their making."""
+    stage, module, index = (int(n) for n in match.groups())
+    paths = []
+    for i in range(stage):
+        for j in range(stage):
+            paths += [f"{i}.{j}"] if j > i else [f"{i}.{j}.{step}" for step in range(i - j)]
+    return f"stage{stage}.{module}.fuse_layers.{paths[index]}"
+
+
+PADDLE = (
+    (r"\._mean$", ".running_mean"),
+    (r"\._variance$", ".running_var"),
+    (r"^final_conv\.", "final_layer."),
+)
+# PaddlePaddle/models, HRNet-Keypoint/lib/models/hrnet.py, and what PaddleClas made of it.
+PADDLE_HRNET = (
+    (r"\._conv\.", ".conv."),
+    (r"\._batch_norm\.", ".norm."),
+    (r"^conv_layer1_(\d)\.conv", r"conv\1"),
+    (r"^conv_layer1_(\d)\.norm", r"bn\1"),
+    (r"^la1\.block_layer2_(\d+)", _less_one("layer1.{}")),
+    (r"^tr(\d)\.transition_tr\d_layer_(\d)", _transition),
+    (r"^tr(1)_(\d)", _transition),
+    (r"^tr([23])(?=\.(?:conv|norm)\.)", lambda m: f"transition{m[1]}.{m[1]}.0"),
+    (r"^st(\d)\.stage_func_list\.(\d+)", r"stage\1.\2"),
+    (r"^st(\d)\.stage_st\d_(\d+)", lambda m: f"stage{m[1]}.{int(m[2]) - 1}"),
+    (r"branches_func\.bb_st\d_\d+_branch_layer_(\d+)_(\d+)", _less_one("branches.{}.{}")),
+    (r"basic_block_list", "branches"),
+    (r"fuse_func\.residual_st\d_\d+_layer_(\d)_(\d)_(\d)", _less_one("fuse_layers.{}.{}.{}")),
+    (r"fuse_func\.residual_st\d_\d+_layer_(\d)_(\d)", _less_one("fuse_layers.{}.{}")),
+    (r"^stage(\d)\.(\d+)\.fuse_func\.residual_func_list\.(\d+)", _fuse_path),
+    (r"conv_down\.conv", "downsample.0"),
+    (r"conv_down\.norm", "downsample.1"),
+    (r"^(transition.*|stage.*fuse_layers.*)\.conv\.", r"\1.0."),
+    (r"^(transition.*|stage.*fuse_layers.*)\.norm\.", r"\1.1."),
+    (r"conv(\d)\.conv\.", r"conv\1."),
+    (r"conv(\d)\.norm\.", r"bn\1."),
+)
+PADDLE_LITEHRNET = ((r"\.norm\.", ".bn."),)
+MMPOSE_HRFORMER = (
+    (r"\.ffn\.", ".mlp."),
+    (r"\.attn\.proj\.", ".attn.out_proj."),
+)
+# A pattern that a name has only in this dialect → its table. Several may apply to a file, in turn.
+TABLES = (
+    (re.compile(r"\._mean$"), PADDLE),
+    (re.compile(r"^conv_layer1_1\."), PADDLE_HRNET),
+    (re.compile(r"^stem\.conv1\.norm\."), PADDLE_LITEHRNET),
+    (re.compile(r"\.attn\.qkv\."), MMPOSE_HRFORMER),
+)

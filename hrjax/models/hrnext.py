@@ -1,0 +1,200 @@
+"""HRNeXt: Zhang et al., HRNeXt: High-Resolution Context Network for Crowd Pose Estimation, 2023."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from flax import nnx
+
+from hrjax.models.highres import Fuse, HighResolutionNet, PerBranch, Transition
+from hrjax.models.layers import (
+    BatchNorm,
+    Conv,
+    ConvBN,
+    DropPath,
+    DynamicConv,
+    Keys,
+    LayerNorm,
+    Separable,
+    Steps,
+    bilinear_areas,
+    dense,
+    gelu,
+)
+from hrjax.models.lowering import settle
+
+
+@dataclasses.dataclass(frozen=True)
+class HRNeXtConfig:
+    """HRNeXt: modules in stages 2, 3, … and blocks in each branch of a module.
+
+    Branch i mixes its kernels from `kernels[i]` ones, for each sample anew (1: plain convolutions);
+    the stem's blocks do as the first branch. Drop path's rate grows linearly over the blocks, the
+    stem's included, from 0 up to `drop_path`.
+
+    Every official config trains with activation checkpointing, which runs a block's forward pass
+    again for the backward one and so moves the running statistics inside blocks twice a step.
+    `double_updates` does that, without the recomputation.
+    """
+
+    num_joints: int = 17
+    width: int = 32
+    modules: tuple[int, ...] = (2, 4, 2)
+    blocks: int = 2
+    kernels: tuple[int, ...] = (4, 2, 1, 1)
+    mlp_ratio: int = 4
+    drop_path: float = 0.1
+    double_updates: bool = True
+    stem_width: int = 64
+    stem_blocks: int = 2
+
+
+class GlobalMixer(nnx.Module):
+    """Pixels weighed by a wide depthwise context, without a sigmoid, around a shortcut."""
+
+    def __init__(self, width: int, *, rngs: Keys):
+        plain = functools.partial(ConvBN, act=None, rngs=rngs)
+        dilated = functools.partial(Conv, dilation=3)
+        self.proj1 = ConvBN(width, width, act=gelu, rngs=rngs)
+        self.gate = Steps(
+            plain(width, width, 5, groups=width),
+            plain(width, width, 7, groups=width, conv=dilated),
+            plain(width, width),
+        )
+        self.proj2 = plain(width, width)
+
+    def __call__(self, x):
+        y = self.proj1(x)
+        return x + self.proj2(y * self.gate(y))
+
+
+class ContextBlock(nnx.Module):
+    """Local perception, a global mixer and a feed-forward network, each residual and scaled."""
+
+    def __init__(self, width: int, kernels: int, config: HRNeXtConfig, *, rate: float, rngs: Keys):
+        wide = width * config.mlp_ratio
+        conv = functools.partial(DynamicConv, kernels=kernels, act=gelu) if kernels > 1 else Conv
+        unit = functools.partial(ConvBN, conv=conv, rngs=rngs)
+        self.local = unit(width, width, 3, groups=width, act=gelu)
+        self.norm1 = BatchNorm(width, rngs=rngs)
+        # Its shortcut starts after norm1 and lies inside the scale (hrnext.py, GlobalFFN).
+        self.mixer = GlobalMixer(width, rngs=rngs)
+        self.norm2 = BatchNorm(width, rngs=rngs)
+        self.mlp = Steps(
+            unit(width, wide, act=None),
+            unit(wide, wide, 3, groups=wide, act=gelu),
+            unit(wide, width, act=None),
+        )
+        self.layer_scale_1 = nnx.Param(rngs.constant((width,), 1e-2))
+        self.layer_scale_2 = nnx.Param(rngs.constant((width,), 1e-2))
+        self.layer_scale_3 = nnx.Param(rngs.constant((width,), 1e-2))
+        self.drops = nnx.List([DropPath(rate, rngs=rngs) for _ in range(3)])
+        if config.double_updates:
+            for _, module in nnx.iter_modules(self):
+                if isinstance(module, BatchNorm):
+                    module.momentum = 1 - (1 - BatchNorm.momentum) ** 2
+
+    def __call__(self, x):
+        local, mixed, fed = self.drops
+        x = x + local(self.layer_scale_1.get_value() * self.local(x))
+        x = x + mixed(self.layer_scale_2.get_value() * self.mixer(self.norm1(x)))
+        return x + fed(self.layer_scale_3.get_value() * self.mlp(self.norm2(x)))
+
+
+class Stem(nnx.Module):
+    """Four convolutions, then blocks made by `block(rate's place)` (stage 1): 1/4 of the size."""
+
+    def __init__(self, width: int, blocks: list[nnx.Module], *, rngs: Keys):
+        self.conv1 = ConvBN(3, width, 3, stride=2, act=gelu, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, groups=width, act=gelu, rngs=rngs)
+        self.conv3 = ConvBN(width, width, act=gelu, rngs=rngs)
+        self.conv4 = ConvBN(width, width, 3, stride=2, groups=width, act=gelu, rngs=rngs)
+        self.blocks = nnx.List(blocks)
+        self.norm = LayerNorm(width, rngs=rngs)
+
+    def __call__(self, images):
+        x = settle(self.conv4(self.conv3(self.conv2(self.conv1(images)))))
+        for block in self.blocks:
+            x = settle(block(x))
+        return self.norm(x)
+
+
+def build(config: HRNeXtConfig, *, rngs: Keys) -> HighResolutionNet:
+    """The network of `config`."""
+    if len(config.kernels) <= len(config.modules):
+        raise ValueError(
+            f"kernels={config.kernels} must say a number for each of the {len(config.modules) + 1} "
+            "branches"
+        )
+    depth = config.stem_blocks + config.blocks * sum(config.modules)
+    rates = [float(rate) for rate in np.linspace(0, config.drop_path, depth)]
+
+    def context(width, branch, depth):
+        kernels = config.kernels[branch]
+        return ContextBlock(width, kernels, config, rate=rates[depth], rngs=rngs)
+
+    def block(widths, depth, *, rngs):
+        return PerBranch([context(n, i, config.stem_blocks + depth) for i, n in enumerate(widths)])
+
+    def fuse(widths, outputs, *, rngs):
+        """Each branch of each module ends with a layer norm, also those that nothing enlarges."""
+        options = {"act": gelu, "resize": bilinear_areas, "rngs": rngs}
+        norms = PerBranch([LayerNorm(width, rngs=rngs) for width in widths])
+        return Steps(norms, Fuse(Separable, widths, outputs, **options))
+
+    stem_blocks = [context(config.stem_width, 0, i) for i in range(config.stem_blocks)]
+    return HighResolutionNet(
+        Stem(config.stem_width, stem_blocks, rngs=rngs),
+        inputs=config.stem_width,
+        width=config.width,
+        modules=config.modules,
+        blocks=config.blocks,
+        num_joints=config.num_joints,
+        block=block,
+        transition=functools.partial(Transition, dense, act=gelu),
+        fuse=fuse,
+        head=None,
+        rngs=rngs,
+    )
+
+
+VARIANTS = {
+    "hrnext_small": HRNeXtConfig(),
+    "hrnext_base": HRNeXtConfig(width=48, kernels=(8, 4, 2, 1)),
+}
+
+TORCH_NAMES = (
+    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
+    (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
+    (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
+    (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
+    # The layer norm is one more block after the two.
+    (r"fuse\.steps\.0\.branches\.(\d)", r"branches.\1.2.norm"),
+    (r"fuse\.steps\.1\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
+    (r"\.squeeze\.conv$", ".attention.conv1"),
+    (r"\.squeeze\.bn$", ".attention.norm"),
+    (r"\.attend$", ".attention.conv2"),
+    (r"\.local\.conv", ".dlp.dw3x3.conv"),
+    (r"\.local\.bn$", ".dlp.norm"),
+    (r"\.mixer\.gate\.steps\.0\.conv$", ".mlp1.spatial_gate.dw"),
+    (r"\.mixer\.gate\.steps\.1\.conv$", ".mlp1.spatial_gate.dwd"),
+    (r"\.mixer\.gate\.steps\.2\.conv$", ".mlp1.spatial_gate.pw"),
+    (r"\.mixer\.gate\.steps\.(\d)\.bn$", lambda m: f".mlp1.spatial_gate.norm{int(m[1]) + 1}"),
+    (r"\.mixer\.proj(\d)\.conv$", r".mlp1.proj\1"),
+    (r"\.mixer\.proj(\d)\.bn$", r".mlp1.norm\1"),
+    (r"\.mlp\.steps\.0\.conv", ".mlp2.proj1.conv"),
+    (r"\.mlp\.steps\.1\.conv", ".mlp2.dw.conv"),
+    (r"\.mlp\.steps\.2\.conv", ".mlp2.proj2.conv"),
+    (r"\.mlp\.steps\.(\d)\.bn$", lambda m: f".mlp2.norm{int(m[1]) + 1}"),
+    # In transitions and fuse paths, layers are numbered and a separable convolution is flat.
+    (r"^(stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
+    (r"^(stage.*fuse_layers.*)\.pointwise\.bn$", r"\1.3"),
+    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
+    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
+    (r"^stem\.blocks", "layer1"),
+    (r"^stem\.norm$", "layer1.2.norm"),
+    (r"^stem\.conv(\d)\.conv$", r"conv\1"),
+    (r"^stem\.conv(\d)\.bn$", r"bn\1"),
+    (r"^final$", "keypoint_head.final_layer"),
+    (r"^(?!keypoint_head)", "backbone."),
+)

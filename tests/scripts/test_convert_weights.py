@@ -1,0 +1,148 @@
+"""From a published file to a checkpoint that evaluates and that training starts from."""
+
+import functools
+import http.server
+import logging
+import pickle
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+import hrjax
+from hrjax import checkpoints, evaluate, models, train, weights
+from scripts import convert_weights
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, arguments)])
+        convert_weights.main()
+        return capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A file of a tiny HRNet with 16 joints, as a training program leaves it, and its weights."""
+    model = hrjax.create("hrnet_tiny", seed=3, num_joints=16)
+    _, params, stats = hrjax.split(model)
+    state = weights.to_torch("hrnet_tiny", params, stats)
+    file = tmp_path / "model_final.pdparams"
+    file.write_bytes(pickle.dumps({"epoch": 1, "state_dict": state}))
+    return file, {"params": params, "stats": stats}
+
+
+def use_hrnet(config):
+    """The tests' recipe with the network of `published`."""
+    with config.unlocked():
+        fields = models.VARIANTS["hrnet_tiny"]
+        config.model = {"name": "hrnet_tiny", **vars(fields), "num_joints": 16}
+    return config
+
+
+def assert_same(tree, other):
+    jax.tree.map(np.testing.assert_array_equal, tree, other)
+
+
+def test_the_variant_and_the_joints_are_recognised(run, published, tmp_path):
+    file, expected = published
+    out = run(f"--source={file}", f"--output={tmp_path / 'converted'}")
+    count = sum(x.size for x in jax.tree.leaves(expected["params"]))
+    assert out.endswith(f"converted: hrnet_tiny with 16 joints, {count:,} parameters\n")
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), expected)
+    _, found = checkpoints.restore_weights(str(tmp_path / "converted"), target)
+    assert_same(found, expected)
+
+
+def test_training_starts_from_the_checkpoint_and_from_the_file(run, published, tiny, tmp_path):
+    file, expected = published
+    run(f"--source={file}", f"--output={tmp_path / 'converted'}", "--model=hrnet_tiny")
+    use_hrnet(tiny)
+    _, fresh = train.prepare(tiny)
+    for path in (tmp_path / "converted", file):
+        tiny.init_from = str(path)
+        state = train.load_weights(tiny, fresh)
+        assert_same({"params": state.params, "stats": state.stats}, expected)
+    with pytest.raises(FileNotFoundError, match="has no optimizer, as converted weights"):
+        train.train(tiny, tmp_path / "run", resume_from=str(tmp_path / "converted"))
+
+
+def test_training_starts_from_a_classifier_and_says_what_it_lacks(published, tiny, caplog):
+    file, expected = published
+    state = pickle.loads(file.read_bytes())["state_dict"]
+    del state["final_layer.weight"], state["final_layer.bias"]
+    file.write_bytes(pickle.dumps(state | {"classifier.bias": np.zeros(1000)}))
+    use_hrnet(tiny).init_from = str(file)
+    _, fresh = train.prepare(tiny)
+    caplog.set_level(logging.INFO)
+    state = train.load_weights(tiny, fresh)
+    assert_same(state.params["stem"], expected["params"]["stem"])
+    assert_same(state.params["final"], fresh.params["final"])
+    assert caplog.messages[-1].splitlines() == [
+        f"starting from the weights of {file}, but for",
+        "  missing final_layer.bias",
+        "  missing final_layer.weight",
+        "  unused classifier.bias",
+    ]
+
+
+def test_an_address_is_as_good_as_a_file(run, published, tmp_path, monkeypatch):
+    file, _ = published
+    monkeypatch.setenv("HRJAX_CACHE", str(tmp_path / "cache"))
+    handler = functools.partial(Quiet, directory=file.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/{file.name}"
+        out = run(f"--source={address}", f"--output={tmp_path / 'converted'}")
+        server.shutdown()
+        thread.join()
+    assert "hrnet_tiny with 16 joints" in out
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a word."""
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+def test_the_checkpoint_and_the_file_evaluate_alike(run, published, tiny, tmp_path):
+    file, _ = published
+    run(f"--source={file}", f"--output={tmp_path / 'converted'}")
+    use_hrnet(tiny)
+    results = [
+        evaluate.evaluate(tiny, tmp_path / "run", checkpoint=str(path)).numbers
+        for path in (tmp_path / "converted", file)
+    ]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source=missing.pth"], "error: no weights at .*missing.pth"),
+        (["--source=http://example.com/a.pth"], "error: .*expected an https address"),
+        (["--source=https://example.com/a.zip"], "error: cannot tell from its name .*a.zip"),
+        (["--model=widehrnet_18"], r"problems loading weights of widehrnet_18:"),
+    ],
+)
+def test_mistakes_are_one_message(run, published, tmp_path, arguments, message):
+    source = [] if "--source" in arguments[0] else [f"--source={published[0]}"]
+    with pytest.raises(SystemExit, match=message):
+        run(*source, *arguments, f"--output={tmp_path / 'converted'}")
+
+
+def test_nothing_is_overwritten_and_no_network_guessed(run, published, tmp_path):
+    file, _ = published
+    run(f"--source={file}", f"--output={tmp_path / 'converted'}")
+    with pytest.raises(SystemExit, match="has a checkpoint already; choose another --output"):
+        run(f"--source={file}", f"--output={tmp_path / 'converted'}")
+    np.savez(tmp_path / "part.npz", **{"conv1.weight": np.zeros((16, 3, 3, 3))})
+    with pytest.raises(SystemExit, match="cannot tell what network the file is of"):
+        run(f"--source={tmp_path / 'part.npz'}", f"--output={tmp_path / 'other'}")
