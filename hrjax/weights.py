@@ -12,6 +12,7 @@ from hrjax import models
 # Our leaf's name → PyTorch's, and the order of PyTorch's axes in ours.
 LEAVES = {
     "kernel": ("weight", (2, 3, 1, 0)),
+    "kernels": ("aggregation.weight", (0, 3, 4, 2, 1)),
     "scale": ("weight", (0,)),
     "bias": ("bias", (0,)),
     "mean": ("running_mean", (0,)),

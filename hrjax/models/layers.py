@@ -4,6 +4,7 @@ Arrays are NHWC. Layers take no dtype: they compute in the dtype of what they ar
 """
 
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from hrjax.models.lowering import convolve, standardize
+from hrjax.models.lowering import convolve, convolve_each, standardize
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -163,6 +164,50 @@ class ConvBN(nnx.Module):
         if self.bn is not None:
             self.conv.absorb(*self.bn.affine())
             self.bn = None
+
+
+class DynamicConv(nnx.Module):
+    """A convolution whose kernel is mixed from `kernels` ones, anew for each sample.
+
+    The weights of the mixture are an attention: two 1x1 convolutions of the means of the input's
+    channels, with batch norm and `act` between and a sigmoid after, so they need not sum to one.
+    1x1 or depthwise; `functools.partial(DynamicConv, kernels=…, act=…)` is a `conv` for `ConvBN`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        kernels: int,
+        act: Activation,
+        rngs: Keys,
+    ):
+        if inputs < 4:
+            raise ValueError(f"a dynamic convolution needs 4 or more input channels, not {inputs}")
+        self.stride = stride
+        self.groups = groups
+        self.squeeze = ConvBN(inputs, inputs // 4, act=act, rngs=rngs)
+        self.attend = Conv(inputs // 4, kernels, bias=True, rngs=rngs)
+        shape = (kernels, kernel, kernel, inputs // groups, outputs)
+        self.kernels = nnx.Param(rngs.uniform(shape, math.sqrt(6 / math.prod(shape[1:4]))))
+        self.bias = None
+
+    def __call__(self, x):
+        means = jnp.mean(x, (1, 2), keepdims=True)
+        weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))[:, 0, 0]
+        kernels = jnp.tensordot(weights, self.kernels.get_value(), 1)
+        x = convolve_each(x, kernels, stride=self.stride, groups=self.groups)
+        return x if self.bias is None else x + self.bias.get_value()
+
+    def absorb(self, factor, shift) -> None:
+        """Makes the outputs `factor` times what they were, plus `shift`."""
+        before = 0.0 if self.bias is None else self.bias.get_value()
+        self.kernels = nnx.Param(self.kernels.get_value() * factor)
+        self.bias = nnx.data(nnx.Param(before * factor + shift))
 
 
 class DropPath(nnx.Module):

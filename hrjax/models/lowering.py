@@ -31,6 +31,23 @@ def convolve(x, kernel, *, stride: int, groups: int):
     return jnp.concatenate([_xla_convolve(*part, stride, 1) for part in parts], axis=-1)
 
 
+def convolve_each(x, kernels, *, stride: int, groups: int):
+    """`convolve` with each sample's own of `kernels` (n, k, k, c / groups, outputs).
+
+    They must be 1x1 (one batched matrix product) or depthwise (shifted multiply-adds, on all
+    backends: no convolution of XLA's takes a kernel for each sample).
+    """
+    size = kernels.shape[1]
+    if size == 1 and groups == 1:
+        return jnp.einsum("nhwi,nio->nhwo", x[:, ::stride, ::stride], kernels[:, 0, 0])
+    if not groups == x.shape[-1] == kernels.shape[-1]:
+        raise ValueError(
+            f"kernels for each sample must be 1x1 or depthwise, not {size}x{size} in {groups} "
+            f"groups from {x.shape[-1]} to {kernels.shape[-1]} channels"
+        )
+    return _depthwise(x, jnp.moveaxis(kernels, 0, 2)[:, :, :, None], stride)
+
+
 def _xla_convolve(x, kernel, stride, groups):
     pad = kernel.shape[0] // 2
     return lax.conv_general_dilated(
@@ -47,7 +64,8 @@ def _xla_convolve(x, kernel, stride, groups):
 def _depthwise(x, kernel, stride):
     """Depthwise convolution as a sum of shifted products, which XLA fuses into one loop.
 
-    Sums in float32 or better and returns the dtype of `x`.
+    `kernel` is (k, k, c), or (k, k, n, 1, 1, c) with taps of its own for each sample. Sums in
+    float32 or better and returns the dtype of `x`.
     """
     taps = _shifted(x.astype(_exact(x)), kernel.shape[0], stride)
     return sum(tap * kernel[i, j] for (i, j), tap in taps.items()).astype(x.dtype)
@@ -67,7 +85,8 @@ def _depthwise_backward(stride, saved, gradient):
     taps = _shifted(x.astype(_exact(x)), size, stride)
     products = [tap * gradient for tap in taps.values()]
     zeros = [np.zeros((), _exact(x))] * len(products)
-    sums = lax.reduce(products, zeros, _add_all, (0, 1, 2))
+    shared = kernel.ndim == 3
+    sums = lax.reduce(products, zeros, _add_all, (0, 1, 2) if shared else (1, 2))
     kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
     # What the strided slices skipped got no gradient: put it back between the rows and columns.
     spread = [(0, 0, 0), *((0, (n - 1) % stride, stride - 1) for n in x.shape[1:3]), (0, 0, 0)]

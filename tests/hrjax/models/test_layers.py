@@ -1,8 +1,20 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.layers import BatchNorm, Conv, Keys, bilinear, nearest, shuffle
+from hrjax.models.layers import (
+    BatchNorm,
+    Conv,
+    ConvBN,
+    DynamicConv,
+    Keys,
+    bilinear,
+    nearest,
+    shuffle,
+)
 
 
 def test_a_strided_convolution_pads_both_sides():
@@ -22,6 +34,54 @@ def test_convolutions_start_normal_and_biases_zero():
 def test_conv_with_groups_that_do_not_divide_says_so():
     with pytest.raises(ValueError, match="4 groups do not divide 6 input and 8 output channels"):
         Conv(6, 8, groups=4, rngs=Keys(0))
+
+
+def dynamic(inputs, outputs, size=1, **options):
+    return DynamicConv(inputs, outputs, size, kernels=2, act=jax.nn.relu, rngs=Keys(0), **options)
+
+
+def test_a_dynamic_convolution_mixes_its_kernels_for_each_sample():
+    conv = dynamic(4, 1)
+    conv.eval()
+    # The attention sees the mean of the first channel; kernel 0 sums the channels, kernel 1
+    # takes the last one.
+    conv.squeeze.conv.kernel.set_value(jnp.asarray([1.0, 0, 0, 0]).reshape(1, 1, 4, 1))
+    conv.attend.kernel.set_value(jnp.asarray([1.0, -1.0]).reshape(1, 1, 1, 2))
+    conv.kernels.set_value(jnp.asarray([[1.0, 1, 1, 1], [0, 0, 0, 1]]).reshape(2, 1, 1, 4, 1))
+    x = jnp.asarray([[3.0, 0, 0, 2], [-3.0, 0, 0, 2]]).reshape(2, 1, 1, 4)
+    gate = 1 / (1 + np.exp(-3 / np.sqrt(1 + 1e-5)))
+    expected = [gate * 5 + (1 - gate) * 2, 0.5 * -1 + 0.5 * 2]  # relu(-3) = 0: both by half
+    np.testing.assert_allclose(np.ravel(conv(x)), expected, rtol=1e-5)
+
+
+def test_dynamic_kernels_start_uniform_and_their_attention_small():
+    conv = dynamic(256, 256, 3, groups=256)
+    bank = conv.kernels.get_value()
+    assert bank.shape == (2, 3, 3, 1, 256)
+    bound = np.sqrt(6 / 9)  # Kaiming's, nine values into each output
+    np.testing.assert_allclose([bank.min(), bank.max()], [-bound, bound], rtol=0.01)
+    np.testing.assert_allclose(bank.std(), bound / np.sqrt(3), rtol=0.02)
+    assert abs(dynamic(64, 32).kernels.get_value()).max() < np.sqrt(6 / 64)
+    np.testing.assert_allclose(conv.squeeze.conv.kernel.get_value().std(), 0.001, rtol=0.02)
+    assert (conv.attend.bias.get_value() == 0).all()
+
+
+def test_dynamic_convolutions_of_few_channels_say_so():
+    with pytest.raises(ValueError, match="needs 4 or more input channels, not 3"):
+        dynamic(3, 8)
+
+
+@pytest.mark.parametrize(("size", "groups"), [(1, 1), (3, 4)])
+def test_batch_norm_folds_into_dynamic_kernels(size, groups):
+    conv = functools.partial(DynamicConv, kernels=2, act=jax.nn.relu)
+    unit = ConvBN(4, 4, size, groups=groups, act=None, conv=conv, rngs=Keys(0))
+    unit.bn.mean.set_value(jnp.asarray([1.0, 2, 3, 4]))
+    unit.bn.scale.set_value(jnp.asarray([1.0, -2, 3, 0.5]))
+    unit.eval()
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 5, 4)), jnp.float32)
+    before = unit(x)
+    unit.fold()
+    np.testing.assert_allclose(unit(x), before, atol=1e-6)
 
 
 def test_batch_norm_keeps_the_unbiased_variance():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.lowering import convolve, settle, standardize
+from hrjax.models.lowering import convolve, convolve_each, settle, standardize
 
 
 def noise(*shape, seed=0):
@@ -54,6 +54,40 @@ def test_every_lowering_is_the_convolution(size, stride, groups, channels, image
 
     for ours, theirs in zip(*both(x, kernel), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=3e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "groups", "outputs"),
+    [
+        pytest.param(1, 1, 1, 4, id="1x1"),
+        pytest.param(1, 2, 1, 4, id="1x1 strided"),
+        pytest.param(3, 1, 6, 6, id="depthwise"),
+        pytest.param(3, 2, 6, 6, id="depthwise strided"),
+        pytest.param(5, 1, 6, 6, id="depthwise 5x5"),
+    ],
+)
+def test_a_kernel_for_each_sample_convolves_each_sample(size, stride, groups, outputs):
+    x, kernels = noise(3, 8, 7, 6), noise(3, size, size, 6 // groups, outputs, seed=1)
+    options = {"stride": stride, "groups": groups}
+
+    def one_by_one(x, kernels):
+        pairs = zip(x[:, None], kernels, strict=True)
+        return jnp.concatenate([plainly(a, kernel, **options) for a, kernel in pairs])
+
+    @jax.jit
+    def both(x, kernels):
+        ours, our_vjp = jax.vjp(lambda *both: convolve_each(*both, **options), x, kernels)
+        theirs, their_vjp = jax.vjp(one_by_one, x, kernels)
+        gradient = jnp.cos(theirs)
+        return (ours, *our_vjp(gradient)), (theirs, *their_vjp(gradient))
+
+    for ours, theirs in zip(*both(x, kernels), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-5)
+
+
+def test_kernels_for_each_sample_that_are_dense_say_so():
+    with pytest.raises(ValueError, match="1x1 or depthwise, not 3x3 in 1 groups from 6 to 4"):
+        convolve_each(noise(2, 8, 8, 6), noise(2, 3, 3, 6, 4), stride=1, groups=1)
 
 
 def test_standardize_has_the_gradient_of_the_formula():
