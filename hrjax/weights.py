@@ -13,6 +13,7 @@ from hrjax import models
 LEAVES = {
     "kernel": ("weight", (2, 3, 1, 0)),
     "kernels": ("aggregation.weight", (0, 3, 4, 2, 1)),
+    "transposed": ("weight", (2, 3, 0, 1)),
     "scale": ("weight", (0,)),
     "bias": ("bias", (0,)),
     "mean": ("running_mean", (0,)),

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from hrjax.models.highres import Fuse, HighResolutionNet, PerBranch, Transition
-from hrjax.models.layers import ConvBN, Keys, dense
+from hrjax.models.layers import BOTTLENECK_NAMES, Bottleneck, ConvBN, Keys, dense
 from hrjax.models.lowering import settle
 
 
@@ -32,21 +32,6 @@ class BasicBlock(nnx.Module):
 
     def __call__(self, x):
         return jax.nn.relu(x + self.conv2(self.conv1(x)))
-
-
-class Bottleneck(nnx.Module):
-    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width changes."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, *, rngs: Keys):
-        self.conv1 = ConvBN(inputs, width, rngs=rngs)
-        self.conv2 = ConvBN(width, width, 3, rngs=rngs)
-        self.conv3 = ConvBN(width, outputs, act=None, rngs=rngs)
-        project = inputs != outputs
-        self.shortcut = ConvBN(inputs, outputs, act=None, rngs=rngs) if project else None
-
-    def __call__(self, x):
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
 
 
 class Stem(nnx.Module):
@@ -102,9 +87,6 @@ TORCH_NAMES = (
     (r"^(transition.*|stage.*fuse_layers.*)\.bn$", r"\1.1"),
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.", ""),
-    (r"\.shortcut\.conv$", ".downsample.0"),
-    (r"\.shortcut\.bn$", ".downsample.1"),
-    (r"conv(\d)\.conv$", r"conv\1"),
-    (r"conv(\d)\.bn$", r"bn\1"),
+    *BOTTLENECK_NAMES,
     (r"^final$", "final_layer"),
 )
