@@ -18,7 +18,10 @@ LAYERS = (
     ("hrjax.models.lowering",),
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
-    ("hrjax.models.hrnet", "hrjax.models.widehrnet"),
+    (
+        *("hrjax.models.hrnet", "hrjax.models.litehrnet"),
+        "hrjax.models.widehrnet",
+    ),
     ("hrjax.models",),
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.weights", "hrjax.checkpoints"),
