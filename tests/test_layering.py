@@ -20,7 +20,7 @@ LAYERS = (
     ("hrjax.models.highres",),
     (
         *("hrjax.models.hrnet", "hrjax.models.litehrnet"),
-        "hrjax.models.widehrnet",
+        *("hrjax.models.ditehrnet", "hrjax.models.widehrnet"),
     ),
     ("hrjax.models",),
     (

@@ -7,11 +7,15 @@ import typing
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax.models import hrnet, litehrnet, widehrnet
+from hrjax.models import ditehrnet, hrnet, litehrnet, widehrnet
 from hrjax.models.layers import ConvBN, DropPath, Keys
 
 FAMILIES = types.MappingProxyType(
-    {name: family for family in (hrnet, litehrnet, widehrnet) for name in family.VARIANTS}
+    {
+        name: family
+        for family in (hrnet, litehrnet, ditehrnet, widehrnet)
+        for name in family.VARIANTS
+    }
 )
 VARIANTS = types.MappingProxyType(
     {name: family.VARIANTS[name] for name, family in FAMILIES.items()}

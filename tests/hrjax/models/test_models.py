@@ -11,6 +11,7 @@ TINY = {
     "hrnet_w32": SMALL,
     "widehrnet_18_se": SMALL,
     "litehrnet_18": SMALL,
+    "ditehrnet_18": SMALL,
 }
 # num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
 PARAMETERS = {
@@ -21,6 +22,8 @@ PARAMETERS = {
     "litehrnet_30": (17, 1_763_717),
     "naive_litehrnet_18": (17, 760_365),
     "wider_naive_litehrnet_18": (17, 1_318_625),
+    "ditehrnet_18": (17, 1_186_933),
+    "ditehrnet_30": (17, 1_862_549),
     "widehrnet_18": (16, 2_685_624),
     "widehrnet_18_se": (16, 4_398_328),
     "widehrnet_30": (16, 4_351_104),
@@ -82,7 +85,7 @@ def test_seeds_decide_the_weights():
     assert (first["final"]["kernel"] != other["final"]["kernel"]).all()
 
 
-@pytest.mark.parametrize("name", ["widehrnet_18_se", "litehrnet_18"])
+@pytest.mark.parametrize("name", ["widehrnet_18_se", "litehrnet_18", "ditehrnet_18"])
 def test_networks_start_from_small_normal_convolutions(name):
     _, params, _ = hrjax.split(hrjax.create(name, num_joints=16))
     kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if x.ndim == 4]
@@ -172,7 +175,9 @@ def test_features_are_the_branches_before_the_head(name):
 
 
 def test_unknown_model_lists_the_choices():
-    with pytest.raises(ValueError, match="unknown model 'hrnet_w31'; choose one of: hrnet_tiny, "):
+    with pytest.raises(
+        ValueError, match="unknown model 'hrnet_w31'; choose one of: ditehrnet_18, "
+    ):
         hrjax.create("hrnet_w31")
 
 

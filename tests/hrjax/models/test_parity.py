@@ -69,6 +69,7 @@ def test_tensors_have_the_official_names_and_shapes(name):
     [
         "widehrnet_18_mpii_256x256",
         "litehrnet_18_coco_256x192",
+        "ditehrnet_18_coco_256x192",
     ],
 )
 def test_a_network_of_the_family_gives_the_official_output(name):
@@ -95,7 +96,7 @@ def test_every_network_gives_the_whole_official_output(name, shared):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["litehrnet_30_coco_256x192"])
+@pytest.mark.parametrize("name", ["litehrnet_30_coco_256x192", "ditehrnet_30_coco_256x192"])
 def test_deep_networks_of_these_weights_magnify_rounding_but_no_more(name):
     # The activations grow with each exchange unit, into sigmoids and softmaxes: the reference's
     # own float32 output is 2e-2 and 2e-4 from its float64 one.
