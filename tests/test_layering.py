@@ -19,7 +19,7 @@ LAYERS = (
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     (
-        *("hrjax.models.hrnet", "hrjax.models.litehrnet"),
+        *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),
         *("hrjax.models.ditehrnet", "hrjax.models.widehrnet"),
     ),
     ("hrjax.models",),

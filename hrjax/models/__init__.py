@@ -7,13 +7,13 @@ import typing
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax.models import ditehrnet, hrnet, litehrnet, widehrnet
+from hrjax.models import ditehrnet, hrnet, litehrnet, resnet, widehrnet
 from hrjax.models.layers import ConvBN, DropPath, Keys
 
 FAMILIES = types.MappingProxyType(
     {
         name: family
-        for family in (hrnet, litehrnet, ditehrnet, widehrnet)
+        for family in (hrnet, resnet, litehrnet, ditehrnet, widehrnet)
         for name in family.VARIANTS
     }
 )

@@ -12,12 +12,16 @@ TINY = {
     "widehrnet_18_se": SMALL,
     "litehrnet_18": SMALL,
     "ditehrnet_18": SMALL,
+    "pose_resnet_50": {"width": 8, "blocks": (1, 1), "deconvs": 1, "deconv_width": 8},
 }
 # num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
 PARAMETERS = {
     "hrnet_w32": (17, 28_536_113),
     "hrnet_w48": (17, 63_595_745),
     "hrnet_tiny": (17, 185_705),
+    "pose_resnet_50": (17, 33_999_697),
+    "pose_resnet_101": (17, 52_991_825),
+    "pose_resnet_152": (17, 68_635_473),
     "litehrnet_18": (17, 1_130_769),
     "litehrnet_30": (17, 1_763_717),
     "naive_litehrnet_18": (17, 760_365),
@@ -85,7 +89,9 @@ def test_seeds_decide_the_weights():
     assert (first["final"]["kernel"] != other["final"]["kernel"]).all()
 
 
-@pytest.mark.parametrize("name", ["widehrnet_18_se", "litehrnet_18", "ditehrnet_18"])
+@pytest.mark.parametrize(
+    "name", ["widehrnet_18_se", "litehrnet_18", "ditehrnet_18", "pose_resnet_50"]
+)
 def test_networks_start_from_small_normal_convolutions(name):
     _, params, _ = hrjax.split(hrjax.create(name, num_joints=16))
     kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if x.ndim == 4]

@@ -70,6 +70,7 @@ def test_tensors_have_the_official_names_and_shapes(name):
         "widehrnet_18_mpii_256x256",
         "litehrnet_18_coco_256x192",
         "ditehrnet_18_coco_256x192",
+        "pose_resnet_50_coco_256x192",
     ],
 )
 def test_a_network_of_the_family_gives_the_official_output(name):
