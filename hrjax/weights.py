@@ -19,6 +19,7 @@ LEAVES = {
     "matrix": ("weight", (1, 0)),
     "relative_position_bias_table": ("relative_position_bias_table", (0, 1)),
     **{name: (name, (0,)) for name in ("layer_scale_1", "layer_scale_2", "layer_scale_3")},
+    "transposed": ("weight", (2, 3, 0, 1)),
     "scale": ("weight", (0,)),
     "bias": ("bias", (0,)),
     "mean": ("running_mean", (0,)),

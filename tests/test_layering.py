@@ -19,7 +19,8 @@ LAYERS = (
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     (
-        *("hrjax.models.hrnet", "hrjax.models.widehrnet"),
+        *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),
+        *("hrjax.models.ditehrnet", "hrjax.models.widehrnet"),
         *("hrjax.models.hrformer", "hrjax.models.hrnext"),
     ),
     ("hrjax.models.efenet",),
@@ -29,7 +30,7 @@ LAYERS = (
         *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
         *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
     ),
-    ("hrjax.weights", "hrjax.weight_files"),
+    ("hrjax.weights", "hrjax.weight_files", "hrjax.complexity"),
     ("hrjax.evaluate",),
     ("hrjax.train",),
     ("hrjax.main",),

@@ -7,13 +7,25 @@ import typing
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax.models import efenet, hrformer, hrnet, hrnext, widehrnet
+from hrjax.models import (
+    ditehrnet,
+    efenet,
+    hrformer,
+    hrnet,
+    hrnext,
+    litehrnet,
+    resnet,
+    widehrnet,
+)
 from hrjax.models.layers import ConvBN, DropPath, Keys
 
 FAMILIES = types.MappingProxyType(
     {
         name: family
-        for family in (hrnet, widehrnet, hrformer, hrnext, efenet)
+        for family in (
+            *(hrnet, resnet, litehrnet, ditehrnet, widehrnet),
+            *(hrformer, hrnext, efenet),
+        )
         for name in family.VARIANTS
     }
 )

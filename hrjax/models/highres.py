@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from hrjax.models.layers import (
@@ -15,7 +16,10 @@ from hrjax.models.layers import (
     Separable,
     Steps,
     bilinear,
+    check_size,
+    half_of,
     nearest,
+    shuffle,
 )
 from hrjax.models.lowering import settle
 
@@ -82,12 +86,7 @@ class HighResolutionNet(nnx.Module):
 
     def features(self, images):
         """What the last stage puts out, largest branch first; without a head, that one alone."""
-        factor = 2 ** (len(self.stages) + 2)
-        height, width = images.shape[1:3]
-        if height % factor or width % factor:
-            raise ValueError(
-                f"images of {height}x{width} pixels; height and width must be multiples of {factor}"
-            )
+        check_size(images, 2 ** (len(self.stages) + 2))
         branches = [self.stem(images)]
         for stage in self.stages:
             branches = stage(branches)
@@ -185,8 +184,9 @@ class Fuse(nnx.Module):
     `echo` is a quirk of Lite-HRNet (litehrnet.py, LiteHRModule) and of those that copied it
     (ditehrnet.py, widehrnet.py). Their sum starts from the path out of the first branch, then adds
     all paths again, that one included; and for the first output this happens in place, so that the
-    lower outputs read a first branch which is already fused (before its activation). Released
-    weights rely on it. That path runs twice, so in training its batch norms move twice.
+    lower outputs read a first branch which is already fused: before its activation in Lite-HRNet
+    and WideHRNet, after it in Dite-HRNet, whose activation is in place as well (`activated`).
+    Released weights rely on it. That path runs twice, so in training its batch norms move twice.
     """
 
     def __init__(
@@ -198,6 +198,7 @@ class Fuse(nnx.Module):
         act: Activation,
         resize: Callable = nearest,
         echo: bool = False,
+        activated: bool = False,
         rngs: Keys,
     ):
         def path(source, target):
@@ -217,6 +218,7 @@ class Fuse(nnx.Module):
         )
         self.act = act
         self.echo = echo
+        self.activated = activated
 
     def __call__(self, branches):
         branches = list(branches)
@@ -226,9 +228,9 @@ class Fuse(nnx.Module):
             sources = [0, *range(len(paths))] if self.echo else range(len(paths))
             terms = [_at_size(paths[j], branches[j], size) for j in sources]
             total = sum(terms[1:], terms[0])
-            if self.echo and not outputs:
-                branches[0] = total
             outputs.append(self.act(total))
+            if self.echo and len(outputs) == 1:
+                branches[0] = outputs[0] if self.activated else total
         return outputs
 
 
@@ -247,6 +249,22 @@ class Enlarge(nnx.Module):
         return self.resize(self.project(x), size)
 
 
+class ShuffleStem(nnx.Module):
+    """A strided convolution, then a strided shuffle block: 1/4 of the size, `width` channels."""
+
+    def __init__(self, width: int, *, rngs: Keys):
+        half = half_of(width)
+        self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
+        self.branch1 = Separable(half, half, stride=2, act=jax.nn.relu, rngs=rngs)
+        self.expand = ConvBN(half, width, rngs=rngs)
+        # The references call the last convolution linear, but it has a ReLU (litehrnet.py, Stem).
+        self.branch2 = Separable(width, half, stride=2, act=jax.nn.relu, rngs=rngs)
+
+    def __call__(self, images):
+        first, second = jnp.split(self.conv1(images), 2, axis=-1)
+        return shuffle(self.branch1(first), self.branch2(self.expand(second)))
+
+
 class IterativeHead(nnx.Module):
     """Merges branches from the smallest up: a separable convolution, then enlarged and added."""
 
@@ -261,3 +279,25 @@ class IterativeHead(nnx.Module):
         for project, x in zip(self.projects, reversed(branches), strict=True):
             merged = project(x if merged is None else x + bilinear(merged, x.shape[1:3]))
         return merged
+
+
+# What TORCH_NAMES of Lite-HRNet, Dite-HRNet and WideHRNet share, after their own blocks.
+LITE_NAMES = (
+    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{m[1]}.{int(m[1]) + 1}.0"),
+    (r"^stages\.(\d)\.transition\.branches", r"transition\1"),
+    (r"^stages\.(\d)\.modules", r"stage\1"),
+    (r"fuse\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
+    # In transitions and fuse paths, layers are numbered and a separable convolution is flat.
+    (r"^(transition.*|stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
+    (r"^(transition.*|stage.*fuse_layers.*)\.pointwise\.bn$", r"\1.3"),
+    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
+    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
+    (r"^stem\.expand", "stem.expand_conv"),
+    (r"^stem\.branch1\.depthwise", "stem.branch1.0"),
+    (r"^stem\.branch1\.pointwise", "stem.branch1.1"),
+    (r"^stem\.branch2\.depthwise", "stem.depthwise_conv"),
+    (r"^stem\.branch2\.pointwise", "stem.linear_conv"),
+    (r"^head\.projects\.(\d)\.(\w+)", r"head_layer.projects.\1.\2_conv"),
+    (r"^final$", "keypoint_head.final_layer"),
+    (r"^(?!keypoint_head)", "backbone."),
+)

@@ -14,6 +14,7 @@ from flax import nnx
 
 from hrjax.models.highres import BottleneckStem, Fuse, HighResolutionNet, PerBranch, Transition
 from hrjax.models.layers import (
+    BOTTLENECK_NAMES,
     Conv,
     ConvBN,
     DropPath,
@@ -193,10 +194,7 @@ TORCH_NAMES = (
     (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.", ""),
-    (r"\.shortcut\.conv$", ".downsample.0"),
-    (r"\.shortcut\.bn$", ".downsample.1"),
-    (r"conv(\d)\.conv$", r"conv\1"),
-    (r"conv(\d)\.bn$", r"bn\1"),
+    *BOTTLENECK_NAMES,
     (r"^final$", "keypoint_head.final_layer"),
     (r"^(?!keypoint_head)", "backbone."),
 )

@@ -12,7 +12,7 @@ from hrjax.models.highres import (
     PerBranch,
     Transition,
 )
-from hrjax.models.layers import BasicBlock, Keys, dense
+from hrjax.models.layers import BOTTLENECK_NAMES, BasicBlock, Keys, dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +64,6 @@ TORCH_NAMES = (
     (r"^(transition.*|stage.*fuse_layers.*)\.bn$", r"\1.1"),
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.", ""),
-    (r"\.shortcut\.conv$", ".downsample.0"),
-    (r"\.shortcut\.bn$", ".downsample.1"),
-    (r"conv(\d)\.conv$", r"conv\1"),
-    (r"conv(\d)\.bn$", r"bn\1"),
+    *BOTTLENECK_NAMES,
     (r"^final$", "final_layer"),
 )

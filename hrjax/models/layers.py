@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from hrjax.models.lowering import convolve, convolve_each, standardize
+from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, standardize
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -88,9 +88,37 @@ class Conv(nnx.Module):
 
     def absorb(self, factor, shift) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""
-        before = 0.0 if self.bias is None else self.bias.get_value()
-        self.kernel = nnx.Param(self.kernel.get_value() * factor)
-        self.bias = nnx.data(nnx.Param(before * factor + shift))
+        self.kernel.set_value(self.kernel.get_value() * factor)
+        self.bias = _absorbed(self.bias, factor, shift)
+
+
+class TransposedConv(nnx.Module):
+    """A transposed 4x4 convolution of stride 2, padded by 1: twice the size; for `ConvBN`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int, groups: int = 1, rngs: Keys
+    ):
+        if (kernel, stride, groups) != (4, 2, 1):
+            raise ValueError(
+                "transposed convolutions are 4x4 with stride 2 and 1 group, not "
+                f"{kernel}x{kernel} with stride {stride} and {groups} groups"
+            )
+        self.transposed = nnx.Param(rngs.normal((kernel, kernel, inputs, outputs), 0.001))
+        self.bias = None
+
+    def __call__(self, x):
+        x = convolve_transposed(x, self.transposed.get_value())
+        return x if self.bias is None else x + self.bias.get_value()
+
+    def absorb(self, factor, shift) -> None:
+        """Makes the outputs `factor` times what they were, plus `shift`."""
+        self.transposed.set_value(self.transposed.get_value() * factor)
+        self.bias = _absorbed(self.bias, factor, shift)
+
+
+def _absorbed(bias, factor, shift):
+    before = 0.0 if bias is None else bias.get_value()
+    return nnx.data(nnx.Param(before * factor + shift))
 
 
 class BatchNorm(nnx.Module):
@@ -239,9 +267,8 @@ class DynamicConv(nnx.Module):
 
     def absorb(self, factor, shift) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""
-        before = 0.0 if self.bias is None else self.bias.get_value()
-        self.kernels = nnx.Param(self.kernels.get_value() * factor)
-        self.bias = nnx.data(nnx.Param(before * factor + shift))
+        self.kernels.set_value(self.kernels.get_value() * factor)
+        self.bias = _absorbed(self.bias, factor, shift)
 
 
 class DropPath(nnx.Module):
@@ -310,15 +337,35 @@ class BasicBlock(nnx.Module):
         return jax.nn.relu(x + self.conv2(self.conv1(x)))
 
 
-class Bottleneck(nnx.Module):
-    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width changes."""
+class SqueezeExcite(nnx.Module):
+    """Weighs channels by two 1x1 convolutions of their means, `squeezed` channels between."""
 
-    def __init__(self, inputs: int, width: int, outputs: int, *, rngs: Keys):
+    def __init__(self, width: int, squeezed: int, *, rngs: Keys):
+        self.fc1 = Conv(width, squeezed, bias=True, rngs=rngs)
+        self.fc2 = Conv(squeezed, width, bias=True, rngs=rngs)
+
+    def __call__(self, x):
+        weights = jax.nn.relu(self.fc1(jnp.mean(x, (1, 2), keepdims=True)))
+        return x * jax.nn.sigmoid(self.fc2(weights))
+
+
+def half_of(width: int) -> int:
+    """Half of `width` channels."""
+    if width % 2:
+        raise ValueError(f"width {width} is odd; blocks that shuffle split their channels in half")
+    return width // 2
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 around a shortcut, which is projected where the width or the size changes."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, *, stride: int = 1, rngs: Keys):
         self.conv1 = ConvBN(inputs, width, rngs=rngs)
-        self.conv2 = ConvBN(width, width, 3, rngs=rngs)
+        self.conv2 = ConvBN(width, width, 3, stride=stride, rngs=rngs)
         self.conv3 = ConvBN(width, outputs, act=None, rngs=rngs)
-        project = inputs != outputs
-        self.shortcut = ConvBN(inputs, outputs, act=None, rngs=rngs) if project else None
+        project = inputs != outputs or stride != 1
+        options = {"stride": stride, "act": None, "rngs": rngs}
+        self.shortcut = ConvBN(inputs, outputs, **options) if project else None
 
     def __call__(self, x):
         shortcut = x if self.shortcut is None else self.shortcut(x)
@@ -330,6 +377,24 @@ def gelu(x):
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # By erf as PyTorch has it; jax.nn.gelu's erfc takes half as long again.
     return (y * (0.5 + 0.5 * lax.erf(y * math.sqrt(0.5)))).astype(x.dtype)
+
+
+# Official names of bottlenecks and of what else has convolutions and batch norms side by side.
+BOTTLENECK_NAMES = (
+    (r"\.shortcut\.conv$", ".downsample.0"),
+    (r"\.shortcut\.bn$", ".downsample.1"),
+    (r"conv(\d)\.conv$", r"conv\1"),
+    (r"conv(\d)\.bn$", r"bn\1"),
+)
+
+
+def check_size(images, factor: int) -> None:
+    """Raises ValueError unless the height and the width of `images` are multiples of `factor`."""
+    height, width = images.shape[1:3]
+    if height % factor or width % factor:
+        raise ValueError(
+            f"images of {height}x{width} pixels; height and width must be multiples of {factor}"
+        )
 
 
 def shuffle(*parts):
@@ -347,9 +412,35 @@ def nearest(x, size: tuple[int, int]):
     return x.reshape(n, *size, channels)
 
 
+def max_pool(x):
+    """The largest values of 3x3 windows at stride 2, padded by 1: half the size."""
+    # Maxima of slices: XLA's windows take four times as long on CPU, and their gradient three.
+    pad = jnp.finfo(x.dtype).min
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=pad)
+    x = jnp.maximum(jnp.maximum(x[:, :-2:2], x[:, 1:-1:2]), x[:, 2::2])
+    return jnp.maximum(jnp.maximum(x[:, :, :-2:2], x[:, :, 1:-1:2]), x[:, :, 2::2])
+
+
+def average_pool(x, size: tuple[int, int]):
+    """`x` (n, h, w, c) averaged to `size`, over cells that overlap where sizes do not divide."""
+    n, height, width, channels = x.shape
+    rows, columns = height // size[0], width // size[1]
+    if (rows * size[0], columns * size[1]) == (height, width):
+        return x.reshape(n, size[0], rows, size[1], columns, channels).mean((2, 4))
+    return _resample(x, _cells(height, size[0]), _cells(width, size[1]))
+
+
+def _cells(source, target):
+    """The weights (target, source) of PyTorch's adaptive average pooling."""
+    cell, pixel = np.arange(target)[:, None], np.arange(source)
+    first, last = cell * source // target, -(-(cell + 1) * source // target)
+    inside = (first <= pixel) & (pixel < last)
+    return inside / (last - first)
+
+
 def bilinear(x, size: tuple[int, int]):
     """`x` (n, h, w, c) resized to `size`, bilinearly, corner pixels onto corner pixels."""
-    return _interpolate(x, size, lambda source, target: np.linspace(0, source - 1, target))
+    return _resample(x, *_interpolations(x, size, _corners))
 
 
 def bilinear_areas(x, size: tuple[int, int]):
@@ -358,21 +449,26 @@ def bilinear_areas(x, size: tuple[int, int]):
     PyTorch's `align_corners=False`: pixels are squares, and centres beyond the outermost ones take
     their values.
     """
-
-    def positions(source, target):
-        centers = (np.arange(target) + 0.5) * (source / target) - 0.5
-        return np.clip(centers, 0, source - 1)
-
-    return _interpolate(x, size, positions)
+    return _resample(x, *_interpolations(x, size, _areas))
 
 
-def _interpolate(x, size, positions):
-    """Linear interpolation at `positions(source, target)`, two small matrix products."""
-    rows, columns = (
-        jnp.asarray(
-            np.maximum(0, 1 - abs(positions(source, target)[:, None] - np.arange(source))), x.dtype
-        )
+def _corners(source, target):
+    return np.linspace(0, source - 1, target)
+
+
+def _areas(source, target):
+    return np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+
+
+def _interpolations(x, size, positions):
+    """The weights (target, source) of linear interpolation, of the rows and of the columns."""
+    return [
+        np.maximum(0, 1 - abs(positions(source, target)[:, None] - np.arange(source)))
         for source, target in zip(x.shape[1:3], size, strict=True)
-    )
-    x = jnp.einsum("Hh,nhwc->nHwc", rows, x)
-    return jnp.einsum("Ww,nhwc->nhWc", columns, x)
+    ]
+
+
+def _resample(x, rows, columns):
+    """Each output pixel a sum of the rows and columns of `x`, by the weights (target, source)."""
+    x = jnp.einsum("Hh,nhwc->nHwc", jnp.asarray(rows, x.dtype), x)
+    return jnp.einsum("Ww,nhwc->nhWc", jnp.asarray(columns, x.dtype), x)

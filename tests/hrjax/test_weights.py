@@ -87,11 +87,6 @@ def test_hrnets_first_and_last_keys_are_the_official_ones():
         assert weights.torch_name(ours.split("."), names)[0] == theirs
 
 
-def needs(name):
-    """Skips while the family is not there."""
-    return pytest.mark.skipif(name not in models.VARIANTS, reason=f"needs {name}")
-
-
 @functools.cache
 def shapes(name, num_joints=17):
     """The params and stats of a variant, as shapes."""
@@ -145,7 +140,6 @@ def test_official_buffers_are_written_too(shared):
         assert {key: array.shape for key, array in ours.items()} == expected
 
 
-@needs("wider_naive_litehrnet_18")
 def test_a_network_trained_elsewhere_gives_its_heatmaps(shared):
     """PP-TinyPose on six crops of people; what its own runtime gave is stored beside it."""
     state = weight_files.read(shared / "weights" / "tinypose_256x192.npz")
@@ -168,9 +162,9 @@ MMPOSE = (("keypoint_head", "head"), (r"\.out_proj", ".proj"), (r"\.mlp\.", ".ff
 @pytest.mark.parametrize(
     ("name", "dialect"),
     [
-        pytest.param("litehrnet_18", PADDLE, marks=needs("litehrnet_18")),
-        pytest.param("wider_naive_litehrnet_18", PADDLE, marks=needs("wider_naive_litehrnet_18")),
-        pytest.param("hrformer_small", MMPOSE, marks=needs("hrformer_small")),
+        ("litehrnet_18", PADDLE),
+        ("wider_naive_litehrnet_18", PADDLE),
+        ("hrformer_small", MMPOSE),
     ],
 )
 def test_other_programs_names_are_those_of_the_same_tensors(name, dialect):
@@ -188,7 +182,6 @@ def test_other_programs_names_are_those_of_the_same_tensors(name, dialect):
     jax.tree.map(np.testing.assert_array_equal, expected[1:], found[1:])
 
 
-@needs("pose_resnet_50")
 def test_a_resnet_starts_from_torchvisions():
     state = {key: x for key, x in zeros("pose_resnet_50").items() if key[0] not in "df"}
     state |= {"fc.weight": np.zeros((1000, 2048)), "fc.bias": np.zeros(1000)}

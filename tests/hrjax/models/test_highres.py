@@ -13,8 +13,9 @@ from hrjax.models.layers import Keys, Separable, dense
 identity = functools.partial(jnp.multiply, 1)
 
 
-def fuse(branches=2, outputs=2, echo=False):
-    return Fuse(dense, [1, 1, 1][:branches], outputs, act=identity, echo=echo, rngs=Keys(0))
+def fuse(branches=2, outputs=2, **options):
+    options = {"act": identity, **options}
+    return Fuse(dense, [1, 1, 1][:branches], outputs, rngs=Keys(0), **options)
 
 
 def replace_paths(unit, factor):
@@ -48,13 +49,14 @@ def test_echo_counts_the_first_branch_twice_and_hands_it_on_fused():
     assert [float(z[0, 0, 0, 0]) for z in unit(branches)] == expected
 
 
-def test_echo_hands_on_the_first_branch_before_its_activation():
-    unit = fuse(echo=True)
-    unit.act = jax.nn.relu
+@pytest.mark.parametrize(("activated", "lower"), [(False, 1.0), (True, 0.0)])
+def test_echo_hands_on_the_first_branch_before_or_after_its_activation(activated, lower):
+    # Before in Lite-HRNet and WideHRNet, after in Dite-HRNet.
+    unit = fuse(echo=True, activated=activated, act=jax.nn.relu)
     replace_paths(unit, [[1, 1], [-1, 1]])
     x, y = jnp.full((1, 1, 1, 1), 1.0), jnp.full((1, 1, 1, 1), -5.0)
-    # z0 = 2 - 5 = -3, shown as 0; z1 = 2 * 3 - 5 = 1.
-    assert [float(z[0, 0, 0, 0]) for z in unit([x, y])] == [0.0, 1.0]
+    # z0 = 2 - 5 = -3, shown as 0; z1 = 2 * 3 - 5 = 1, or with the 0 it is -5, shown as 0.
+    assert [float(z[0, 0, 0, 0]) for z in unit([x, y])] == [0.0, lower]
 
 
 def test_echo_moves_the_batch_norms_of_the_echoed_path_twice():

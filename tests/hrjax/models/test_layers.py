@@ -11,7 +11,10 @@ from hrjax.models.layers import (
     ConvBN,
     DynamicConv,
     Keys,
+    TransposedConv,
+    average_pool,
     bilinear,
+    max_pool,
     nearest,
     shuffle,
 )
@@ -141,3 +144,41 @@ def test_bilinear_aligns_corners():
     x = jnp.asarray([[0.0, 3.0], [6.0, 9.0]]).reshape(1, 2, 2, 1)
     expected = [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
     np.testing.assert_allclose(bilinear(x, (3, 4))[0, :, :, 0], expected, atol=1e-6)
+
+
+def test_average_pool_takes_means_of_blocks():
+    x = jnp.arange(24.0).reshape(1, 4, 6, 1)
+    expected = x.reshape(2, 2, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(average_pool(x, (2, 2))[0, :, :, 0], expected)
+    assert average_pool(x.astype(jnp.bfloat16), (2, 2)).dtype == jnp.bfloat16
+
+
+def test_average_pool_overlaps_where_sizes_do_not_divide():
+    # As in PyTorch, cell i of 2 covers pixels floor(5 i / 2) to ceil(5 (i + 1) / 2).
+    x = jnp.asarray([[1.0, 2, 3, 4, 10]]).reshape(1, 1, 5, 1)
+    np.testing.assert_allclose(np.ravel(average_pool(x, (1, 2))), [2, 17 / 3], rtol=1e-6)
+    assert average_pool(x.astype(jnp.bfloat16), (1, 2)).dtype == jnp.bfloat16
+
+
+def test_max_pool_pads_with_nothing():
+    x = -jnp.arange(1.0, 17).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[-1, -2], [-5, -6]])
+
+
+def test_a_transposed_convolution_stamps_its_kernel_every_two_pixels():
+    conv = TransposedConv(1, 1, 4, stride=2, rngs=Keys(0))
+    kernel = np.arange(1.0, 17).reshape(4, 4)
+    conv.transposed.set_value(jnp.asarray(kernel, jnp.float32)[:, :, None, None])
+    x = np.array([[1.0, 10], [100, 1000]])
+    stamped = np.zeros((6, 6))
+    for row, column in np.ndindex(2, 2):
+        stamped[2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += x[row, column] * kernel
+    y = conv(jnp.asarray(x, jnp.float32).reshape(1, 2, 2, 1))
+    np.testing.assert_array_equal(y[0, :, :, 0], stamped[1:5, 1:5])
+
+
+def test_transposed_convolutions_start_normal_and_of_other_kinds_say_so():
+    kernel = TransposedConv(64, 64, 4, stride=2, rngs=Keys(0)).transposed.get_value()
+    np.testing.assert_allclose(kernel.std(), 0.001, rtol=0.01)
+    with pytest.raises(ValueError, match="4x4 with stride 2 and 1 group, not 3x3 with stride 1"):
+        TransposedConv(4, 4, 3, stride=1, rngs=Keys(0))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.lowering import convolve, convolve_each, settle, standardize
+from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, settle, standardize
 
 
 def noise(*shape, seed=0):
@@ -88,6 +88,23 @@ def test_a_kernel_for_each_sample_convolves_each_sample(size, stride, groups, ou
 def test_kernels_for_each_sample_that_are_dense_say_so():
     with pytest.raises(ValueError, match="1x1 or depthwise, not 3x3 in 1 groups from 6 to 4"):
         convolve_each(noise(2, 8, 8, 6), noise(2, 3, 3, 6, 4), stride=1, groups=1)
+
+
+def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch):
+    x, kernel = noise(2, 3, 5, 4), noise(4, 4, 4, 6, seed=1)
+
+    def value_and_gradients():
+        def loss(x, kernel):
+            y = convolve_transposed(x, kernel)
+            return jnp.sum(jnp.sin(y)), y
+
+        return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
+
+    ours = value_and_gradients()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    theirs = value_and_gradients()
+    assert theirs[1].shape == (2, 6, 10, 6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, theirs)
 
 
 def test_standardize_has_the_gradient_of_the_formula():

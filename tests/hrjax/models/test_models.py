@@ -6,12 +6,28 @@ import pytest
 import hrjax
 from hrjax import models
 
-TINY = {"width": 8, "modules": (1,), "blocks": 1}
+SMALL = {"width": 8, "modules": (1,), "blocks": 1}
+TINY = {
+    "hrnet_w32": SMALL,
+    "widehrnet_18_se": SMALL,
+    "litehrnet_18": SMALL,
+    "ditehrnet_18": SMALL,
+    "pose_resnet_50": {"width": 8, "blocks": (1, 1), "deconvs": 1, "deconv_width": 8},
+}
 # num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
 PARAMETERS = {
     "hrnet_w32": (17, 28_536_113),
     "hrnet_w48": (17, 63_595_745),
     "hrnet_tiny": (17, 185_705),
+    "pose_resnet_50": (17, 33_999_697),
+    "pose_resnet_101": (17, 52_991_825),
+    "pose_resnet_152": (17, 68_635_473),
+    "litehrnet_18": (17, 1_130_769),
+    "litehrnet_30": (17, 1_763_717),
+    "naive_litehrnet_18": (17, 760_365),
+    "wider_naive_litehrnet_18": (17, 1_318_625),
+    "ditehrnet_18": (17, 1_186_933),
+    "ditehrnet_30": (17, 1_862_549),
     "widehrnet_18": (16, 2_685_624),
     "widehrnet_18_se": (16, 4_398_328),
     "widehrnet_30": (16, 4_351_104),
@@ -19,9 +35,9 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="module", params=["hrnet_w32", "widehrnet_18_se"])
+@pytest.fixture(scope="module", params=TINY)
 def model(request):
-    return hrjax.create(request.param, **TINY)
+    return hrjax.create(request.param, **TINY[request.param])
 
 
 def count(tree):
@@ -55,12 +71,12 @@ def test_heatmaps_are_a_quarter_of_the_image(name):
     assert heatmaps.shape == (2, 24, 16, 17)
 
 
-@pytest.mark.parametrize("name", ["hrnet_w32", "widehrnet_18_se"])
+@pytest.mark.parametrize("name", TINY)
 def test_shapes_are_those_of_a_created_network(name):
-    model = hrjax.create(name, **TINY)
+    model = hrjax.create(name, **TINY[name])
     model.eval()
     graph, *arrays = hrjax.split(model)
-    shapes_graph, *shapes = models.shapes(name, **TINY)
+    shapes_graph, *shapes = models.shapes(name, **TINY[name])
     assert shapes_graph == graph
     assert jax.tree.map(lambda x: (x.shape, x.dtype), arrays) == jax.tree.map(
         lambda x: (x.shape, x.dtype), shapes
@@ -73,12 +89,19 @@ def test_seeds_decide_the_weights():
     assert (first["final"]["kernel"] != other["final"]["kernel"]).all()
 
 
-def test_networks_start_from_small_normal_convolutions():
-    _, params, _ = hrjax.split(hrjax.create("widehrnet_18_se", num_joints=16))
+@pytest.mark.parametrize(
+    "name", ["widehrnet_18_se", "litehrnet_18", "ditehrnet_18", "pose_resnet_50"]
+)
+def test_networks_start_from_small_normal_convolutions(name):
+    _, params, _ = hrjax.split(hrjax.create(name, num_joints=16))
     kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if x.ndim == 4]
     values = np.concatenate([np.ravel(kernel) for kernel in kernels])
     np.testing.assert_allclose(values.std(), 0.001, rtol=0.002)
     np.testing.assert_allclose(values.mean(), 0, atol=3e-6)
+    # Kernels that are mixed start from Kaiming's uniform distribution.
+    banks = [x * np.sqrt(np.prod(x.shape[1:4]) / 6) for x in jax.tree.leaves(params) if x.ndim == 5]
+    assert len(banks) == (62 if name == "ditehrnet_18" else 0)
+    assert all(abs(bank).max() <= 1 and bank.std() > 0.55 for bank in banks)
     ones = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "scale"]
     zeros = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "bias"]
     assert all((x == 1).all() for x in ones)
@@ -114,8 +137,53 @@ def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
     assert {x.dtype for x in jax.tree.leaves(stats)} == {jnp.dtype("float32")}
 
 
+def scrambled(model):
+    """The evaluation graph, params and stats, with batch norms that are far from the identity."""
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+
+    def draw(path, x):
+        if path[-1].key in ("scale", "var"):
+            return jnp.asarray(random.uniform(0.5, 1.5, x.shape), jnp.float32)
+        std = 0.1 if x.ndim == 1 else np.prod(x.shape[-4:-1]) ** -0.5
+        return jnp.asarray(random.standard_normal(x.shape) * std, jnp.float32)
+
+    return graph, *(jax.tree_util.tree_map_with_path(draw, tree) for tree in (params, stats))
+
+
+def test_folded_networks_give_the_same_heatmaps(model):
+    graph, params, stats = scrambled(model)
+    images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 32, 32, 3)), jnp.float32)
+    folded_graph, *folded = models.fold_batch_norm(graph, params, stats)
+    before, _ = jax.jit(lambda *args: hrjax.apply(graph, *args))(params, stats, images)
+    after, _ = jax.jit(lambda *args: hrjax.apply(folded_graph, *args))(*folded, images)
+    np.testing.assert_allclose(after, before, atol=2e-5 * before.std())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_folding_leaves_only_batch_norms_that_follow_no_convolution(name):
+    *_, left = models.fold_batch_norm(*scrambled(hrjax.create(name, **TINY[name])))
+    # Dite-HRNet's global contexts end with one: one in each branch of the stem and of the block.
+    assert len(jax.tree.leaves(left)) == (2 * 4 if name == "ditehrnet_18" else 0)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_features_are_the_branches_before_the_head(name):
+    graph, params, stats = models.shapes(name, **TINY[name])
+    images = jax.ShapeDtypeStruct((2, 64, 32, 3), jnp.float32)
+    found = jax.eval_shape(lambda *args: models.features(graph, *args), params, stats, images)
+    scale = 4 if "resnet" in name else 1  # bottlenecks widen four times
+    expected = [(2, 16, 8, 8 * scale), (2, 8, 4, 16 * scale)]
+    # HRNet reads its largest branch alone.
+    assert [x.shape for x in found] == expected[: 1 if name == "hrnet_w32" else 2]
+
+
 def test_unknown_model_lists_the_choices():
-    with pytest.raises(ValueError, match="unknown model 'hrnet_w31'; choose one of: hrnet_tiny, "):
+    with pytest.raises(
+        ValueError, match="unknown model 'hrnet_w31'; choose one of: ditehrnet_18, "
+    ):
         hrjax.create("hrnet_w31")
 
 

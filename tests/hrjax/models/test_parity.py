@@ -1,5 +1,7 @@
 """Our networks give what the official implementations give, from the same weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,21 +19,38 @@ def load(name, dtype=jnp.float32):
     return golden, graph, *jax.tree.map(lambda x: x.astype(dtype), arrays)
 
 
+def norm(x):
+    return jnp.linalg.norm(x.ravel())
+
+
 def by_torch_name(golden, tree):
     table = models.FAMILIES[golden["model"]].TORCH_NAMES
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {weights.torch_name([key.key for key in path], table)[0]: x for path, x in paths}
 
 
+@functools.cache
+def heatmaps(name, dtype):
+    """The output for the recorded input, (n, k, h, w)."""
+    with jax.enable_x64(dtype == jnp.float64):
+        golden, graph, params, stats = load(name, dtype)
+        images = jnp.asarray(recorded.images(golden), dtype)
+        forward = jax.jit(lambda *arrays: hrjax.apply(graph, *arrays)[0])
+        return np.asarray(forward(params, stats, images)).transpose(0, 3, 1, 2)
+
+
 def output_error(name, dtype):
     """The largest difference to the recorded output, in its standard deviations."""
-    golden, graph, params, stats = load(name, dtype)
-    images = jnp.asarray(recorded.images(golden), dtype)
-    forward = jax.jit(lambda params, stats, images: hrjax.apply(graph, params, stats, images)[0])
-    heatmaps = np.asarray(forward(params, stats, images))
-    assert heatmaps.transpose(0, 3, 1, 2).shape == tuple(golden["output_shape"])
-    ours = heatmaps[:, ::16, ::16].transpose(0, 3, 1, 2).ravel()
-    return np.abs(ours - golden["output_every_16"]).max() / golden["output_std"]
+    golden, ours = recorded.load(name), heatmaps(name, dtype)
+    assert ours.shape == tuple(golden["output_shape"])
+    theirs = golden["output_every_16"]
+    return np.abs(ours[:, :, ::16, ::16].ravel() - theirs).max() / golden["output_std"]
+
+
+def exactness(name):
+    """How well, in float64, the recorded output can be met, in its standard deviations."""
+    # Where outputs are recorded from float32, those of widehrnet_18_se carry rounding of 1e-5.
+    return 1e-6 if recorded.load(name).get("float64") else 3e-5
 
 
 @pytest.mark.parametrize("name", recorded.NAMES)
@@ -46,18 +65,41 @@ def test_tensors_have_the_official_names_and_shapes(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["widehrnet_18_mpii_256x256", "hrformer_small_coco_256x192", "hrnext_small_coco_256x192"],
+    [
+        *("widehrnet_18_mpii_256x256", "litehrnet_18_coco_256x192", "ditehrnet_18_coco_256x192"),
+        *("pose_resnet_50_coco_256x192", "hrformer_small_coco_256x192"),
+        "hrnext_small_coco_256x192",
+    ],
 )
-def test_networks_give_the_official_output(name):
+def test_a_network_of_the_family_gives_the_official_output(name):
     assert output_error(name, jnp.float32) < 1e-4
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", recorded.NAMES)
 def test_every_network_gives_the_official_output(name):
-    # The recorded outputs are float32; those of widehrnet_18_se carry rounding of 1e-5.
-    with jax.enable_x64(True):
-        assert output_error(name, jnp.float64) < 3e-5
+    assert output_error(name, jnp.float64) < exactness(name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", recorded.NAMES)
+def test_every_network_gives_the_whole_official_output(name, shared):
+    folder = shared / "reference" / "models"
+    with np.load(folder / f"{name}.npz") as file:
+        theirs = dict(file)
+    if (folder / f"{name}_f64.npz").exists():
+        with np.load(folder / f"{name}_f64.npz") as file:
+            theirs["output_f64"] = file["output"]
+    theirs = theirs.get("output_f64", theirs["output"])
+    assert np.abs(heatmaps(name, jnp.float64) - theirs).max() < exactness(name) * theirs.std()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["litehrnet_30_coco_256x192", "ditehrnet_30_coco_256x192"])
+def test_deep_networks_of_these_weights_magnify_rounding_but_no_more(name):
+    # The activations grow with each exchange unit, into sigmoids and softmaxes: the reference's
+    # own float32 output is 2e-2 and 2e-4 from its float64 one.
+    assert output_error(name, jnp.float32) < 5e-2
 
 
 @pytest.mark.long
@@ -79,15 +121,17 @@ def test_a_training_step_moves_everything_as_the_official_one_does(name):
         step = jax.jit(jax.value_and_grad(loss, has_aux=True))
         (value, stats), gradients = step(params, stats)
         norms = {
-            "grad_norm": by_torch_name(golden, jax.tree.map(jnp.linalg.norm, gradients)),
-            "bn_running_norm": by_torch_name(golden, jax.tree.map(jnp.linalg.norm, stats)),
+            "grad_norm": by_torch_name(golden, jax.tree.map(norm, gradients)),
+            "bn_running_norm": by_torch_name(golden, jax.tree.map(norm, stats)),
         }
-    # The recorded loss of widehrnet_18 was rounded to float32 on its way.
+    # The recorded loss of widehrnet_18 was rounded to float32 on its way. In Dite-HRNet batch norms
+    # of two pooled samples magnify rounding: the reference's float32 gradients are off by 4%.
+    relative, absolute = (1e-8, 1e-10) if "ditehrnet" in name else (1e-9, 1e-12)
     np.testing.assert_allclose(value, golden["train"]["loss"], rtol=1e-7)
     for kind, ours in norms.items():
         theirs = golden["train"][kind]
         assert sorted(ours) == sorted(theirs)
         # Some gradients are zero but for rounding: compare with the norm of all together.
-        total = np.linalg.norm(list(theirs.values()))
-        for key, norm in theirs.items():
-            np.testing.assert_allclose(ours[key], norm, rtol=1e-9, atol=1e-12 * total, err_msg=key)
+        atol = absolute * np.linalg.norm(list(theirs.values()))
+        for key, value in theirs.items():
+            np.testing.assert_allclose(ours[key], value, rtol=relative, atol=atol, err_msg=key)

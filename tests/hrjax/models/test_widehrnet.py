@@ -14,7 +14,7 @@ def test_squeeze_widths_are_multiples_of_eight(expanded, squeezed):
 
 @pytest.mark.parametrize("field", ["width", "stem_width"])
 def test_odd_widths_say_so(field):
-    with pytest.raises(ValueError, match="width 15 is odd; WideHRNet's blocks split"):
+    with pytest.raises(ValueError, match="width 15 is odd; blocks that shuffle split"):
         hrjax.create("widehrnet_18", **{field: 15})
 
 

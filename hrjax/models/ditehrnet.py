@@ -1,0 +1,218 @@
+"""Dite-HRNet: Li, Zhang, Xiao, Zhang, Bai, Dite-HRNet, IJCAI 2022."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hrjax.models.highres import (
+    LITE_NAMES,
+    Fuse,
+    HighResolutionNet,
+    IterativeHead,
+    Transition,
+)
+from hrjax.models.layers import (
+    BatchNorm,
+    Conv,
+    ConvBN,
+    DynamicConv,
+    Keys,
+    Separable,
+    Steps,
+    half_of,
+    nearest,
+    shuffle,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiteHRNetConfig:
+    """Dite-HRNet: modules in each stage, blocks in each module.
+
+    For each branch, largest first: `kernels` mixed by its dynamic convolutions (1: plain ones),
+    `groups` of its split convolutions (with kernels 3x3, 5x5, …) and the ratio by which its global
+    contexts squeeze channels. The dense context, across branches, has `dense_ratio`.
+    """
+
+    num_joints: int = 17
+    width: int = 40
+    modules: tuple[int, ...] = (2, 4, 2)
+    blocks: int = 2
+    kernels: tuple[int, ...] = (4, 4, 2, 1)
+    groups: tuple[int, ...] = (1, 1, 2, 4)
+    global_ratios: tuple[int, ...] = (4, 4, 8, 8)
+    dense_ratio: int = 8
+    stem_width: int = 32
+    stem_kernels: int = 4
+
+
+def _unit(inputs, outputs, kernel=1, *, kernels, rngs, **options):
+    """A convolution with batch norm, dynamic where there are several kernels."""
+    conv = functools.partial(DynamicConv, kernels=kernels, act=jax.nn.relu) if kernels > 1 else Conv
+    return ConvBN(inputs, outputs, kernel, conv=conv, rngs=rngs, **options)
+
+
+def _depthwise(width, kernel, *, kernels, rngs, stride=1, act=None):
+    options = {"stride": stride, "groups": width, "act": act}
+    return _unit(width, width, kernel, kernels=kernels, rngs=rngs, **options)
+
+
+class GlobalContext(nnx.Module):
+    """Weighs channels by the image's context: its mean under a mask learned over positions."""
+
+    def __init__(self, width: int, ratio: int, *, rngs: Keys):
+        self.mask = Conv(width, 1, bias=True, rngs=rngs)
+        self.squeeze = ConvBN(width, width // ratio, rngs=rngs)
+        self.expand = Conv(width // ratio, width, bias=True, rngs=rngs)
+        self.bn = BatchNorm(width, rngs=rngs)
+
+    def __call__(self, x):
+        mask = jax.nn.softmax(self.mask(x), axis=(1, 2))
+        context = jnp.einsum("nhwc,nhw->nc", x, mask[..., 0])[:, None, None]
+        return self.bn(x * jax.nn.sigmoid(self.expand(self.squeeze(context))))
+
+
+class DenseContext(nnx.Module):
+    """Weighs the channels of all branches, at each position of the smallest one, by all of them.
+
+    There is a mask for the smallest branch too, which is not pooled: the reference makes one and
+    never reads it (ditehrnet.py, the dense context modelling). It gets no gradient.
+    """
+
+    def __init__(self, widths: list[int], ratio: int, *, rngs: Keys):
+        total = sum(widths)
+        self.masks = nnx.List([Conv(width, 1, bias=True, rngs=rngs) for width in widths])
+        self.squeeze = ConvBN(total, total // ratio, rngs=rngs)
+        self.expand = Conv(total // ratio, total, bias=True, rngs=rngs)
+
+    def __call__(self, branches):
+        *larger, last = branches
+        size = last.shape[1:3]
+        pooled = [pool_flat(x, mask(x), size) for x, mask in zip(larger, self.masks, strict=False)]
+        pooled = jnp.concatenate([*pooled, last], axis=-1)
+        weights = jax.nn.sigmoid(self.expand(self.squeeze(pooled)))
+        ends = np.cumsum([x.shape[-1] for x in branches])[:-1]
+        weights = jnp.split(weights, ends, axis=-1)
+        return [x * nearest(w, x.shape[1:3]) for x, w in zip(branches, weights, strict=True)]
+
+
+def pool_flat(x, logits, size: tuple[int, int]):
+    """`x` (n, h, w, c) pooled to `size`, weighted by the softmax over the image of `logits`.
+
+    The reference cuts what it pools out of memory, not out of the image: it reads the NCHW values
+    of a sample in a row as (cells, channels, values), the mask as (cells, values) (ditehrnet.py,
+    dense context modelling). So a cell is made of values from anywhere, and masked as if from
+    elsewhere. Released weights rely on it.
+    """
+    n, height, width, channels = x.shape
+    cells = size[0] * size[1]
+    if height * width % cells:
+        raise ValueError(f"cannot pool {height}x{width} pixels to {size[0]}x{size[1]} cells")
+    mask = jax.nn.softmax(logits.reshape(n, -1), axis=-1).reshape(n, cells, -1)
+    values = x.transpose(0, 3, 1, 2).reshape(n, cells, channels, -1)
+    return jnp.einsum("npcq,npq->npc", values, mask).reshape(n, *size, channels)
+
+
+class SplitConv(nnx.Module):
+    """Depthwise convolutions: 3x3 of the first group of channels, 5x5 of the second, and so on."""
+
+    def __init__(self, width: int, groups: int, kernels: int, *, rngs: Keys):
+        if width % groups:
+            raise ValueError(f"{groups} groups do not divide {width} channels")
+        sizes = [2 * group + 3 for group in range(groups)]
+        part = width // groups
+        self.parts = nnx.List([_depthwise(part, n, kernels=kernels, rngs=rngs) for n in sizes])
+
+    def __call__(self, x):
+        parts = jnp.split(x, len(self.parts), axis=-1)
+        return shuffle(*[conv(part) for conv, part in zip(self.parts, parts, strict=True)])
+
+
+class DynamicContextBlock(nnx.Module):
+    """Dynamic multi-scale context: half of each branch is weighed, convolved and weighed again."""
+
+    def __init__(self, widths, config: DiteHRNetConfig, *, rngs: Keys):
+        halves = [half_of(width) for width in widths]
+        self.dense = DenseContext(halves, config.dense_ratio, rngs=rngs)
+        rows = [*zip(halves, config.groups, config.kernels, config.global_ratios, strict=False)]
+        if len(rows) < len(widths):
+            raise ValueError(
+                f"{len(widths)} branches; give kernels, groups and global_ratios for each of them"
+            )
+        self.convs = nnx.List([SplitConv(*row[:3], rngs=rngs) for row in rows])
+        self.contexts = nnx.List([GlobalContext(row[0], row[3], rngs=rngs) for row in rows])
+
+    def __call__(self, branches):
+        kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
+        changed = zip(self.contexts, self.convs, self.dense(changed), strict=True)
+        changed = [context(conv(x)) for context, conv, x in changed]
+        return [shuffle(*halves) for halves in zip(kept, changed, strict=True)]
+
+
+class Stem(nnx.Module):
+    """Dynamic global context: a strided convolution, then two strided branches, shuffled."""
+
+    def __init__(self, width: int, kernels: int, ratio: int, *, rngs: Keys):
+        half = half_of(width)
+        options = {"kernels": kernels, "rngs": rngs}
+        self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
+        self.branch1 = Steps(
+            _depthwise(half, 3, stride=2, **options),
+            GlobalContext(half, ratio, rngs=rngs),
+            _unit(half, half, **options),
+        )
+        self.branch2 = Steps(
+            _depthwise(half, 3, **options),
+            GlobalContext(half, ratio, rngs=rngs),
+            _unit(half, half // 4, **options),
+            _unit(half // 4, half, act=None, **options),
+            _depthwise(half, 3, stride=2, act=jax.nn.relu, **options),
+        )
+
+    def __call__(self, images):
+        first, second = jnp.split(self.conv1(images), 2, axis=-1)
+        return shuffle(self.branch1(first), self.branch2(second))
+
+
+def build(config: DiteHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
+    """The network of `config`."""
+    return HighResolutionNet(
+        Stem(config.stem_width, config.stem_kernels, config.global_ratios[0], rngs=rngs),
+        inputs=config.stem_width,
+        width=config.width,
+        modules=config.modules,
+        blocks=config.blocks,
+        num_joints=config.num_joints,
+        block=lambda widths, _, *, rngs: DynamicContextBlock(widths, config, rngs=rngs),
+        transition=functools.partial(Transition, Separable, act=jax.nn.relu),
+        fuse=functools.partial(Fuse, Separable, act=jax.nn.relu, echo=True, activated=True),
+        head=IterativeHead,
+        rngs=rngs,
+    )
+
+
+VARIANTS = {
+    "ditehrnet_18": DiteHRNetConfig(),
+    "ditehrnet_30": DiteHRNetConfig(modules=(3, 8, 3)),
+}
+
+TORCH_NAMES = (
+    (r"^stem\.(branch\d)\.steps", r"stem.\1"),
+    (r"blocks\.(\d+)\.dense\.masks", r"layers.\1.dcm.conv_mask"),
+    (r"blocks\.(\d+)\.dense", r"layers.\1.dcm"),
+    (r"blocks\.(\d+)\.convs\.(\d)\.parts", r"layers.\1.conv.\2.conv"),
+    (r"blocks\.(\d+)\.contexts", r"layers.\1.gcm"),
+    (r"\.mask$", ".conv_mask"),
+    # Dynamic convolutions call their attention so, contexts theirs.
+    (r"conv\.squeeze\.conv$", "conv.attention.conv1"),
+    (r"conv\.squeeze\.bn$", "conv.attention.bn"),
+    (r"conv\.attend$", "conv.attention.conv2"),
+    (r"squeeze\.conv$", "channel_attention.0"),
+    (r"squeeze\.bn$", "channel_attention.1"),
+    (r"expand$", "channel_attention.3"),
+    *LITE_NAMES,
+)
