@@ -7,6 +7,14 @@ import hrjax
 from hrjax import models
 
 TINY = {"width": 8, "modules": (1,), "blocks": 1}
+# One network of each family; drop path, where there is any, draws from a key.
+FAMILIES = {
+    "hrnet_w32": TINY,
+    "widehrnet_18_se": TINY,
+    "hrformer_small": {**TINY, "drop_path": 0.0},
+    "hrnext_small": {**TINY, "drop_path": 0.0, "stem_blocks": 1},
+    "efenet_small": {**TINY, "drop_path": 0.0},
+}
 # num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
 PARAMETERS = {
     "hrnet_w32": (17, 28_536_113),
@@ -16,12 +24,19 @@ PARAMETERS = {
     "widehrnet_18_se": (16, 4_398_328),
     "widehrnet_30": (16, 4_351_104),
     "widehrnet_30_se": (16, 7_194_336),
+    "hrformer_small": (17, 7_746_779),
+    "hrformer_base": (17, 43_211_777),
+    "hrnext_small": (17, 9_479_249),
+    "hrnext_base": (17, 31_726_913),
+    # Of our inferred design; the paper says 7.8 M and 43.9 M.
+    "efenet_small": (17, 7_836_475),
+    "efenet_base": (17, 43_939_787),
 }
 
 
-@pytest.fixture(scope="module", params=["hrnet_w32", "widehrnet_18_se"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
-    return hrjax.create(request.param, **TINY)
+    return hrjax.create(request.param, **FAMILIES[request.param])
 
 
 def count(tree):
@@ -48,19 +63,20 @@ def test_joints_change_the_last_layer_alone(name, joints, expected):
 
 
 @pytest.mark.parametrize("name", models.VARIANTS)
-def test_heatmaps_are_a_quarter_of_the_image(name):
+def test_heatmaps_are_a_quarter_of_the_image_and_efenets_a_half(name):
     graph, params, stats = models.shapes(name)
     images = jax.ShapeDtypeStruct((2, 96, 64, 3), jnp.float32)
     heatmaps, _ = jax.eval_shape(lambda *args: hrjax.apply(graph, *args), params, stats, images)
-    assert heatmaps.shape == (2, 24, 16, 17)
+    expected = (2, 48, 32, 17) if name.startswith("efenet") else (2, 24, 16, 17)
+    assert heatmaps.shape == expected
 
 
-@pytest.mark.parametrize("name", ["hrnet_w32", "widehrnet_18_se"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_shapes_are_those_of_a_created_network(name):
-    model = hrjax.create(name, **TINY)
+    model = hrjax.create(name, **FAMILIES[name])
     model.eval()
     graph, *arrays = hrjax.split(model)
-    shapes_graph, *shapes = models.shapes(name, **TINY)
+    shapes_graph, *shapes = models.shapes(name, **FAMILIES[name])
     assert shapes_graph == graph
     assert jax.tree.map(lambda x: (x.shape, x.dtype), arrays) == jax.tree.map(
         lambda x: (x.shape, x.dtype), shapes
@@ -105,6 +121,38 @@ def test_training_moves_the_statistics_and_evaluation_leaves_them(model):
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, stats)), strict=True))
 
 
+def test_folded_batch_norm_changes_no_heatmap(model):
+    _, params, stats = hrjax.split(model)
+    model.eval()
+    graph, _, _ = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+    # Away from the start, where heatmaps are next to nothing and batch norm next to the identity.
+    params = jax.tree.map(lambda x: np.float64(x) + 0.2 * random.standard_normal(x.shape), params)
+    stats = jax.tree.map(lambda x: random.uniform(0.5, 1.5, x.shape), stats)
+    images = random.standard_normal((1, 32, 32, 3))
+
+    def heatmaps(graph, *arrays):
+        return np.asarray(jax.jit(lambda *args: hrjax.apply(graph, *args)[0])(*arrays, images))
+
+    with jax.enable_x64(True):
+        before = heatmaps(graph, params, stats)
+        folded = hrjax.fold_batch_norm(graph, params, stats)
+        after = heatmaps(*folded)
+    assert count(folded[2]) < count(stats) / 4
+    np.testing.assert_allclose(after, before, atol=1e-9 * before.std())
+
+
+def test_features_are_the_branches_of_the_last_stage(model):
+    graph, params, stats = hrjax.split(model)
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, 64, 32, 3), jnp.float32)
+    maps = jax.eval_shape(lambda *args: hrjax.features(graph, *args), params, stats, images)
+    expected = [(2, 16, 8, 8), (2, 8, 4, 16)]
+    assert [x.shape for x in maps] == (expected[:1] if model.head is None else expected)
+    model.train()
+
+
 def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
     graph, params, stats = hrjax.split(model)
     images = jnp.zeros((2, 32, 32, 3), jnp.bfloat16)
@@ -115,7 +163,9 @@ def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
 
 
 def test_unknown_model_lists_the_choices():
-    with pytest.raises(ValueError, match="unknown model 'hrnet_w31'; choose one of: hrnet_tiny, "):
+    with pytest.raises(
+        ValueError, match=r"unknown model 'hrnet_w31'; choose one of: .*hrnet_tiny, "
+    ):
         hrjax.create("hrnet_w31")
 
 
