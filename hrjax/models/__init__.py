@@ -41,7 +41,7 @@ STD = (0.229, 0.224, 0.225)
 def create(name: str, seed: int = 0, **overrides) -> nnx.Module:
     """A new network in training mode: images (n, h, w, 3) float → heatmaps (n, h/4, w/4, k).
 
-    `overrides` replace fields of `VARIANTS[name]`.
+    EFENet's heatmaps are (n, h/2, w/2, k). `overrides` replace fields of `VARIANTS[name]`.
     """
     return _build(name, overrides, Keys(seed))
 

@@ -1,4 +1,4 @@
-"""HRNeXt: Zhang et al., HRNeXt: High-Resolution Context Network for Crowd Pose Estimation, 2023."""
+"""HRNeXt: High-Resolution Context Network for Crowd Pose Estimation, IEEE TMM 2023."""
 
 import dataclasses
 import functools
@@ -77,7 +77,7 @@ class ContextBlock(nnx.Module):
         unit = functools.partial(ConvBN, conv=conv, rngs=rngs)
         self.local = unit(width, width, 3, groups=width, act=gelu)
         self.norm1 = BatchNorm(width, rngs=rngs)
-        # Its shortcut starts after norm1 and lies inside the scale (hrnext.py, GlobalFFN).
+        # Its shortcut starts after norm1 and lies inside the scale (hrnext.py).
         self.mixer = GlobalMixer(width, rngs=rngs)
         self.norm2 = BatchNorm(width, rngs=rngs)
         self.mlp = Steps(
@@ -102,7 +102,7 @@ class ContextBlock(nnx.Module):
 
 
 class Stem(nnx.Module):
-    """Four convolutions, then blocks made by `block(rate's place)` (stage 1): 1/4 of the size."""
+    """Four convolutions, then `blocks` (stage 1) and a layer norm: 1/4 of the size."""
 
     def __init__(self, width: int, blocks: list[nnx.Module], *, rngs: Keys):
         self.conv1 = ConvBN(3, width, 3, stride=2, act=gelu, rngs=rngs)
@@ -137,7 +137,7 @@ def build(config: HRNeXtConfig, *, rngs: Keys) -> HighResolutionNet:
         return PerBranch([context(n, i, config.stem_blocks + depth) for i, n in enumerate(widths)])
 
     def fuse(widths, outputs, *, rngs):
-        """Each branch of each module ends with a layer norm, also those that nothing enlarges."""
+        # Every branch of every module ends with a layer norm (hrnext.py).
         options = {"act": gelu, "resize": bilinear_areas, "rngs": rngs}
         norms = PerBranch([LayerNorm(width, rngs=rngs) for width in widths])
         return Steps(norms, Fuse(Separable, widths, outputs, **options))

@@ -110,7 +110,7 @@ def ones(name):
 def test_there_and_back_is_the_identity(name):
     golden = recorded.load(name)
     state = recorded.state_dict(golden)
-    _, params, stats = hrjax.from_torch(golden["model"], state, num_joints=golden["num_joints"])
+    _, params, stats = hrjax.from_torch(golden["model"], state, **recorded.options(golden))
     back = weights.to_torch(golden["model"], params, stats)
     counters = {key for key in back if key.endswith("num_batches_tracked")}
     assert {key.rpartition(".")[0] for key in counters} == {

@@ -1,4 +1,5 @@
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,16 @@ from hrjax.models.layers import (
     BatchNorm,
     Conv,
     ConvBN,
+    DropPath,
     DynamicConv,
     Keys,
+    LayerNorm,
+    Linear,
     TransposedConv,
     average_pool,
     bilinear,
+    bilinear_areas,
+    gelu,
     max_pool,
     nearest,
     shuffle,
@@ -182,3 +188,97 @@ def test_transposed_convolutions_start_normal_and_of_other_kinds_say_so():
     np.testing.assert_allclose(kernel.std(), 0.001, rtol=0.01)
     with pytest.raises(ValueError, match="4x4 with stride 2 and 1 group, not 3x3 with stride 1"):
         TransposedConv(4, 4, 3, stride=1, rngs=Keys(0))
+
+
+def test_bilinear_areas_keep_the_border():
+    # The centres of four pixels over two lie at -1/4, 1/4, 3/4, 5/4 of the distance.
+    x = jnp.asarray([[0.0, 4.0], [8.0, 12.0]]).reshape(1, 2, 2, 1)
+    row = np.array([0, 1, 3, 4])
+    expected = np.add.outer(2 * row, row)
+    np.testing.assert_allclose(bilinear_areas(x, (4, 4))[0, :, :, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_bilinear_areas_enlarge_as_jax_does(factor):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 5, 4)), jnp.float32)
+    expected = jax.image.resize(x, (2, 3 * factor, 5 * factor, 4), "bilinear")
+    found = bilinear_areas(x, (3 * factor, 5 * factor))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_layer_norm_normalises_the_channels_of_each_pixel():
+    norm = LayerNorm(2, rngs=Keys(0))
+    norm.scale.set_value(jnp.asarray([2.0, 3.0]))
+    norm.bias.set_value(jnp.asarray([0.0, 1.0]))
+    # Deviations of 1e-3: the epsilon of 1e-6 makes 1 / sqrt(2) of them.
+    x = jnp.asarray([[1.0, 3.0], [0.0, 2e-3]]).reshape(1, 1, 2, 2)
+    expected = [[-2.0, 1 + 3.0], [-2 * math.sqrt(0.5), 1 + 3 * math.sqrt(0.5)]]
+    np.testing.assert_allclose(norm(x)[0, 0], expected, rtol=1e-5)
+
+
+def test_layer_norm_of_bfloat16_computes_in_float32():
+    x = jnp.asarray([256.0, 256, 256, 258], jnp.bfloat16).reshape(1, 1, 1, 4)
+    y = LayerNorm(4, rngs=Keys(0))(x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.unique(y.astype(np.float32)), [-0.577, 1.73], rtol=0.004)
+
+
+def test_linear_layers_start_uniform():
+    linear = Linear(256, 512, rngs=Keys(0))
+    for values in (linear.matrix.get_value(), linear.bias.get_value()):
+        assert abs(values).max() <= 1 / 16
+        np.testing.assert_allclose(values.std(), 1 / 16 / math.sqrt(3), rtol=0.05)
+    np.testing.assert_allclose(linear(jnp.zeros((1, 256)))[0], linear.bias.get_value())
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.004)])
+def test_gelu_is_the_exact_one(dtype, rtol):
+    x = jnp.asarray([-2.0, -0.5, 0.0, 1.0, 3.0], dtype)
+    expected = [v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in (-2.0, -0.5, 0.0, 1.0, 3.0)]
+    assert gelu(x).dtype == dtype
+    np.testing.assert_allclose(gelu(x).astype(np.float32), expected, rtol=rtol, atol=1e-7)
+
+
+def dropped(key, samples=512, rate=0.25):
+    drop = DropPath(rate, rngs=Keys(0))
+    drop.key = key
+    return drop(jnp.full((samples, 2, 3, 1), 3.0))
+
+
+def test_drop_path_drops_whole_samples_and_scales_the_rest():
+    y = np.asarray(dropped(jax.random.key(0)))
+    assert (y == y[:, :1, :1]).all()
+    assert set(np.unique(y)) == {0.0, 4.0}
+    # 128 of 512, give or take four deviations of sqrt(512 * 1/4 * 3/4) = 9.8.
+    assert abs((y[:, 0, 0] == 0).sum() - 128) < 40
+
+
+def test_drop_path_draws_anew_for_each_key_and_each_layer():
+    keys = Keys(0)
+    first, second = DropPath(0.5, rngs=keys), DropPath(0.5, rngs=keys)
+    draws = []
+    for drop, seed in ((first, 0), (second, 0), (first, 1), (first, 0)):
+        drop.key = jax.random.key(seed)
+        draws.append(np.ravel(drop(jnp.ones((64, 1, 1, 1)))))
+    assert (draws[0] != draws[1]).any()
+    assert (draws[0] != draws[2]).any()
+    np.testing.assert_array_equal(draws[0], draws[3])
+
+
+def test_drop_path_in_evaluation_or_at_rate_0_needs_no_key():
+    x = jnp.ones((4, 1, 1, 1))
+    assert DropPath(0.0, rngs=Keys(0))(x) is x
+    drop = DropPath(0.5, rngs=Keys(0))
+    with pytest.raises(ValueError, match="drop path draws random numbers in training"):
+        drop(x)
+    drop.eval()
+    assert drop(x) is x
+
+
+def test_drop_path_on_eight_devices_draws_as_on_one():
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    alone = jax.jit(dropped)(jax.random.key(0))
+    shared = jax.jit(dropped, out_shardings=rows)(jax.random.key(0))
+    assert len(shared.sharding.device_set) == 8
+    np.testing.assert_array_equal(shared, alone)

@@ -38,6 +38,28 @@ CASES = [  # kernel, stride, groups, (inputs, outputs), (height, width)
 ]
 
 
+@pytest.mark.parametrize(
+    ("groups", "stride", "image"), [(6, 1, (8, 6)), (6, 2, (9, 8)), (1, 1, (8, 6)), (2, 1, (8, 6))]
+)
+def test_taps_three_pixels_apart_are_a_kernel_with_holes(groups, stride, image):
+    x, kernel = noise(2, *image, 6), noise(5, 5, 6 // groups, 6, seed=1)
+
+    def with_holes(x, kernel):
+        holes = ((0, 0, 2), (0, 0, 2), (0, 0, 0), (0, 0, 0))
+        return plainly(x, jax.lax.pad(kernel, 0.0, holes), stride=stride, groups=groups)
+
+    @jax.jit
+    def both(x, kernel):
+        options = {"stride": stride, "groups": groups, "dilation": 3}
+        ours, our_vjp = jax.vjp(lambda x, kernel: convolve(x, kernel, **options), x, kernel)
+        theirs, their_vjp = jax.vjp(with_holes, x, kernel)
+        gradient = jnp.cos(theirs)
+        return (ours, *our_vjp(gradient)), (theirs, *their_vjp(gradient))
+
+    for ours, theirs in zip(*both(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-5)
+
+
 @pytest.mark.parametrize(("size", "stride", "groups", "channels", "image"), CASES)
 def test_every_lowering_is_the_convolution(size, stride, groups, channels, image):
     inputs, outputs = channels

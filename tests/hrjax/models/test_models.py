@@ -7,12 +7,16 @@ import hrjax
 from hrjax import models
 
 SMALL = {"width": 8, "modules": (1,), "blocks": 1}
+# One network of each family; drop path, where there is any, draws from a key.
 TINY = {
     "hrnet_w32": SMALL,
     "widehrnet_18_se": SMALL,
     "litehrnet_18": SMALL,
     "ditehrnet_18": SMALL,
     "pose_resnet_50": {"width": 8, "blocks": (1, 1), "deconvs": 1, "deconv_width": 8},
+    "hrformer_small": {**SMALL, "drop_path": 0.0},
+    "hrnext_small": {**SMALL, "drop_path": 0.0, "stem_blocks": 1},
+    "efenet_small": {**SMALL, "drop_path": 0.0},
 }
 # num_joints and the number of parameters of the official networks (hrnet_tiny: ours alone).
 PARAMETERS = {
@@ -32,6 +36,13 @@ PARAMETERS = {
     "widehrnet_18_se": (16, 4_398_328),
     "widehrnet_30": (16, 4_351_104),
     "widehrnet_30_se": (16, 7_194_336),
+    "hrformer_small": (17, 7_746_779),
+    "hrformer_base": (17, 43_211_777),
+    "hrnext_small": (17, 9_479_249),
+    "hrnext_base": (17, 31_726_913),
+    # Of our inferred design; the paper says 7.8 M and 43.9 M.
+    "efenet_small": (17, 7_836_475),
+    "efenet_base": (17, 43_939_787),
 }
 
 
@@ -64,11 +75,12 @@ def test_joints_change_the_last_layer_alone(name, joints, expected):
 
 
 @pytest.mark.parametrize("name", models.VARIANTS)
-def test_heatmaps_are_a_quarter_of_the_image(name):
+def test_heatmaps_are_a_quarter_of_the_image_and_efenets_a_half(name):
     graph, params, stats = models.shapes(name)
     images = jax.ShapeDtypeStruct((2, 96, 64, 3), jnp.float32)
     heatmaps, _ = jax.eval_shape(lambda *args: hrjax.apply(graph, *args), params, stats, images)
-    assert heatmaps.shape == (2, 24, 16, 17)
+    expected = (2, 48, 32, 17) if name.startswith("efenet") else (2, 24, 16, 17)
+    assert heatmaps.shape == expected
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -128,6 +140,38 @@ def test_training_moves_the_statistics_and_evaluation_leaves_them(model):
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, stats)), strict=True))
 
 
+def test_folded_batch_norm_changes_no_heatmap(model):
+    _, params, stats = hrjax.split(model)
+    model.eval()
+    graph, _, _ = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+    # Away from the start, where heatmaps are next to nothing and batch norm next to the identity.
+    params = jax.tree.map(lambda x: np.float64(x) + 0.2 * random.standard_normal(x.shape), params)
+    stats = jax.tree.map(lambda x: random.uniform(0.5, 1.5, x.shape), stats)
+    images = random.standard_normal((1, 32, 32, 3))
+
+    def heatmaps(graph, *arrays):
+        return np.asarray(jax.jit(lambda *args: hrjax.apply(graph, *args)[0])(*arrays, images))
+
+    with jax.enable_x64(True):
+        before = heatmaps(graph, params, stats)
+        folded = hrjax.fold_batch_norm(graph, params, stats)
+        after = heatmaps(*folded)
+    assert count(folded[2]) < count(stats) / 4
+    np.testing.assert_allclose(after, before, atol=1e-9 * before.std())
+
+
+def test_features_are_the_branches_of_the_last_stage(model):
+    graph, params, stats = hrjax.split(model)
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, 64, 32, 3), jnp.float32)
+    maps = jax.eval_shape(lambda *args: hrjax.features(graph, *args), params, stats, images)
+    expected = [(2, 16, 8, 8), (2, 8, 4, 16)]
+    assert [x.shape for x in maps] == (expected[:1] if model.head is None else expected)
+    model.train()
+
+
 def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
     graph, params, stats = hrjax.split(model)
     images = jnp.zeros((2, 32, 32, 3), jnp.bfloat16)
@@ -176,13 +220,14 @@ def test_features_are_the_branches_before_the_head(name):
     found = jax.eval_shape(lambda *args: models.features(graph, *args), params, stats, images)
     scale = 4 if "resnet" in name else 1  # bottlenecks widen four times
     expected = [(2, 16, 8, 8 * scale), (2, 8, 4, 16 * scale)]
-    # HRNet reads its largest branch alone.
-    assert [x.shape for x in found] == expected[: 1 if name == "hrnet_w32" else 2]
+    # These read their largest branch alone.
+    alone = name in ("hrnet_w32", "hrformer_small", "hrnext_small")
+    assert [x.shape for x in found] == expected[: 1 if alone else 2]
 
 
 def test_unknown_model_lists_the_choices():
     with pytest.raises(
-        ValueError, match="unknown model 'hrnet_w31'; choose one of: ditehrnet_18, "
+        ValueError, match=r"unknown model 'hrnet_w31'; choose one of: .*hrnet_tiny, "
     ):
         hrjax.create("hrnet_w31")
 
