@@ -1,9 +1,10 @@
 """What a network costs: parameters, multiply-accumulates and activations, module by module."""
 
-import collections
 import contextlib
 import dataclasses
+import itertools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ class Call:
     """One call of a module: where, what went in and out, and its multiply-accumulates.
 
     Shapes are those of arrays, for one image; modules that take lists of branches have none.
-    `repeated` calls are of modules that were called before.
+    `repeated` calls are of modules that were called before. `relus` are the numbers of values of
+    the ReLUs that the module itself applies, in order.
     """
 
     path: tuple[str, ...]
@@ -30,16 +32,20 @@ class Call:
     inputs: tuple[int, ...] | None
     outputs: tuple[int, ...] | None
     macs: int
+    relus: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """How a reference counts what it prints as FLOPs; its own unit is `unit` with `suffix`.
+    """How a reference's tool counts what its tables call FLOPs, in units of `unit`.
 
-    Of a module called twice only one call counts. `bias`: an operation per output of a biased
-    convolution; `norms`: two per value; `relus`, `upsamples`: one per value; `pools`: those of an
-    adaptive pooling to one cell; `output_pixels`: transposed convolutions as if they had a value
-    for each pixel of their output; `skipped`: names of modules that it does not see.
+    It counts multiply-accumulates, of modules that are called twice only one call, and of what else
+    is named here. For each value that they put out: `bias` 1 (of linear layers 1 for each
+    channel), `batch_norms` and `layer_norms` 2, `relus` 1 (a module's several ReLUs are one in the
+    references, of which some tools see the "last" call and others "all"), `upsamples` 1 (or 1 for
+    each of the "pixels"). `pools`: adaptive pooling to one cell. `output_pixels`: transposed
+    convolutions as if each pixel of their output had the whole kernel. `skipped`: names of modules
+    that it does not see.
     """
 
     name: str
@@ -48,7 +54,7 @@ class Convention:
     bias: bool = True
     batch_norms: bool = False
     layer_norms: bool = False
-    relus: bool = False
+    relus: str = ""
     upsamples: str = ""
     pools: bool = False
     output_pixels: bool = False
@@ -57,12 +63,12 @@ class Convention:
 
 SUMMARY = Convention("HRNet's summary", 1024**3, "G", bias=False, output_pixels=True)
 TORCHSTAT = Convention(
-    "torchstat", 1024**2, "M", batch_norms=True, relus=True, upsamples="pixels", pools=True
+    "torchstat", 1024**2, "M", batch_norms=True, relus="last", upsamples="pixels", pools=True
 )
 # The published numbers of WideHRNet leave batch norm out; mmcv's of HRFormer too, with SyncBN.
 TORCHSTAT_NO_BN = dataclasses.replace(TORCHSTAT, unit=10**9, suffix="G", batch_norms=False)
 MMCV = Convention(
-    "mmcv", 10**9, "G", layer_norms=True, relus=True, upsamples="values", skipped=("out",)
+    "mmcv", 10**9, "G", layer_norms=True, relus="all", upsamples="values", skipped=("out",)
 )
 CONVENTIONS = {
     "hrnet": SUMMARY,
@@ -72,7 +78,9 @@ CONVENTIONS = {
     "widehrnet": TORCHSTAT_NO_BN,
     "hrformer": MMCV,
     "hrnext": dataclasses.replace(TORCHSTAT, unit=1024**3, suffix="G"),
-    "efenet": MMCV,
+    "efenet": Convention(
+        "convolutions and linear layers", 10**9, "G", bias=False, skipped=("out",)
+    ),
 }
 
 
@@ -81,13 +89,12 @@ def count_params(tree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def trace(graph, params, stats, size: tuple[int, int]) -> tuple[list[Call], dict]:
-    """All calls of modules for one image of (height, width), and ReLU values by path.
+def trace(graph, params, stats, size: tuple[int, int]) -> list[Call]:
+    """All calls of modules for one image of (height, width).
 
     Nothing is computed: `params` and `stats` may be shapes.
     """
-    calls: list[Call] = []
-    relus = collections.Counter()
+    calls: dict[int, Call] = {}
 
     def run(params, stats, images):
         model = models._assemble(graph, params, stats, None)
@@ -96,26 +103,27 @@ def trace(graph, params, stats, size: tuple[int, int]) -> tuple[list[Call], dict
 
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     jaxpr = jax.make_jaxpr(run)(params, stats, images)
-    _count_relus(jaxpr.jaxpr, relus)
-    return calls, relus
+    _note_relus(jaxpr.jaxpr, calls)
+    return list(calls.values())
 
 
 @contextlib.contextmanager
 def _watched(model, calls):
-    """Notes the calls of all modules of `model`; repeated ones are marked in the jaxpr's scopes."""
+    """Notes the calls of all modules of `model` by number, which the jaxpr's scopes hold too."""
     paths = {id(module): tuple(map(str, path)) for path, module in nnx.iter_modules(model)}
     classes = {type(module) for _, module in nnx.iter_modules(model)}
     originals = {cls: cls.__call__ for cls in classes if "__call__" in cls.__dict__}
-    seen = set()
+    seen, numbers = set(), itertools.count()
 
     def watch(original):
         def call(self, *arguments):
-            path, repeated = paths[id(self)], id(self) in seen
+            repeated, number = id(self) in seen, next(numbers)
             seen.add(id(self))
-            with jax.named_scope("again" if repeated else "once"):
+            with jax.named_scope(f"call{number}"):
                 outputs = original(self, *arguments)
             shapes = [getattr(x, "shape", None) for x in (arguments[0], outputs)]
-            calls.append(Call(path, self, repeated, *shapes, _macs(self, *shapes)))
+            macs = _macs(self, *shapes)
+            calls[number] = Call(paths[id(self)], self, repeated, *shapes, macs, [])
             return outputs
 
         return call
@@ -141,22 +149,28 @@ def _macs(module, inputs, outputs):
     return 0
 
 
-def _count_relus(jaxpr, relus):
+def _note_relus(jaxpr, calls, outside=""):
     for equation in jaxpr.eqns:
+        scope = f"{outside}/{equation.source_info.name_stack}"
         if equation.primitive.name in ("pjit", "jit") and equation.params["name"] == "relu":
-            scope = str(equation.source_info.name_stack)
-            relus["again" in scope.split("/")] += math.prod(equation.outvars[0].aval.shape)
+            number = re.findall(r"call(\d+)", scope)[-1]
+            calls[int(number)].relus.append(math.prod(equation.outvars[0].aval.shape))
             continue
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            _count_relus(inner, relus)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    _note_relus(inner, calls, scope)
 
 
-def convention_count(calls: list[Call], relus: dict, convention: Convention) -> int:
+def convention_count(calls: list[Call], convention: Convention) -> int:
     """What the reference's own tool counts."""
-    total = relus[False] if convention.relus else 0
+    total = 0
     for call in calls:
         if call.repeated or set(call.path[-1:]) & set(convention.skipped):
             continue
+        if convention.relus:
+            total += sum(call.relus if convention.relus == "all" else call.relus[-1:])
         kind, values = type(call.module).__name__, math.prod(call.outputs or ())
         if call.macs:
             total += call.macs
@@ -165,7 +179,7 @@ def convention_count(calls: list[Call], relus: dict, convention: Convention) -> 
                     math.prod(call.outputs[1:3]) // math.prod(call.inputs[1:3]) - 1
                 )
             if convention.bias and call.module.bias is not None:
-                total += values
+                total += call.outputs[-1] if kind == "Linear" else values
         if kind == "BatchNorm" and convention.batch_norms:
             total += 2 * values
         if kind == "LayerNorm" and convention.layer_norms:
@@ -181,7 +195,7 @@ def convention_count(calls: list[Call], relus: dict, convention: Convention) -> 
 def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) -> str:
     """A table of the modules of a variant, `depth` levels deep, and the totals."""
     graph, params, stats = models.shapes(name, **overrides)
-    calls, relus = trace(graph, params, stats, size)
+    calls = trace(graph, params, stats, size)
     rows = [("", "parameters", "MACs", "each once", "activations")]
     rows += [
         ("  " * (len(path) - 1) + path[-1], *_costs(path, params, calls))
@@ -189,7 +203,7 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) 
     ]
     _, *totals = _costs((), params, calls)
     convention = CONVENTIONS[models.FAMILIES[name].__name__.rpartition(".")[2]]
-    published = convention_count(calls, relus, convention) / convention.unit
+    published = convention_count(calls, convention) / convention.unit
     height, width = size
     return "\n".join(
         [
