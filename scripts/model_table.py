@@ -1,0 +1,120 @@
+"""Writes the README's table of models: what they cost, what was published, how fast they are here.
+
+    python scripts/model_table.py          # rewrites the table between its markers in README.md
+    python scripts/model_table.py --check  # says whether it is up to date
+
+Published figures are the authors'. Milliseconds come from docs/latency.json, which
+`python scripts/benchmark.py --json >> docs/latency.json` fills.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from hrjax import complexity, models
+
+ROOT = pathlib.Path(__file__).parent.parent
+BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
+HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "config")
+DETECTED, TRUE = "COCO AP {}", "MPII PCKh@0.5 {}"
+# Variant, height x width, published figure, config.
+ROWS = [
+    ("hrnet_w32", (256, 192), DETECTED.format(74.4), "hrnet_coco"),
+    ("hrnet_w32", (384, 288), DETECTED.format(75.8), "hrnet_coco"),
+    ("hrnet_w48", (256, 192), DETECTED.format(75.1), "hrnet_coco"),
+    ("hrnet_w48", (384, 288), DETECTED.format(76.3), "hrnet_coco"),
+    ("hrnet_w32", (256, 256), TRUE.format(90.3), "hrnet_mpii"),
+    ("pose_resnet_50", (256, 192), DETECTED.format(70.4), "resnet_coco"),
+    ("pose_resnet_50", (384, 288), DETECTED.format(72.2), "resnet_coco"),
+    ("pose_resnet_101", (256, 192), DETECTED.format(71.4), "resnet_coco"),
+    ("pose_resnet_101", (384, 288), DETECTED.format(73.6), "resnet_coco"),
+    ("pose_resnet_152", (256, 192), DETECTED.format("72.0"), "resnet_coco"),
+    ("pose_resnet_152", (384, 288), DETECTED.format(74.3), "resnet_coco"),
+    ("pose_resnet_50", (256, 256), TRUE.format(88.5), "resnet_mpii"),
+    ("pose_resnet_101", (256, 256), TRUE.format(89.1), "resnet_mpii"),
+    ("litehrnet_18", (256, 192), DETECTED.format(64.8), "litehrnet_coco"),
+    ("litehrnet_18", (384, 288), DETECTED.format(67.6), "litehrnet_coco"),
+    ("litehrnet_30", (256, 192), DETECTED.format(67.2), "litehrnet_coco"),
+    ("litehrnet_30", (384, 288), DETECTED.format(70.4), "litehrnet_coco"),
+    ("naive_litehrnet_18", (256, 192), DETECTED.format(62.8), "litehrnet_coco"),
+    ("wider_naive_litehrnet_18", (256, 192), DETECTED.format("66.0"), "litehrnet_coco"),
+    ("litehrnet_18", (256, 256), TRUE.format(85.4), "litehrnet_mpii"),
+    ("litehrnet_30", (256, 256), TRUE.format("87.0"), "litehrnet_mpii"),
+    ("naive_litehrnet_18", (256, 256), TRUE.format(85.3), "litehrnet_mpii"),
+    ("wider_naive_litehrnet_18", (256, 256), TRUE.format(86.8), "litehrnet_mpii"),
+    ("ditehrnet_18", (256, 192), DETECTED.format(65.9), "ditehrnet_coco"),
+    ("ditehrnet_18", (384, 288), DETECTED.format("69.0"), "ditehrnet_coco"),
+    ("ditehrnet_30", (256, 192), DETECTED.format(68.3), "ditehrnet_coco"),
+    ("ditehrnet_30", (384, 288), DETECTED.format(71.5), "ditehrnet_coco"),
+    ("ditehrnet_18", (256, 256), TRUE.format("87.0"), "ditehrnet_mpii"),
+    ("ditehrnet_30", (256, 256), TRUE.format(87.6), "ditehrnet_mpii"),
+    ("widehrnet_18", (256, 256), TRUE.format(87.7), "widehrnet_mpii"),
+    ("widehrnet_18_se", (256, 256), TRUE.format(88.47), "widehrnet_mpii"),
+    ("widehrnet_18_se", (256, 192), DETECTED.format(69.8), "widehrnet_coco"),
+    ("hrformer_small", (256, 192), DETECTED.format("74.0"), "hrformer_coco"),
+    ("hrformer_small", (384, 288), DETECTED.format(75.6), "hrformer_coco"),
+    ("hrformer_base", (256, 192), DETECTED.format(75.6), "hrformer_coco"),
+    ("hrformer_base", (384, 288), DETECTED.format(77.2), "hrformer_coco"),
+    ("hrnext_small", (256, 192), DETECTED.format(76.1), "hrnext_coco"),
+    ("hrnext_base", (384, 288), DETECTED.format("77.0"), "hrnext_coco"),
+    ("efenet_small", (256, 192), "inferred design", "efenet_coco"),
+    ("efenet_base", (256, 192), "inferred design", "efenet_coco"),
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args()
+    readme = ROOT / "README.md"
+    before = readme.read_text()
+    start, rest = before.split(BEGIN)
+    _, end = rest.split(END)
+    after = f"{start}{BEGIN}\n{table()}\n{END}{end}"
+    if options.check and after != before:
+        print("README.md's table is not what scripts/model_table.py writes", file=sys.stderr)
+        return 1
+    if not options.check:
+        readme.write_text(after)
+    return 0
+
+
+def table() -> str:
+    """The table in Markdown."""
+    latencies = read_latencies(ROOT / "docs" / "latency.json")
+    rows = [HEAD, ("---",) * len(HEAD)]
+    for name, size, published, config in ROWS:
+        params, macs = costs(name, size)
+        height, width = size
+        latency = latencies.get((name, size), "")
+        place = f"`configs/{config}.py:{name}_{height}x{width}`"
+        figures = (f"{height}x{width}", f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G")
+        rows.append((name, *figures, published, latency, place))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def costs(name, size):
+    """Parameters and multiply-accumulates as executed, with 17 joints."""
+    graph, params, stats = models.shapes(name)
+    calls = complexity.trace(graph, params, stats, size)
+    return complexity.count_params(params), sum(call.macs for call in calls)
+
+
+def read_latencies(file: pathlib.Path) -> dict:
+    """The milliseconds of each (variant, size) at batch 1, as text."""
+    if not file.exists():
+        return {}
+    found = {}
+    for line in file.read_text().splitlines():
+        row = json.loads(line)
+        if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
+            size = tuple(int(side) for side in row["input"].split("x"))
+            found[row["model"], size] = f"{row['ms']:.1f}"
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
