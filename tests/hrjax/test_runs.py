@@ -37,7 +37,15 @@ def test_the_data_may_move(tmp_path):
     runs.check_config(moved, tmp_path)
 
 
-def test_a_signal_is_noted_once_and_then_kills():
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT, which a shell takes away from what runs in its background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_is_noted_once_and_then_kills(interruptible):
     with runs.stopping() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal == signal.SIGINT

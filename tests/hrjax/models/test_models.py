@@ -74,7 +74,13 @@ def test_joints_change_the_last_layer_alone(name, joints, expected):
     assert count(models.shapes(name, num_joints=joints)[1]) == expected
 
 
-@pytest.mark.parametrize("name", models.VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in TINY else pytest.mark.long)
+        for name in models.VARIANTS
+    ],
+)
 def test_heatmaps_are_a_quarter_of_the_image_and_efenets_a_half(name):
     graph, params, stats = models.shapes(name)
     images = jax.ShapeDtypeStruct((2, 96, 64, 3), jnp.float32)
