@@ -110,6 +110,7 @@ def _base() -> ConfigDict:
     config.train.epochs = 210
     config.train.batch_size = 32  # of all devices together
     config.train.dtype = "float32"  # float32, bfloat16
+    config.train.matmul_precision = "default"  # of float32 on accelerators: default, high, highest
     config.train.ema_decay = 0.0  # of the weights' moving average; 0 = none
 
     config.eval = ConfigDict()

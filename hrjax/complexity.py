@@ -70,6 +70,8 @@ TORCHSTAT_NO_BN = dataclasses.replace(TORCHSTAT, unit=10**9, suffix="G", batch_n
 MMCV = Convention(
     "mmcv", 10**9, "G", layer_norms=True, relus="all", upsamples="values", skipped=("out",)
 )
+PLAIN = Convention("convolutions and linear layers", 10**9, "G", bias=False, skipped=("out",))
+# By family; EFENet's README, and families that say nothing, count plainly.
 CONVENTIONS = {
     "hrnet": SUMMARY,
     "resnet": SUMMARY,
@@ -78,9 +80,6 @@ CONVENTIONS = {
     "widehrnet": TORCHSTAT_NO_BN,
     "hrformer": MMCV,
     "hrnext": dataclasses.replace(TORCHSTAT, unit=1024**3, suffix="G"),
-    "efenet": Convention(
-        "convolutions and linear layers", 10**9, "G", bias=False, skipped=("out",)
-    ),
 }
 
 
@@ -163,6 +162,11 @@ def _note_relus(jaxpr, calls, outside=""):
                     _note_relus(inner, calls, scope)
 
 
+def convention_of(name: str) -> Convention:
+    """How the authors of a variant count."""
+    return CONVENTIONS.get(models.FAMILIES[name].__name__.rpartition(".")[2], PLAIN)
+
+
 def convention_count(calls: list[Call], convention: Convention) -> int:
     """What the reference's own tool counts."""
     total = 0
@@ -202,7 +206,7 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) 
         for path in _paths(calls, depth)
     ]
     _, *totals = _costs((), params, calls)
-    convention = CONVENTIONS[models.FAMILIES[name].__name__.rpartition(".")[2]]
+    convention = convention_of(name)
     published = convention_count(calls, convention) / convention.unit
     height, width = size
     return "\n".join(

@@ -34,6 +34,7 @@ from hrjax import (
 from hrjax.logs import RunLog
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
+PRECISIONS = ("default", "high", "highest")
 
 
 @flax.struct.dataclass
@@ -169,6 +170,11 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
         raise ValueError(
             f"unknown config.train.dtype {config.train.dtype!r}; choose one of: {', '.join(DTYPES)}"
         )
+    if config.train.matmul_precision not in PRECISIONS:
+        raise ValueError(
+            f"unknown config.train.matmul_precision {config.train.matmul_precision!r}; "
+            f"choose one of: {', '.join(PRECISIONS)}"
+        )
     dtype = jnp.dtype(config.train.dtype)
 
     def loss_and_rest(params, stats, batch, key):
@@ -187,6 +193,7 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
         return loss, (stats, heatmaps.pck(outputs, targets, weights))
 
     @functools.partial(jax.jit, donate_argnums=0)
+    @jax.default_matmul_precision(config.train.matmul_precision)
     def train_step(state, batch):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         value_and_grad = jax.value_and_grad(loss_and_rest, has_aux=True)

@@ -3,15 +3,20 @@
     python scripts/benchmark.py --model=widehrnet_18 --input=256x256 --batch=8 --mode=train
     python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
+    python scripts/benchmark.py --sweep=conv --batch=8
 
 forward is the network alone; train a step with Adam; predict goes from uint8 crops to joints in
 image pixels, with the flip test; data reads, augments and stacks; end_to_end trains from files.
+--sweep=conv times kinds of convolutions
+as `hrjax.models.lowering` computes them on this backend, beside XLA's own convolution.
+
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
 2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process;
 times in its units compare between machines.
 """
 
 import argparse
+import functools
 import json
 import resource
 import statistics
@@ -25,6 +30,7 @@ import numpy as np
 from configs import common
 from data_pipelines import ops, pipeline, synthetic
 from hrjax import evaluate, models, optim, runs, train
+from hrjax.models import lowering
 
 MODES = ("forward", "train", "data", "predict", "end_to_end")
 
@@ -34,6 +40,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mode", choices=MODES, default="forward")
+    parser.add_argument("--sweep", choices=("conv",), help="instead of a network")
     parser.add_argument("--model", choices=sorted(models.VARIANTS), default="widehrnet_18")
     parser.add_argument("--input", default="256x256", help="height x width of the crops")
     parser.add_argument("--batch", type=int, default=8)
@@ -46,6 +53,9 @@ def main():
     options = parser.parse_args()
     runs.keep_freed_memory()
 
+    if options.sweep:
+        print(sweep_convolutions(options.batch, options.seconds))
+        return
     before = yardstick()
     with tempfile.TemporaryDirectory() as folder:
         config = make_config(options, folder)
@@ -205,6 +215,55 @@ def time_end_to_end(config, seconds):
         "first_step_seconds": times[0],
         "share_waiting": sum(waits[1:]) / sum(times[1:]),
     }
+
+
+# Height, width, inputs; kernel, outputs, stride, groups: what the networks at 256x192 are made of.
+CONVOLUTIONS = {
+    "dense 3x3": ((64, 48, 32), (3, 32, 1, 1)),
+    "dense 3x3, stride 2": ((64, 48, 32), (3, 64, 2, 1)),
+    "1x1": ((64, 48, 40), (1, 160, 1, 1)),
+    "depthwise 3x3": ((64, 48, 40), (3, 40, 1, 40)),
+    "depthwise 3x3, stride 2": ((64, 48, 40), (3, 40, 2, 40)),
+    "depthwise 3x3, wide": ((64, 48, 160), (3, 160, 1, 160)),
+    "depthwise 5x5": ((32, 24, 80), (5, 80, 1, 80)),
+    "depthwise 9x9": ((8, 6, 160), (9, 160, 1, 160)),
+    "4 groups 3x3": ((32, 24, 64), (3, 64, 1, 4)),
+}
+
+
+def sweep_convolutions(batch, seconds):
+    """A table of milliseconds: forward and with both gradients, our lowering and XLA's own."""
+    rows = [("convolution", "forward", "XLA's", "gradients", "XLA's")]
+    for name, ((height, width, inputs), (size, outputs, stride, groups)) in CONVOLUTIONS.items():
+        rng = np.random.default_rng(0)
+        x = jnp.asarray(rng.standard_normal((batch, height, width, inputs), np.float32))
+        kernel = rng.standard_normal((size, size, inputs // groups, outputs), np.float32)
+        numbers = []
+        for gradients in (False, True):
+            for function in (lowering.convolve, xla_convolve):
+                run = functools.partial(function, stride=stride, groups=groups)
+                if gradients:
+                    run = jax.grad(lambda *xs, run=run: jnp.sum(jnp.sin(run(*xs))), (0, 1))
+                arguments = (x, jnp.asarray(kernel))
+                numbers.append(time_jitted(jax.jit(run), arguments, seconds / 20)["ms"])
+        rows.append((name, *(f"{number:.2f}" for number in numbers)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def xla_convolve(x, kernel, *, stride, groups):
+    """The convolution as XLA has it."""
+    pad = (kernel.shape[0] // 2,) * 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        (pad, pad),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def yardstick():

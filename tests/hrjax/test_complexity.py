@@ -43,14 +43,9 @@ def test_networks_cost_what_the_references_say(name, joints, size, once, execute
         once, abs=0.006
     )
     assert sum(call.macs for call in calls) / 1e6 == pytest.approx(executed, abs=0.006)
-    convention = complexity.CONVENTIONS[models.FAMILIES[name].__name__.rpartition(".")[2]]
+    convention = complexity.convention_of(name)
     counted = complexity.convention_count(calls, convention) / convention.unit
     assert f"{counted:.4g}{convention.suffix}" == printed
-
-
-def test_every_family_has_a_convention():
-    families = {family.__name__.rpartition(".")[2] for family in models.FAMILIES.values()}
-    assert families == set(complexity.CONVENTIONS)
 
 
 def test_tracing_leaves_the_classes_as_they_were():

@@ -227,6 +227,22 @@ def test_an_unknown_dtype_lists_the_choices(tiny):
         train.prepare(tiny)
 
 
+def test_the_precision_of_products_is_a_choice(tiny):
+    tiny.train.matmul_precision = "highest"
+    job, state = train.prepare(tiny)
+    batch = {
+        "image": np.zeros((8, 32, 32, 3), np.uint8),
+        "keypoints": np.zeros((8, 16, 2), np.float32),
+        "visible": np.zeros((8, 16), np.float32),
+    }
+    text = job.train_step.lower(state, evaluate.shard(batch, job.mesh)).as_text()
+    assert "precision = [HIGHEST, HIGHEST]" in text
+    assert "precision = [DEFAULT, DEFAULT]" not in text
+    tiny.train.matmul_precision = "tf32"
+    with pytest.raises(ValueError, match=r"matmul_precision 'tf32'; choose one of: default, high"):
+        train.prepare(tiny)
+
+
 def test_another_joint_count_is_an_error(tiny):
     tiny.model.num_joints = 17
     with pytest.raises(ValueError, match=r"17 joints \(config.model.num_joints\).*have 16"):

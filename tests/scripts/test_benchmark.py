@@ -10,6 +10,16 @@ from scripts import benchmark
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
 
 
+def test_sweeps_convolutions(monkeypatch, capsys):
+    cases = {"depthwise": ((8, 6, 4), (3, 4, 2, 4)), "1x1": ((8, 6, 4), (1, 5, 1, 1))}
+    monkeypatch.setattr(benchmark, "CONVOLUTIONS", cases)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--sweep=conv", *SMALL])
+    benchmark.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["convolution", "depthwise", "1x1"]
+    assert all(float(number) > 0 for row in rows[1:] for number in row.split()[1:])
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     def command(*arguments):
