@@ -116,6 +116,8 @@ def _base() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every_epochs = 10  # 0 = never
     config.eval.split = "val"
+    config.eval.boxes = "gt"  # gt (annotated), or a JSON of detections in COCO's results format
+    config.eval.box_threshold = 0.0  # detections with lower scores are left out
     config.eval.batch_size = 32
     config.eval.flip_test = True
     config.eval.decode = "quarter"  # argmax, quarter, dark, udp, paddle_dark

@@ -30,7 +30,8 @@ NOT_BATCHED = ("image_path", "center", "size")
 class Dataset:
     """How to read one dataset: its joints, its reader `read(root, split)` and usual choices.
 
-    `metric` is "pckh" or "coco_ap"; `root` is where the files are looked for by default.
+    `metric` is "pckh" or "coco_ap"; `root` is where the files are looked for by default;
+    `read_detections(root, split, file, threshold)` reads a detector's boxes where there are such.
     """
 
     skeleton: skeletons.Skeleton
@@ -39,19 +40,35 @@ class Dataset:
     eval_split: str
     metric: str
     root: str
+    read_detections: Callable[[str, str, str, float], Split] | None = None
 
 
 DATASETS = {
     "mpii": Dataset(skeletons.MPII, mpii.read, "train", "val", "pckh", "data/mpii"),
-    "coco": Dataset(skeletons.COCO, coco.read, "train", "val", "coco_ap", "data/coco"),
+    "coco": Dataset(
+        *(skeletons.COCO, coco.read, "train", "val", "coco_ap", "data/coco"),
+        read_detections=coco.read_detections,
+    ),
 }
 
 
-def read(dataset: str, root: str, split: str) -> Split:
-    """One split of a dataset of DATASETS, from the files below `root`."""
+def read(
+    dataset: str, root: str, split: str, *, boxes: str = "gt", threshold: float = 0.0
+) -> Split:
+    """One split of a dataset of DATASETS, from the files below `root`.
+
+    `boxes` is "gt" for the annotated people, or a file of detections, of which those with a score
+    of at least `threshold` are read.
+    """
     if dataset not in DATASETS:
         raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
-    return DATASETS[dataset].read(root, split)
+    if boxes == "gt":
+        return DATASETS[dataset].read(root, split)
+    if DATASETS[dataset].read_detections is None:
+        raise ValueError(
+            f"{dataset} is evaluated with its annotated boxes only; got the detections {boxes}"
+        )
+    return DATASETS[dataset].read_detections(root, split, boxes, threshold)
 
 
 def train_ops(

@@ -20,6 +20,7 @@ from hrjax import checkpoints, heatmaps, metrics, models, visualize, weight_file
 PICTURE_PEOPLE = 12
 PICTURE_SIZE = (320, 320)
 DRAWN_SCORE = 0.2
+BOXES = {"gt": "ground truth"}  # as reports call them; other boxes by their file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = make_mesh()
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
-    split = open_split(config, config.eval.split)
+    split = open_held_out(config)
     _, graph, params, stats = create_model(config)
     whole = NamedSharding(mesh, PartitionSpec())
     target = jax.tree.map(
@@ -59,8 +60,17 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
     return result
 
 
-def open_split(config: ConfigDict, name: str) -> Split:
-    """The split `name` of the config's dataset; draws the people first where the config says so."""
+def open_held_out(config: ConfigDict) -> Split:
+    """The people that the config evaluates on, in annotated boxes or in a detector's."""
+    options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
+    return open_split(config, config.eval.split, **options)
+
+
+def open_split(config: ConfigDict, name: str, **options) -> Split:
+    """The split `name` of the config's dataset; draws the people first where the config says so.
+
+    `options` are those of `pipeline.read`.
+    """
     data = config.data
     if data.draw.train_images:
         synthetic.ensure(
@@ -69,7 +79,7 @@ def open_split(config: ConfigDict, name: str) -> Split:
             val_images=data.draw.val_images,
             seed=data.draw.seed,
         )
-    split = pipeline.read(data.dataset, data.root, name)
+    split = pipeline.read(data.dataset, data.root, name, **options)
     if split.skeleton.num_joints != config.model.num_joints:
         raise ValueError(
             f"the network has {config.model.num_joints} joints (config.model.num_joints) and the "
@@ -194,6 +204,8 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
     count = split.skeleton.num_joints
     keypoints = np.full((len(split), count, 2), np.nan, np.float32)
     scores = np.full((len(split), count), np.nan, np.float32)
+    if not len(split):
+        return Predictions(keypoints, scores)  # a detector may have found nobody
     with batches:
         for batch in tqdm.tqdm(
             batches, desc="evaluating", unit="batch", leave=False, mininterval=1
@@ -221,7 +233,7 @@ def report(
         "dataset": config.data.dataset,
         "split": split.name,
         "people": len(split),
-        "boxes": "ground truth",
+        "boxes": BOXES.get(config.eval.boxes, config.eval.boxes),
         "flip_test": config.eval.flip_test,
         "decode": config.eval.decode,
     }
@@ -235,12 +247,15 @@ def report(
         visualize.save(picture, folder / "predictions.jpg")
     flip = "with" if config.eval.flip_test else "without"
     people = f"{config.data.dataset} {split.name}: {len(split)} people"
-    title = f"{people}, ground-truth boxes, {flip} flip test, {config.eval.decode} decoding"
+    boxes = "ground-truth" if config.eval.boxes == "gt" else "detected"
+    title = f"{people}, {boxes} boxes, {flip} flip test, {config.eval.decode} decoding"
     return Result(numbers, numbers[score_name(config)], f"{title}\n{table}", picture)
 
 
 def draw(split: Split, predictions: Predictions) -> np.ndarray:
     """A sheet of people, evenly spaced over the split, with their predicted skeletons."""
+    if not len(split):
+        return np.zeros((*PICTURE_SIZE, 3), np.uint8)
     rows = np.unique(np.linspace(0, len(split) - 1, PICTURE_PEOPLE).round().astype(int))
     decode, crop = ops.Decode(strict=False), ops.Crop(PICTURE_SIZE)
     tiles = []
@@ -309,7 +324,8 @@ def _pckh(config, split, predictions):
 
 def _coco_ap(config, split, predictions):
     columns = split.columns
-    person_scores = metrics.rescore(predictions.scores, np.ones(len(split)))
+    box_scores = columns.get("box_score", np.ones(len(split)))
+    person_scores = metrics.rescore(predictions.scores, box_scores)
     areas = geometry.fit_aspect(columns["size"], config.data.input_size).prod(axis=-1)
     kept = []
     for rows in _rows_by_image(columns["image_id"]):
@@ -321,7 +337,7 @@ def _coco_ap(config, split, predictions):
             config.eval.oks_threshold,
         )
         kept.append(rows[best_first])
-    kept = np.concatenate(kept)
+    kept = np.concatenate([np.empty(0, np.int64), *kept])
     results = metrics.coco_results(
         predictions.keypoints[kept],
         predictions.scores[kept],

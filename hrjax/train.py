@@ -123,7 +123,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
     for name in ("train", "eval"):
         evaluate.check_divisible(config[name].batch_size, mesh, f"config.{name}.batch_size")
     split = evaluate.open_split(config, config.data.train_split)
-    held_out = evaluate.open_split(config, config.eval.split) if config.eval.every_epochs else None
+    held_out = evaluate.open_held_out(config) if config.eval.every_epochs else None
     steps_per_epoch = pipeline.steps_per_epoch(split, config.train.batch_size)
     learning_rate = optim.schedule(
         config.optimizer,

@@ -57,6 +57,59 @@ def test_person_is_read_from_both_layouts(tmp_path, images):
     assert split.columns["area"][0] == 900
 
 
+def _detection(**changes):
+    detection = {"image_id": 7, "category_id": 1, "bbox": [-5, 20, 30, 60], "score": 0.5}
+    return {**detection, **changes}
+
+
+def _read_detections(root, *detections, threshold=0.0):
+    _write(root, _contents(_annotation(1)))
+    file = root / "found.json"
+    file.write_text(json.dumps(detections))
+    return coco.read_detections(str(root), "val", str(file), threshold)
+
+
+def test_detected_boxes_are_not_clipped(tmp_path):
+    split = _read_detections(tmp_path, _detection())
+    example = split[0]
+    np.testing.assert_allclose(example["center"], [10, 50])
+    np.testing.assert_allclose(example["size"], [75, 37.5])
+    assert not example["visible"].any()
+    assert split.columns["box_score"].tolist() == [0.5]
+    assert split.annotation_file.endswith("person_keypoints_val2017.json")
+
+
+def test_detections_without_use_are_dropped_and_counted(tmp_path):
+    detections = [
+        _detection(),
+        _detection(category_id=2),
+        _detection(score=0.1),
+        _detection(bbox=[1, 2, 0, 4]),
+    ]
+    split = _read_detections(tmp_path, *detections, threshold=0.2)
+    assert len(split) == 1
+    assert split.dropped == {"not a person": 1, "below the threshold": 1, "with an empty box": 1}
+
+
+def test_detections_in_unknown_images_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"1 images of the detections are not in .*e\.g\. 8"):
+        _read_detections(tmp_path, _detection(), _detection(image_id=8))
+
+
+def test_a_missing_file_of_detections_is_an_error(tmp_path):
+    _write(tmp_path, _contents(_annotation(1)))
+    with pytest.raises(FileNotFoundError, match="no file of detections at"):
+        coco.read_detections(str(tmp_path), "val", str(tmp_path / "found.json"), 0.0)
+
+
+def test_the_samples_detections_are_read(shared):
+    root = shared / "samples" / "coco"
+    file = root / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json"
+    split = coco.read_detections(str(root), "val", str(file), 0.0)
+    assert len(split) == 275
+    assert split[0]["center"] == pytest.approx([277.1183 + 225.0913 / 2, 45.69967 + 333.56027 / 2])
+
+
 def test_people_without_use_are_dropped_and_counted(tmp_path):
     annotations = [
         _annotation(1),

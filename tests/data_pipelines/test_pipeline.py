@@ -275,3 +275,8 @@ def test_default_splits_are_splits_of_the_reader(shared, name):
     root = str(shared / "samples" / name)
     for split in (entry.train_split, entry.eval_split):
         assert pipeline.read(name, root, split).skeleton is entry.skeleton
+
+
+def test_a_dataset_without_detections_says_so(tmp_path):
+    with pytest.raises(ValueError, match="mpii is evaluated with its annotated boxes only"):
+        pipeline.read("mpii", str(tmp_path), "val", boxes="found.json")

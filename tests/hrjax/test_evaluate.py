@@ -49,6 +49,48 @@ def test_the_truth_scores_one_on_coco(tiny, tmp_path):
     assert len(entries) == len(split)
 
 
+def detect(config, tmp_path, detections):
+    """Makes the config evaluate on a file of detections."""
+    file = tmp_path / "detections.json"
+    file.write_text(json.dumps(detections))
+    use_coco(config)
+    config.eval.boxes = str(file)
+
+
+def annotations(root):
+    contents = json.loads((root / "annotations" / "person_keypoints_val2017.json").read_text())
+    return contents["annotations"]
+
+
+def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_found(tiny, drawn, tmp_path):
+    found = [
+        {key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": score}
+        for score in (0.9, 0.1)  # everybody twice
+        for entry in annotations(drawn)
+    ]
+    detect(tiny, tmp_path, found)
+    split = evaluate.open_held_out(tiny)
+    assert len(split) == len(found)
+    truth = np.array([entry["keypoints"] for entry in annotations(drawn)]).reshape(-1, 17, 3)
+    keypoints = np.concatenate([truth[..., :2], truth[..., :2] + 1.0]).astype(np.float32)
+    predictions = evaluate.Predictions(keypoints, np.ones(keypoints.shape[:2]))
+    result = evaluate.report(tiny, split, predictions, tmp_path)
+    assert result.score == pytest.approx(1.0)
+    assert "detected boxes" in result.table
+    written = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
+    assert written["protocol"]["boxes"] == str(tmp_path / "detections.json")
+    # The second of each two is too like the first, which has the higher score.
+    scores = [e["score"] for e in json.loads((tmp_path / "eval/val/results.json").read_text())]
+    assert set(scores) == {0.9}
+
+
+def test_a_detector_that_finds_nobody_scores_zero(tiny, tmp_path):
+    detect(tiny, tmp_path, [])
+    split = evaluate.open_held_out(tiny)
+    predictions = evaluate.predict(None, None, tiny, split, evaluate.make_mesh())
+    assert evaluate.report(tiny, split, predictions, tmp_path).score == 0
+
+
 def test_the_picture_shows_the_predictions(tiny, tmp_path):
     split = evaluate.open_split(tiny, "val")
     evaluate.report(tiny, split, perfect(split), tmp_path)
