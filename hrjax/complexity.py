@@ -12,8 +12,9 @@ from flax import nnx
 
 from hrjax import models
 
-# Leaves that multiply their input, and the axis of them that a call does not use as a whole.
-MIXED = "kernels"  # one kernel is mixed from several
+# The names of parameters that a layer multiplies its input with. Of MIXED a call uses one in all,
+# mixed from the several along the first axis.
+MIXED = "kernels"
 WEIGHTS = ("kernel", MIXED, "transposed", "matrix")
 
 
@@ -96,7 +97,7 @@ def trace(graph, params, stats, size: tuple[int, int]) -> list[Call]:
     calls: dict[int, Call] = {}
 
     def run(params, stats, images):
-        model = models._assemble(graph, params, stats, None)
+        model = models.assemble(graph, params, stats)
         with _watched(model, calls):
             return model(images)
 
@@ -224,7 +225,7 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) 
 
 
 def _paths(calls, depth):
-    """The modules to show: paths in the order of construction, none inside a layer."""
+    """The modules to show, sorted by path; none inside a layer."""
     layers = {call.path for call in calls if call.macs}
     paths = {call.path[:end] for call in calls for end in range(1, min(depth, len(call.path)) + 1)}
     inside = {path for path in paths if any(path[:end] in layers for end in range(len(path)))}

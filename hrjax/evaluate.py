@@ -92,7 +92,7 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
 
 def create_model(config: ConfigDict):
     """The config's network from its seed: training graph, evaluation graph, params, stats."""
-    model = models.create(config.model.name, config.seed, **_fields(config))
+    model = models.create(config.model.name, config.seed, **model_fields(config))
     graph, params, stats = models.split(model)
     model.eval()
     eval_graph, _, _ = models.split(model)
@@ -108,14 +108,24 @@ def restore_weights(config: ConfigDict, path: str, target: dict) -> tuple[pathli
     if file is None:
         return checkpoints.restore_weights(path, target)
     content = weight_files.read(file)
-    _, params, stats = weights.from_torch(config.model.name, content, **_fields(config))
+    _, params, stats = weights.from_torch(config.model.name, content, **model_fields(config))
     shardings = jax.tree.map(lambda x: x.sharding, target)
     return file, jax.device_put({"params": params, "stats": stats}, shardings)
 
 
-def _fields(config):
+def model_fields(config: ConfigDict) -> dict:
     """What the config says of the network, without the variant's name."""
     return {key: value for key, value in config.model.items() if key != "name"}
+
+
+def uses_udp(config: ConfigDict) -> bool:
+    """Whether crops, cells and the flip test follow UDP's grid instead of the classic one."""
+    if config.heatmap.encoding not in heatmaps.ENCODINGS:
+        raise ValueError(
+            f"unknown config.heatmap.encoding {config.heatmap.encoding!r}; choose one of: "
+            f"{', '.join(heatmaps.ENCODINGS)}"
+        )
+    return config.heatmap.encoding == "udp"
 
 
 def make_mesh(devices=None) -> Mesh:
@@ -151,7 +161,7 @@ def make_predict_step(
     `weights` is {"params", "stats"}. The flip test averages the heatmaps of the crop and of its
     mirror image. What comes back is whole on every process.
     """
-    udp, kernel = config.heatmap.encoding == "udp", heatmaps.dark_kernel(config.heatmap.sigma)
+    udp, kernel = uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
     if config.eval.decode not in heatmaps.DECODERS:
         raise ValueError(
             f"unknown config.eval.decode {config.eval.decode!r}; choose one of: "
@@ -161,6 +171,8 @@ def make_predict_step(
     def network(weights, images):
         network = (graph, weights["params"], weights["stats"])
         if config.eval.fold_batch_norm:
+            # In every step, which costs one pass over the weights, so that an evaluation during
+            # training keeps no second copy of them.
             network = models.fold_batch_norm(*network)
         with jax.default_matmul_precision("highest"):
             return models.apply(*network, images)[0]
@@ -194,7 +206,7 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
         pipeline.eval_ops(
             config.data.input_size,
             strict=config.data.strict,
-            udp=config.heatmap.encoding == "udp",
+            udp=uses_udp(config),
         ),
         batch_size=config.eval.batch_size,
         workers=config.data.workers,

@@ -196,13 +196,14 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
     @jax.default_matmul_precision(config.train.matmul_precision)
     def train_step(state, batch):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        rate = learning_rate(state.step)
         value_and_grad = jax.value_and_grad(loss_and_rest, has_aux=True)
         (loss, (stats, pck)), gradients = value_and_grad(state.params, state.stats, batch, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = _moving_average(state.average, params, stats, config.train.ema_decay)
         state = TrainState(state.step + 1, params, stats, opt_state, average)
-        return state, {"loss": loss, "pck": pck, "lr": learning_rate(state.step - 1)}
+        return state, {"loss": loss, "pck": pck, "lr": rate}
 
     return train_step
 
@@ -348,7 +349,7 @@ def _open_batches(job, position):
             job.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
-            udp=config.heatmap.encoding == "udp",
+            udp=evaluate.uses_udp(config),
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,

@@ -12,7 +12,7 @@ import argparse
 import importlib
 import pathlib
 
-from hrjax import complexity, models
+from hrjax import complexity, evaluate, models
 
 
 def main():
@@ -38,8 +38,7 @@ def read_config(argument):
     """The variant, its fields and the input size of a recipe."""
     path, _, variant = argument.partition(":")
     config = importlib.import_module(f"configs.{pathlib.Path(path).stem}").get_config(variant)
-    fields = {key: value for key, value in config.model.items() if key != "name"}
-    return config.model.name, fields, config.data.input_size
+    return config.model.name, evaluate.model_fields(config), config.data.input_size
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ LAYERS = (
     ("data_pipelines.scenes",),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
-    ("hrjax.models.lowering",),
+    ("hrjax.models.lowering", "hrjax.models.resizing"),
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     (

@@ -39,7 +39,9 @@ STD = (0.229, 0.224, 0.225)
 
 
 def create(name: str, seed: int = 0, **overrides) -> nnx.Module:
-    """A new network in training mode: images (n, h, w, 3) float → heatmaps (n, h/4, w/4, k).
+    """A new network in training mode: images (n, h, w, 3) float → heatmaps (n, h/s, w/s, k).
+
+    The stride s is 4; EFENet's is 2.
 
     EFENet's heatmaps are (n, h/2, w/2, k). `overrides` replace fields of `VARIANTS[name]`.
     """
@@ -96,12 +98,12 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
 
 
 def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None):
-    """Heatmaps (n, h/4, w/4, k) of normalised images (n, h, w, 3), and the statistics after them.
+    """Heatmaps (n, h/s, w/s, k) of normalised images (n, h, w, 3), and the statistics after them.
 
     Pure: fit for jit and grad. `key` is what drop path draws from in training; networks without it
     need none.
     """
-    model = _assemble(graph, params, stats, key)
+    model = assemble(graph, params, stats, key)
     heatmaps = model(images)
     return heatmaps, _plain(nnx.state(model, nnx.BatchStat))
 
@@ -112,7 +114,7 @@ def features(graph: nnx.GraphDef, params: dict, stats: dict, images) -> list:
     They are what the last stage puts out, before any head. Networks that read their largest branch
     alone, like HRNet, compute no others at the end, and give that one.
     """
-    return _assemble(graph, params, stats, None).features(images)
+    return assemble(graph, params, stats).features(images)
 
 
 def fold_batch_norm(
@@ -123,7 +125,7 @@ def fold_batch_norm(
     Fewer operations and the same heatmaps but for rounding. Batch norms that follow something else
     than a convolution stay.
     """
-    model = _assemble(graph, params, stats, None)
+    model = assemble(graph, params, stats)
     model.eval()
     for _, module in nnx.iter_modules(model):
         if isinstance(module, ConvBN):
@@ -131,7 +133,8 @@ def fold_batch_norm(
     return split(model)
 
 
-def _assemble(graph, params, stats, key):
+def assemble(graph: nnx.GraphDef, params: dict, stats: dict, key=None) -> nnx.Module:
+    """The network that `split` took apart; `key` goes to its drop paths."""
     model = nnx.merge(graph, _by_index(params), _by_index(stats))
     if key is not None:
         for _, module in nnx.iter_modules(model):

@@ -24,9 +24,9 @@ from hrjax.models.layers import (
     Separable,
     Steps,
     half_of,
-    nearest,
     shuffle,
 )
+from hrjax.models.resizing import nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,13 +15,12 @@ from hrjax.models.layers import (
     Keys,
     Separable,
     Steps,
-    bilinear,
     check_size,
     half_of,
-    nearest,
     shuffle,
 )
 from hrjax.models.lowering import settle
+from hrjax.models.resizing import bilinear, nearest
 
 
 class HighResolutionNet(nnx.Module):
@@ -281,23 +280,37 @@ class IterativeHead(nnx.Module):
         return merged
 
 
-# What TORCH_NAMES of Lite-HRNet, Dite-HRNet and WideHRNet share, after their own blocks.
-LITE_NAMES = (
-    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{m[1]}.{int(m[1]) + 1}.0"),
-    (r"^stages\.(\d)\.transition\.branches", r"transition\1"),
-    (r"^stages\.(\d)\.modules", r"stage\1"),
+# Rows of TORCH_NAMES. Where branches, modules and blocks are, as in the official HRNet:
+STAGE_NAMES = (
+    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
+    (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
+    (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
+    (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
+)
+# In transitions and fuse paths, layers are numbered and a separable convolution is flat.
+NUMBERED_NAMES = (
     (r"fuse\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
-    # In transitions and fuse paths, layers are numbered and a separable convolution is flat.
     (r"^(transition.*|stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
     (r"^(transition.*|stage.*fuse_layers.*)\.pointwise\.bn$", r"\1.3"),
     (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
     (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
+)
+# What mmpose puts before the backbone's names and the head's.
+MMPOSE_NAMES = (
+    (r"^final$", "keypoint_head.final_layer"),
+    (r"^(?!keypoint_head)", "backbone."),
+)
+# What Lite-HRNet, Dite-HRNet and WideHRNet share, after their own blocks:
+LITE_NAMES = (
+    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{m[1]}.{int(m[1]) + 1}.0"),
+    (r"^stages\.(\d)\.transition\.branches", r"transition\1"),
+    (r"^stages\.(\d)\.modules", r"stage\1"),
+    *NUMBERED_NAMES,
     (r"^stem\.expand", "stem.expand_conv"),
     (r"^stem\.branch1\.depthwise", "stem.branch1.0"),
     (r"^stem\.branch1\.pointwise", "stem.branch1.1"),
     (r"^stem\.branch2\.depthwise", "stem.depthwise_conv"),
     (r"^stem\.branch2\.pointwise", "stem.linear_conv"),
     (r"^head\.projects\.(\d)\.(\w+)", r"head_layer.projects.\1.\2_conv"),
-    (r"^final$", "keypoint_head.final_layer"),
-    (r"^(?!keypoint_head)", "backbone."),
+    *MMPOSE_NAMES,
 )

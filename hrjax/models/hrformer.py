@@ -12,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hrjax.models.highres import BottleneckStem, Fuse, HighResolutionNet, PerBranch, Transition
+from hrjax.models.highres import (
+    MMPOSE_NAMES,
+    NUMBERED_NAMES,
+    STAGE_NAMES,
+    BottleneckStem,
+    Fuse,
+    HighResolutionNet,
+    PerBranch,
+    Transition,
+)
 from hrjax.models.layers import (
     BOTTLENECK_NAMES,
     Conv,
@@ -23,10 +32,10 @@ from hrjax.models.layers import (
     Linear,
     Separable,
     Steps,
-    bilinear_areas,
     dense,
     gelu,
 )
+from hrjax.models.resizing import bilinear_areas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,25 +185,16 @@ VARIANTS = {
 }
 
 TORCH_NAMES = (
-    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
-    (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
-    (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
-    (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
+    *STAGE_NAMES,
     (r"\.attention", ".attn.attn"),
     (r"\.attn\.(q|k|v|out)$", r".attn.\1_proj"),
     (r"\.mlp\.steps\.0\.conv", ".mlp.fc1"),
     (r"\.mlp\.steps\.1\.conv", ".mlp.dw3x3"),
     (r"\.mlp\.steps\.2\.conv", ".mlp.fc2"),
     (r"\.mlp\.steps\.(\d)\.bn", lambda m: f".mlp.norm{int(m[1]) + 1}"),
-    (r"fuse\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
-    # In transitions and fuse paths, layers are numbered and a separable convolution is flat.
-    (r"^(stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
-    (r"^(stage.*fuse_layers.*)\.pointwise\.bn$", r"\1.3"),
-    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
-    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
+    *NUMBERED_NAMES,
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.", ""),
     *BOTTLENECK_NAMES,
-    (r"^final$", "keypoint_head.final_layer"),
-    (r"^(?!keypoint_head)", "backbone."),
+    *MMPOSE_NAMES,
 )

@@ -6,6 +6,8 @@ import functools
 import jax
 
 from hrjax.models.highres import (
+    NUMBERED_NAMES,
+    STAGE_NAMES,
     BottleneckStem,
     Fuse,
     HighResolutionNet,
@@ -55,13 +57,8 @@ VARIANTS = {
 }
 
 TORCH_NAMES = (
-    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
-    (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
-    (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
-    (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
-    (r"fuse\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
-    (r"^(transition.*|stage.*fuse_layers.*)\.conv$", r"\1.0"),
-    (r"^(transition.*|stage.*fuse_layers.*)\.bn$", r"\1.1"),
+    *STAGE_NAMES,
+    *NUMBERED_NAMES,
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.", ""),
     *BOTTLENECK_NAMES,

@@ -6,7 +6,15 @@ import functools
 import numpy as np
 from flax import nnx
 
-from hrjax.models.highres import Fuse, HighResolutionNet, PerBranch, Transition
+from hrjax.models.highres import (
+    MMPOSE_NAMES,
+    NUMBERED_NAMES,
+    STAGE_NAMES,
+    Fuse,
+    HighResolutionNet,
+    PerBranch,
+    Transition,
+)
 from hrjax.models.layers import (
     BatchNorm,
     Conv,
@@ -17,11 +25,11 @@ from hrjax.models.layers import (
     LayerNorm,
     Separable,
     Steps,
-    bilinear_areas,
     dense,
     gelu,
 )
 from hrjax.models.lowering import settle
+from hrjax.models.resizing import bilinear_areas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +172,10 @@ VARIANTS = {
 }
 
 TORCH_NAMES = (
-    (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
-    (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
-    (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
-    (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
+    *STAGE_NAMES,
     # The layer norm is one more block after the two.
     (r"fuse\.steps\.0\.branches\.(\d)", r"branches.\1.2.norm"),
-    (r"fuse\.steps\.1\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
+    (r"fuse\.steps\.1\.paths", "fuse.paths"),
     (r"\.squeeze\.conv$", ".attention.conv1"),
     (r"\.squeeze\.bn$", ".attention.norm"),
     (r"\.attend$", ".attention.conv2"),
@@ -186,15 +191,10 @@ TORCH_NAMES = (
     (r"\.mlp\.steps\.1\.conv", ".mlp2.dw.conv"),
     (r"\.mlp\.steps\.2\.conv", ".mlp2.proj2.conv"),
     (r"\.mlp\.steps\.(\d)\.bn$", lambda m: f".mlp2.norm{int(m[1]) + 1}"),
-    # In transitions and fuse paths, layers are numbered and a separable convolution is flat.
-    (r"^(stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
-    (r"^(stage.*fuse_layers.*)\.pointwise\.bn$", r"\1.3"),
-    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
-    (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
+    *NUMBERED_NAMES,
     (r"^stem\.blocks", "layer1"),
     (r"^stem\.norm$", "layer1.2.norm"),
     (r"^stem\.conv(\d)\.conv$", r"conv\1"),
     (r"^stem\.conv(\d)\.bn$", r"bn\1"),
-    (r"^final$", "keypoint_head.final_layer"),
-    (r"^(?!keypoint_head)", "backbone."),
+    *MMPOSE_NAMES,
 )

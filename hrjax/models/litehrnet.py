@@ -23,11 +23,10 @@ from hrjax.models.layers import (
     Separable,
     SqueezeExcite,
     Steps,
-    average_pool,
     half_of,
-    nearest,
     shuffle,
 )
+from hrjax.models.resizing import average_pool, nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ from hrjax.models.layers import (
     Keys,
     TransposedConv,
     check_size,
-    max_pool,
 )
 from hrjax.models.lowering import settle
+from hrjax.models.resizing import max_pool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -164,3 +164,15 @@ def test_an_evaluation_ends_when_asked_to(tiny):
     split = evaluate.open_split(tiny, "val")
     arguments = (job.predict_step, state.weights, tiny, split, job.mesh)
     assert evaluate.predict(*arguments, stop=Stop()) is None
+
+
+def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
+    split = evaluate.open_held_out(tiny)
+    tiny.eval.decode = "taylor"
+    with pytest.raises(ValueError, match=r"config.eval.decode 'taylor'; choose one of: argmax"):
+        evaluate.make_predict_step(None, evaluate.make_mesh(), tiny, split.skeleton)
+    tiny.heatmap.encoding = "unbiased"
+    with pytest.raises(
+        ValueError, match=r"config.heatmap.encoding 'unbiased'; choose one of: msra"
+    ):
+        evaluate.make_predict_step(None, evaluate.make_mesh(), tiny, split.skeleton)
