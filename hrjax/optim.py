@@ -18,7 +18,10 @@ def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) ->
         stride = steps_per_epoch if settings.by_epoch else 1
         length = max(1, epochs * steps_per_epoch // stride)
         cosine = optax.cosine_decay_schedule(peak, length, alpha=settings.final_factor)
-        after = lambda step: cosine(step // stride)  # noqa: E731
+
+        def after(step):
+            return cosine(step // stride)
+
     else:
         raise ValueError(
             f"unknown config.optimizer.schedule {settings.schedule!r}; choose one of: cosine, step"

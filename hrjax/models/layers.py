@@ -16,6 +16,8 @@ from jax import lax
 from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, standardize
 
 Activation = Callable[[jax.Array], jax.Array]
+# Of the normal distribution that convolutions start from, in the references of all families.
+CONV_STD = 0.001
 
 
 class Keys:
@@ -67,7 +69,6 @@ class Conv(nnx.Module):
         groups: int = 1,
         dilation: int = 1,
         bias: bool = False,
-        std: float = 0.001,
         rngs: Keys,
     ):
         if inputs % groups or outputs % groups:
@@ -78,7 +79,7 @@ class Conv(nnx.Module):
         self.groups = groups
         self.dilation = dilation
         shape = (kernel, kernel, inputs // groups, outputs)
-        self.kernel = nnx.Param(rngs.normal(shape, std))
+        self.kernel = nnx.Param(rngs.normal(shape, CONV_STD))
         self.bias = nnx.Param(rngs.constant((outputs,), 0.0)) if bias else None
 
     def __call__(self, x):
@@ -103,7 +104,7 @@ class TransposedConv(nnx.Module):
                 "transposed convolutions are 4x4 with stride 2 and 1 group, not "
                 f"{kernel}x{kernel} with stride {stride} and {groups} groups"
             )
-        self.transposed = nnx.Param(rngs.normal((kernel, kernel, inputs, outputs), 0.001))
+        self.transposed = nnx.Param(rngs.normal((kernel, kernel, inputs, outputs), CONV_STD))
         self.bias = None
 
     def __call__(self, x):

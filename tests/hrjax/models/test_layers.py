@@ -30,7 +30,7 @@ def test_a_strided_convolution_pads_both_sides():
 
 
 def test_convolutions_start_normal_and_biases_zero():
-    conv = Conv(64, 256, 3, bias=True, std=0.001, rngs=Keys(0))
+    conv = Conv(64, 256, 3, bias=True, rngs=Keys(0))
     np.testing.assert_allclose(conv.kernel.get_value().std(), 0.001, rtol=0.01)
     assert (conv.bias.get_value() == 0).all()
 
