@@ -4,10 +4,8 @@ import dataclasses
 
 import numpy as np
 
-PATTERNS = (
-    *("plain", "plain", "plain", "folds", "folds", "folds"),
-    *("rings", "stripes", "plaid", "dots"),
-)
+# Eight fabrics of twenty are plain, eight fall in folds, and each real pattern is one.
+PATTERNS = (*("plain", "folds") * 8, "rings", "stripes", "plaid", "dots")
 PALE, DARK = np.array([250.0, 214.0, 186.0]), np.array([92.0, 58.0, 40.0])  # skin
 WHITE, RED = np.array([235.0, 232, 228]), np.array([0.8, 0.5, 0.5])
 HAIR = np.array([[22.0, 18, 16], [74, 46, 28], [156, 112, 56], [150, 148, 145], [120, 52, 26]])
@@ -64,7 +62,7 @@ class Outfit:
 
 
 def random_outfit(rng: np.random.Generator) -> Outfit:
-    """Any clothes on any body; one in five wears shirt and trousers of one fabric."""
+    """Any clothes on any body; some wear shirt and trousers of one fabric."""
     skin = PALE + rng.beta(1.1, 1.5) * (DARK - PALE) + rng.normal(0, 3, 3)
     hair = HAIR[rng.choice(5, p=(0.4, 0.25, 0.15, 0.1, 0.1))]
     hat = random_color(rng) if rng.random() < 0.15 else hair
@@ -72,7 +70,7 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
     fabrics = {
         "skin": Fabric(skin, skin),
         "shirt": shirt,
-        "trousers": shirt if rng.random() < 0.2 else trousers,
+        "trousers": shirt if rng.random() < 0.08 else trousers,
         "shoes": Fabric(random_color(rng), hair),
         "hair": Fabric(hat, 0.6 * hat, "folds", 0.02),
         "trim": Fabric(random_color(rng), hair),
@@ -85,7 +83,7 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
     }
     sleeves = (0.0, 0.45, 0.6, 1.5, 1.95, 2.0)[rng.integers(6)]
     legs = (0.35, 0.6, 0.9, 1.5, 1.95, 2.0, 2.0)[rng.integers(7)]
-    chances = {"skirt": 0.2, "long hair": 0.3, "bag": 0.1, "buttons": 0.6}
+    chances = {"skirt": 0.1, "long hair": 0.3, "bag": 0.05, "buttons": 0.6}
     return Outfit(
         fabrics,
         {"all": 1.0, "sleeves": sleeves, "legs": legs},

@@ -13,7 +13,7 @@ import numpy as np
 # How often a posture is drawn, and its ranges in degrees.
 # Trunk: leaning forward, roll, bending of the spine forward, to the side, twist.
 TRUNKS = (
-    (0.85, (-6, 12), (-6, 6), (-5, 15), (-10, 10), (-20, 20)),  # upright
+    (0.85, (-6, 12), (-12, 12), (-5, 15), (-12, 12), (-20, 20)),  # upright
     (0.12, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
     (0.02, (35, 70), (-10, 10), (10, 35), (-15, 15), (-30, 30)),  # bending down
     (0.005, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
@@ -102,7 +102,7 @@ def random_body(rng: np.random.Generator) -> Body:
     lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
     # Most are seen from the front, some from the back, and few from the side.
     views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
-    yaw = views[rng.choice(3, p=(0.84, 0.11, 0.05))]
+    yaw = views[rng.choice(3, p=(0.92, 0.05, 0.03))]
     root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
     pelvis = root @ turn(x=-lean)
     chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines import clothes, figures, postures, skeletons
 
-NUM_PEOPLE = (0.45, 0.4, 0.12, 0.03)  # how often one, two, three, four people are tried
+NUM_PEOPLE = (0.55, 0.35, 0.08, 0.02)  # how often one, two, three, four people are tried
 MAX_OVERLAP = 0.12  # of the smaller one of two people's boxes
 MAX_OUTSIDE = 0.12  # of a body's extent
 MIN_JOINTS = 12  # of MPII's 16 inside the picture, or the person is placed anew
@@ -144,9 +144,9 @@ def _background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.nda
     image[horizon:] = floor * (0.6 + 0.4 * y[horizon:])
     _texture(rng, image[horizon:])
     image = np.clip(image, 0, 255).astype(np.uint8)  # OpenCV smooths edges in uint8 only
-    for _ in range(rng.integers(0, 6)):
+    for _ in range(rng.integers(0, 4)):
         THINGS[rng.integers(len(THINGS))](rng, image, height * rng.uniform(0.1, 0.6))
-    noises = [rng.uniform(0, 10) * _noise(rng, image_size, cell) for cell in (60, 16, 5)]
+    noises = [rng.uniform(0, 6) * _noise(rng, image_size, cell) for cell in (60, 16, 5)]
     return image + sum(noises)
 
 
@@ -257,7 +257,7 @@ def _occlude(rng: np.random.Generator, canvas: figures.Canvas, bodies: list) -> 
     image_size = canvas.person.shape
     pixels = [np.rint(_joints(body, skeletons.MPII)).astype(int) for body in bodies]
     pixels = [joints[_inside(joints, image_size)] for joints in pixels]
-    for _ in range(rng.choice(3, p=(0.7, 0.22, 0.08))):
+    for _ in range(rng.choice(3, p=(0.8, 0.15, 0.05))):
         before = np.clip(canvas.image, 0, 255).astype(np.uint8)
         after = before.copy()
         THINGS[rng.integers(len(THINGS))](rng, after, image_size[0] * rng.uniform(0.1, 0.5))

@@ -29,7 +29,7 @@ from data_pipelines.scenes import Person, draw
 from data_pipelines.skeletons import COCO
 
 # To be raised when the same seed starts to draw something else.
-VERSION = 1
+VERSION = 2
 IMAGE_FOLDERS = {"train": "train2017", "val": "val2017"}
 PARAMETERS_FILE = "synthetic.json"
 SMALLEST_SIDE = 64
