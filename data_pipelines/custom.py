@@ -20,6 +20,8 @@ annotations/{train,val,test}.json and images, or wherever config.data.annotation
 config.data.images.<split> say."""
 # Of OKS, for joints that our datasets lack; COCO's go from 0.025 (eyes) to 0.107 (hips).
 SIGMA = 0.05
+LEFT = re.compile(r"left|(?<![a-z])l(?![a-z])")
+RIGHT = re.compile(r"right|(?<![a-z])r(?![a-z])")
 UPPER = ("head", "nose", "eye", "ear", "neck", "thorax", "shoulder", "elbow", "wrist", "hand")
 
 
@@ -110,14 +112,16 @@ def make_skeleton(file: KeypointFile, category: dict, joints: Joints) -> Skeleto
 
 
 def mirrored_names(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Pairs of joints whose names differ in left and right (or l and r) alone."""
+    """Pairs of joints whose names differ in left and right (or l and r) alone, left ones first."""
     places = {name.lower(): joint for joint, name in enumerate(names)}
-    pairs = []
-    for name, joint in places.items():
-        mirrored = re.sub(r"left|(?<![a-z])l(?![a-z])", _to_right, name)
-        if mirrored != name and mirrored in places:
-            pairs.append((joint, places[mirrored]))
-    return tuple(pairs)
+    mirrored = {name: LEFT.sub(_to_right, name) for name in places}
+    pairs = [(places[left], places.get(right)) for left, right in mirrored.items() if left != right]
+    return tuple(pair for pair in pairs if pair[1] is not None)
+
+
+def is_right(name: str) -> bool:
+    """Whether a joint's name says that it is one of the right side."""
+    return RIGHT.search(name.lower()) is not None
 
 
 def _to_right(match: re.Match) -> str:

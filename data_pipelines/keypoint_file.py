@@ -4,14 +4,13 @@ Files of full size are mostly outlines that nobody here uses; only the fields be
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
-
-from data_pipelines import dataset
 
 LISTS = ("images", "annotations", "categories")
 IMAGE_FIELDS = ("id", "file_name", "width", "height")
@@ -63,7 +62,6 @@ class KeypointFile:
     names: Sequence[str]
     images: Mapping[str, np.ndarray]
     categories: Sequence[dict]
-    annotations: msgspec.Raw
 
 
 def load(path: pathlib.Path, *, annotated: bool = True) -> KeypointFile:
@@ -71,10 +69,11 @@ def load(path: pathlib.Path, *, annotated: bool = True) -> KeypointFile:
     parts = _decode(path, path.read_bytes(), _Contents, "the file")
     for name in LISTS:
         wanted = annotated or name != "annotations"
-        if wanted and bytes(getattr(parts, name))[:1] != b"[":
+        if wanted and memoryview(getattr(parts, name))[:1] != b"[":
             raise ValueError(f"{path} has no list {name!r}: it is not a COCO annotation file")
     images = _decode(path, parts.images, list[_Image], "images")
-    _require(path, "image", images, IMAGE_FIELDS)
+    for row, image in enumerate(images):
+        _require(path, "image", row, image, IMAGE_FIELDS)
     columns = {
         "id": np.array([image.id for image in images], np.int64),
         "size": np.array([(image.height, image.width) for image in images], float).reshape(-1, 2),
@@ -82,7 +81,7 @@ def load(path: pathlib.Path, *, annotated: bool = True) -> KeypointFile:
     }
     names = [image.file_name for image in images]
     categories = _decode(path, parts.categories, list[dict[str, Any]], "categories")
-    return KeypointFile(path, names, columns, categories, parts.annotations)
+    return KeypointFile(path, names, columns, categories)
 
 
 def annotations(file: KeypointFile, num_joints: int) -> dict[str, np.ndarray]:
@@ -90,30 +89,38 @@ def annotations(file: KeypointFile, num_joints: int) -> dict[str, np.ndarray]:
 
     id, image_id, image_row (where `file.images` has the image), category_id and num_keypoints ()
     int64, the latter -1 where the file has none; crowd () bool; area () float64, NaN where the
-    file has none; boxes (4,) and joints (k, 3) float64.
+    file has none; boxes (4,) float64 and joints (k, 3) float32.
     """
-    entries = _decode(file.path, file.annotations, list[_Annotation], "annotations")
-    _require(file.path, "annotation", entries, FIELDS)
-    image_id = np.array([entry.image_id for entry in entries], np.int64)
-    rows = image_rows(file, image_id)
-    if (rows < 0).any():
-        lost = entries[int(np.argmin(rows))]
+    path = file.path
+    # Read once more, so that hundreds of megabytes are in memory only while this runs.
+    parts = _decode(path, path.read_bytes(), _Contents, "the file")
+    raw = _decode(path, parts.annotations, list[msgspec.Raw], "annotations")
+    count = len(raw)
+    found = {name: np.empty(count, np.int64) for name in ("id", "image_id", "category_id")}
+    found |= {"num_keypoints": np.full(count, -1), "crowd": np.empty(count, bool)}
+    found |= {"area": np.full(count, np.nan), "boxes": np.empty((count, 4))}
+    joints = np.empty((count, 3 * num_joints), np.float32)
+    for row, entry in enumerate(raw):
+        entry = _decode(path, entry, _Annotation, f"annotation {row}")
+        _require(path, "annotation", row, entry, FIELDS)
+        found["id"][row] = entry.id
+        found["image_id"][row] = entry.image_id
+        found["category_id"][row] = entry.category_id
+        found["crowd"][row] = bool(entry.iscrowd)
+        found["boxes"][row] = _numbers(path, "bbox", row, entry.bbox, 4)
+        joints[row] = _numbers(path, "keypoints", row, entry.keypoints, 3 * num_joints)
+        if entry.area is not None:
+            found["area"][row] = entry.area
+        if entry.num_keypoints is not None:
+            found["num_keypoints"][row] = entry.num_keypoints
+    found["image_row"] = image_rows(file, found["image_id"])
+    if (found["image_row"] < 0).any():
+        lost = int(np.argmin(found["image_row"]))
         raise ValueError(
-            f"{file.path}: annotation {lost.id} belongs to image {lost.image_id}, which the file "
-            "does not list"
+            f"{path}: annotation {found['id'][lost]} belongs to image {found['image_id'][lost]}, "
+            "which the file does not list"
         )
-    joints = _numbers(file.path, "keypoints", entries, 3 * num_joints)
-    return {
-        "id": np.array([entry.id for entry in entries], np.int64),
-        "image_id": image_id,
-        "image_row": rows,
-        "category_id": np.array([entry.category_id for entry in entries], np.int64),
-        "num_keypoints": _optional([entry.num_keypoints for entry in entries], -1, np.int64),
-        "crowd": np.array([bool(entry.iscrowd) for entry in entries], bool),
-        "area": _optional([entry.area for entry in entries], np.nan, np.float64),
-        "boxes": _numbers(file.path, "bbox", entries, 4),
-        "joints": joints.reshape(-1, num_joints, 3),
-    }
+    return {**found, "joints": joints.reshape(-1, num_joints, 3)}
 
 
 def detections(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -121,12 +128,15 @@ def detections(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of detections at {path.absolute()}")
     entries = _decode(path, path.read_bytes(), list[_Detection], "detections")
-    _require(path, "detection", entries, DETECTION_FIELDS)
+    boxes = np.empty((len(entries), 4))
+    for row, entry in enumerate(entries):
+        _require(path, "detection", row, entry, DETECTION_FIELDS)
+        boxes[row] = _numbers(path, "bbox", row, entry.bbox, 4)
     return {
         "image_id": np.array([entry.image_id for entry in entries], np.int64),
         "category_id": np.array([entry.category_id for entry in entries], np.int64),
         "score": np.array([entry.score for entry in entries], np.float64),
-        "boxes": _numbers(path, "bbox", entries, 4),
+        "boxes": boxes,
     }
 
 
@@ -142,7 +152,7 @@ def image_rows(file: KeypointFile, image_ids: np.ndarray) -> np.ndarray:
 
 def _decode(path, contents, kind, name):
     try:
-        return msgspec.json.decode(contents, type=kind)
+        return _decoder(kind).decode(contents)
     except msgspec.ValidationError as error:
         raise ValueError(f"{path}: {name}: {error}; expected COCO's format") from error
     except ValueError as error:
@@ -151,32 +161,32 @@ def _decode(path, contents, kind, name):
         ) from error
 
 
-def _require(path, kind, entries, fields):
-    for position, entry in enumerate(entries):
-        missing = [name for name in fields if getattr(entry, name) is msgspec.UNSET]
-        if missing:
-            raise ValueError(
-                f"{path}: {kind} {position} has no {', '.join(sorted(missing))}; "
-                f"each needs {', '.join(fields)}"
-            )
+@functools.cache
+def _decoder(kind):
+    return msgspec.json.Decoder(kind)
 
 
-def _numbers(path, field, entries, count):
-    """The rows of a table of `count` numbers that stand as text in `field`."""
-    decode = msgspec.json.Decoder(list[float]).decode
-    table = np.empty((len(entries), count))
+def _require(path, kind, row, entry, fields):
+    missing = [name for name in fields if getattr(entry, name) is msgspec.UNSET]
+    if missing:
+        raise ValueError(
+            f"{path}: {kind} {row} has no {', '.join(sorted(missing))}; "
+            f"each needs {', '.join(fields)}"
+        )
+
+
+def _numbers(path, field, row, raw, count):
+    """The `count` numbers that stand as text in the `field` of an entry."""
     try:
-        for row, entry in enumerate(entries):
-            numbers = decode(getattr(entry, field))
-            if len(numbers) != count:
-                raise ValueError
-            table[row] = numbers
-    except ValueError:
-        # Once more, to say which entry it is and what is wrong with it.
-        values = [msgspec.json.decode(getattr(entry, field)) for entry in entries]
-        return dataset.stack_numbers(path, field, values, (count,))
-    return table
-
-
-def _optional(values, missing, dtype):
-    return np.array([missing if value is None else value for value in values], dtype)
+        numbers = _decoder(list[float]).decode(raw)
+    except msgspec.ValidationError:
+        numbers = msgspec.json.decode(raw)
+        if isinstance(numbers, list) and len(numbers) == count:
+            raise ValueError(
+                f"{path}: {field} holds something that is not a number in entry {row}"
+            ) from None
+    if not isinstance(numbers, list) or len(numbers) != count:
+        raise ValueError(
+            f"{path}: {field} of entry {row} has shape {np.shape(numbers)}, expected ({count},)"
+        )
+    return numbers

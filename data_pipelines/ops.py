@@ -119,7 +119,7 @@ class RandomFlip:
         last, mirror = image.shape[1] - 1, np.array([-1, 1], np.float32)
         offset = np.array([last, 0], np.float32)
         order = np.arange(len(example["visible"]))
-        left, right = np.array(self.flip_pairs).T
+        left, right = np.array(self.flip_pairs, int).reshape(-1, 2).T
         order[left], order[right] = right, left
         return {
             **example,

@@ -99,10 +99,9 @@ def detected(
 def _boxes(file, folder, rows, boxes):
     """The columns that annotated and detected people share."""
     center, size = geometry.box_center_size(boxes)
+    paths = [os.path.join(folder, file_name) for file_name in file.names]
     return {
-        "image_path": dataset.path_column(
-            [os.path.join(folder, file.names[row]) for row in rows.tolist()]
-        ),
+        "image_path": dataset.path_column([paths[row] for row in rows.tolist()]),
         "center": center.astype(np.float32),
         "size": size.astype(np.float32),
         "image_id": file.images["id"][rows],

@@ -141,11 +141,16 @@ def index(root: str) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
+def name(path: str, root: str) -> str:
+    """What an image's record is called: its path below the root."""
+    return path.removeprefix(str(pathlib.Path(root)) + os.sep)
+
+
 def attach(split: Split, root: str) -> Split:
     """The split with its images from the root's records instead of files."""
     numbers = index(root)
-    names = [os.path.relpath(path, root) for path in split.columns["image_path"].tolist()]
-    lost = [name for name in names if name not in numbers]
+    names = [name(path, root) for path in split.columns["image_path"].tolist()]
+    lost = [lost for lost in names if lost not in numbers]
     if lost:
         raise ValueError(
             f"{pathlib.Path(root, RECORDS)} has no records of {len(set(lost))} images of "
@@ -154,7 +159,7 @@ def attach(split: Split, root: str) -> Split:
         )
     parts = _parts(pathlib.Path(root, RECORDS))
     shards = tuple(shard for part in parts for shard in _shards(part))
-    rows = np.array([numbers[name] for name in names], np.int32)
+    rows = np.array([numbers[own] for own in names], np.int32)
     return dataclasses.replace(split, encoded=Encoded(shards, rows))
 
 

@@ -13,7 +13,6 @@ programs fetch, goes on where it was stopped, and says what to fetch by hand and
 
 import argparse
 import logging
-import os
 import pathlib
 import shutil
 import sys
@@ -116,8 +115,8 @@ def run_build(options) -> int:
             boxes = {"boxes": options.boxes}
             found.append(pipeline.read(options.dataset, options.root, split, **boxes))
         for people in found:
-            paths = map(os.fsdecode, people.columns["image_path"].tolist())
-            files |= {os.path.relpath(path, options.root): pathlib.Path(path) for path in paths}
+            paths = people.columns["image_path"].tolist()
+            files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
     with tqdm.tqdm(total=len(files), unit="image", desc="packing") as bar:
         for done in records.build(out, files):
             bar.update(done - bar.n)

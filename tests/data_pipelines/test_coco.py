@@ -2,7 +2,8 @@
 
 import gzip
 import json
-import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -195,14 +196,29 @@ def test_real_counts_are_the_published_ones(shared, split):
     assert len(people) + sum(people.dropped.values()) == report["annotations"]
 
 
+OPEN = """
+import resource, sys
+from data_pipelines import coco
+people = coco.read(sys.argv[1], "train")
+images = len(set(people.columns["image_id"].tolist()))
+print(len(people), images, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
 @pytest.mark.long
-def test_the_whole_training_split_has_the_published_size(shared, tmp_path):
+@pytest.mark.parametrize("outlines", [0, 140])
+def test_the_whole_training_split_opens_in_little_memory(shared, tmp_path, outlines):
     name = "person_keypoints_train2017"
     packed = shared / "samples" / "coco_people" / "annotations" / f"{name}_all_rebuilt.json.gz"
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train2017").mkdir()
-    with gzip.open(packed) as source, open(tmp_path / "annotations" / f"{name}.json", "wb") as file:
-        shutil.copyfileobj(source, file)
-    people = coco.read(str(tmp_path), "train")
-    assert len(people) == 149813
-    assert len(np.unique(people.columns["image_id"])) == 56599
+    text = gzip.decompress(packed.read_bytes())
+    if outlines:  # as large as COCO's own file, 240 MB
+        numbers = b", ".join(b"%.2f" % number for number in np.linspace(0, 640, outlines))
+        text = text.replace(b'"bbox"', b'"segmentation": [[' + numbers + b']], "bbox"')
+    (tmp_path / "annotations" / f"{name}.json").write_bytes(text)
+    command = [sys.executable, "-c", OPEN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    people, images, peak = map(int, done.stdout.split())
+    assert (people, images) == (149813, 56599)
+    assert peak < 600e6

@@ -63,7 +63,9 @@ def test_a_file_that_is_not_text_is_damaged_too(file):
 
 def test_values_of_another_type_are_named_with_their_place(file):
     _write(file, ANNOTATION, {**ANNOTATION, "image_id": "seven"})
-    with pytest.raises(ValueError, match=r"annotations: Expected `int`, got `str` - at `\$\[1\]"):
+    with pytest.raises(
+        ValueError, match=r"annotation 1: Expected `int`, got `str` - at `\$\.image_id"
+    ):
         keypoint_file.annotations(keypoint_file.load(file), 2)
 
 

@@ -142,6 +142,12 @@ def test_flipping_twice_changes_nothing():
         np.testing.assert_allclose(twice[key], example[key], atol=1e-5)
 
 
+def test_a_skeleton_without_pairs_is_mirrored_too():
+    example = _example(keypoints=np.full((17, 2), 9, np.float32))
+    flipped = ops.RandomFlip((), 1.0)(example, Script(0.3))
+    np.testing.assert_array_equal(flipped["keypoints"], [[50, 9]] * 17)
+
+
 def test_center_moves_by_a_fifth_of_the_unpadded_box():
     example = _example(size=np.array([125, 250], np.float32))  # 100 x 200 before padding
     shifted = ops.ShiftCenter(0.3)(example, Script(1.0, 0.25, 0.2))
