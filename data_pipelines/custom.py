@@ -22,7 +22,9 @@ config.data.images.<split> say."""
 SIGMA = 0.05
 LEFT = re.compile(r"left|(?<![a-z])l(?![a-z])")
 RIGHT = re.compile(r"right|(?<![a-z])r(?![a-z])")
-UPPER = ("head", "nose", "eye", "ear", "neck", "thorax", "shoulder", "elbow", "wrist", "hand")
+UPPER = re.compile(
+    r"(?<![a-z])(head|face|nose|eye|ear|neck|thorax|shoulder|elbow|wrist|hand)(?![a-z])"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ def make_skeleton(file: KeypointFile, category: dict, joints: Joints) -> Skeleto
     guessed = [name for name in names if name not in known]
     if guessed and not joints.sigmas:
         logging.info("OKS with sigma %g for: %s", SIGMA, ", ".join(guessed))
-    upper = [joint for joint, name in enumerate(names) if any(part in name for part in UPPER)]
+    upper = [joint for joint, name in enumerate(names) if UPPER.search(name.lower())]
     return Skeleton(
         names=names,
         flip_pairs=joints.flip_pairs or mirrored_names(names),

@@ -12,6 +12,7 @@ programs fetch, goes on where it was stopped, and says what to fetch by hand and
 """
 
 import argparse
+import ast
 import logging
 import pathlib
 import shutil
@@ -56,6 +57,8 @@ def _parser():
         every[name].add_argument("--annotations", default="", help="of a custom dataset's split")
         every[name].add_argument("--images", default="", help="of a custom dataset's split")
         every[name].add_argument("--category", default="", help="of a custom dataset's people")
+        every[name].add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
+        every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
     every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
     every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
     every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
@@ -179,7 +182,12 @@ def _read(options, split):
         options.images or "images",
         options.category,
     )
-    return custom.read(options.root, split, layout)
+    joints = custom.Joints(names=options.names, flip_pairs=options.flip_pairs)
+    return custom.read(options.root, split, layout, joints)
+
+
+def _tuple(text):
+    return tuple(ast.literal_eval(text))
 
 
 def _size(text):

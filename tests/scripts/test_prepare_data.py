@@ -45,15 +45,17 @@ def test_check_says_what_must_be_repaired(run, tmp_path, capsys):
     annotation = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "area": 9}
     contents = {
         "images": [{"id": 1, "file_name": "1.jpg", "width": 20, "height": 20}],
-        "annotations": [{**annotation, "keypoints": [4, 4, 2]}] * 2,
-        "categories": [{"id": 1, "name": "ball", "keypoints": ["middle"]}],
+        "annotations": [{**annotation, "keypoints": [4, 4, 2] * 3}] * 2,
+        "categories": [{"id": 1, "name": "ball", "keypoints": ["top", "left", "right"]}],
     }
     (tmp_path / "labels.json").write_text(json.dumps(contents))
     options = ("--annotations=labels.json", "--splits=train", f"--out={tmp_path}/sheet.jpg")
-    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options) == 1
+    pairs = "--flip_pairs=((0,1),)"
+    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options, pairs) == 1
     printed = capsys.readouterr().out
     assert "error: 1 images are missing: " in printed
     assert "error: 1 annotation ids are used twice: 5" in printed
+    assert "error: 1 flip pairs don't match their names: top-left" in printed
 
 
 def test_a_missing_dataset_is_one_line(run, tmp_path, capsys):
