@@ -1,14 +1,16 @@
 """A dataset's images in a few large files: ArrayRecord shards, written by tensorflow-datasets.
 
 They lie below the dataset's root, in the folder `dataset.RECORDS`. A record is the bytes of one
-image file as they are, under the file's path below the root: the pixels are the file's. Records
+image file as they are, under a name made of its path: the pixels are the file's. Records
 come in parts of PART_IMAGES, each there as a whole or not at all, so that a build that was
 interrupted goes on with the next part. TensorFlow is not needed.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -26,25 +28,26 @@ from data_pipelines.dataset import RECORDS, Split
 PART_IMAGES = 1000  # some 160 MB of COCO
 
 
-@dataclasses.dataclass(eq=False)
-class Part(tfds.core.BuilderConfig):
-    """The image files, by their names, that become the records of one part."""
-
-    files: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-
-
 class Images(tfds.core.GeneratorBasedBuilder):
-    """Encoded images with their names, in the order of their part."""
+    """Image files as they are with their names: the records of one part, in the order of `files`.
+
+    `files` are by name.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     url_infos: typing.ClassVar = {}  # nothing is downloaded; tfds would search for lists of it
+
+    def __init__(self, files: dict[str, pathlib.Path], data_dir: pathlib.Path):
+        self._files = files
+        super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {"image": tfds.features.Image(), "name": tfds.features.Text()}
         return tfds.core.DatasetInfo(
             builder=self,
+            description="Encoded images.",
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(names=list(self.builder_config.files), sha256=[]),
+            metadata=tfds.core.MetadataDict(names=list(self._files), sha256=[]),
             disable_shuffling=True,
         )
 
@@ -52,7 +55,7 @@ class Images(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        for number, (name, file) in enumerate(self.builder_config.files.items()):
+        for number, (name, file) in enumerate(self._files.items()):
             image = file.read_bytes()
             self.info.metadata["sha256"].append(hashlib.sha256(image).hexdigest())
             yield number, {"image": image, "name": name}
@@ -67,7 +70,7 @@ class Encoded:
 
     @functools.cached_property
     def _source(self) -> grain.sources.ArrayRecordDataSource:
-        return grain.sources.ArrayRecordDataSource(list(self.shards))
+        return _open(self.shards)
 
     def __call__(self, row: int) -> bytes:
         return _read(self._source, int(self.rows[row]))
@@ -92,14 +95,10 @@ def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
     for start in range(0, len(missing), PART_IMAGES):
         names = missing[start : start + PART_IMAGES]
         number = first + start // PART_IMAGES
-        part = Part(
-            name=f"part_{number:05d}",
-            version=Images.VERSION,
-            description="encoded images",
-            files={name: files[name] for name in names},
-        )
-        builder = Images(config=part, data_dir=folder)
-        builder.download_and_prepare(file_format="array_record")
+        part = folder / f"part_{number:05d}"
+        builder = Images({name: files[name] for name in names}, part)
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds says what it does
+            builder.download_and_prepare(file_format="array_record")
         broken = verify_part(pathlib.Path(builder.data_dir))
         if broken:
             shutil.rmtree(builder.data_dir)
@@ -119,9 +118,11 @@ def verify(root: str) -> Iterator[tuple[pathlib.Path, list[str]]]:
 
 def verify_part(part: pathlib.Path) -> list[str]:
     """The names of a part's images that can't be read or fail their checksums."""
-    metadata = _metadata(part)
-    source = grain.sources.ArrayRecordDataSource(_shards(part))
-    broken = []
+    metadata, broken = _metadata(part), []
+    try:
+        source = _open(_shards(part))
+    except ValueError:
+        return metadata["names"]
     for number, (name, expected) in enumerate(
         zip(metadata["names"], metadata["sha256"], strict=True)
     ):
@@ -142,8 +143,9 @@ def index(root: str) -> dict[str, int]:
 
 
 def name(path: str, root: str) -> str:
-    """What an image's record is called: its path below the root."""
-    return path.removeprefix(str(pathlib.Path(root)) + os.sep)
+    """What an image's record is called: its path below the root, or below the root's images."""
+    # COCO's folders are looked for in both places, and records should be found from either.
+    return path.removeprefix(str(pathlib.Path(root)) + os.sep).removeprefix("images" + os.sep)
 
 
 def attach(split: Split, root: str) -> Split:
@@ -165,7 +167,7 @@ def attach(split: Split, root: str) -> Split:
 
 def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
     # tensorflow-datasets writes into …incomplete… and renames the folder when all is there.
-    found = sorted(folder.glob("images/part_*/*/dataset_info.json"))
+    found = sorted(folder.glob("part_*/images/*/dataset_info.json"))
     return [file.parent for file in found if ".incomplete" not in file.parent.name]
 
 
@@ -175,6 +177,13 @@ def _metadata(part: pathlib.Path) -> dict:
 
 def _shards(part: pathlib.Path) -> list[str]:
     return [str(file) for file in sorted(part.glob("*.array_record*"))]
+
+
+def _open(shards: Sequence[str]) -> grain.sources.ArrayRecordDataSource:
+    try:
+        return grain.sources.ArrayRecordDataSource(list(shards))
+    except RuntimeError as error:
+        raise ValueError(f"records can't be opened: {error}; build them again") from error
 
 
 def _read(source: Sequence, number: int) -> bytes:

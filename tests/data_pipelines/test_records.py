@@ -2,8 +2,6 @@
 
 import pathlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ def files(tmp_path):
     folder.mkdir(parents=True)
     for number in range(5):
         (folder / f"{number}.jpg").write_bytes(bytes([number]) * (10 + number))
-    return {f"images/{number}.jpg": folder / f"{number}.jpg" for number in range(5)}
+    return {f"{number}.jpg": folder / f"{number}.jpg" for number in range(5)}
 
 
 def _split(root, *names):
@@ -48,7 +46,7 @@ def test_a_build_goes_on_with_what_is_missing(files, tmp_path, monkeypatch):
     stopped = records.build(root, files)
     assert [next(stopped), next(stopped)] == [0, 2]
     stopped.close()
-    files["images/0.jpg"].unlink()  # packed already: not read again
+    files["0.jpg"].unlink()  # packed already: not read again
     assert list(records.build(root, files)) == [2, 4, 5]
     assert list(records.build(root, files)) == [5]
     assert sorted(records.index(root).values()) == list(range(5))
@@ -60,22 +58,22 @@ def test_broken_records_are_found_by_their_checksums(files, tmp_path):
     assert [names for _, names in records.verify(root)] == [[]]
     (shard,) = pathlib.Path(root).rglob("*.array_record*")
     data = bytearray(shard.read_bytes())
-    place = data.index(b"\x03" * 13)
-    data[place] = 0
+    places = [place for place, value in enumerate(data) if value]
+    data[places[len(places) // 2]] ^= 1
     shard.write_bytes(data)
     ((part, names),) = records.verify(root)
     assert part == shard.parent
-    assert "images/3.jpg" in names
+    assert set(names) <= set(files)
+    assert names
+
+
+@pytest.mark.parametrize("folder", ["images/train2017", "train2017"])
+def test_names_do_not_depend_on_the_layout(folder):
+    assert records.name(f"data/coco/{folder}/1.jpg", "data/coco/") == "train2017/1.jpg"
 
 
 def test_images_without_records_are_an_error(files, tmp_path):
     root = str(tmp_path / "packed")
     list(records.build(root, files))
-    with pytest.raises(ValueError, match=r"no records of 1 images of train, e\.g\. images/9\.jpg"):
+    with pytest.raises(ValueError, match=r"no records of 1 images of train, e\.g\. 9\.jpg"):
         records.attach(_split(root, "images/4.jpg", "images/9.jpg"), root)
-
-
-def test_tensorflow_is_not_imported():
-    program = "import sys; from data_pipelines import records; print('tensorflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n"
