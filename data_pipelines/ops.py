@@ -4,9 +4,9 @@
 that it reads and writes. An op draws the same number of values whatever it decides.
 """
 
+import contextlib
 import dataclasses
 import logging
-import pathlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import scipy.special
+import simplejpeg
 
 from data_pipelines import geometry
 
@@ -21,6 +22,7 @@ from data_pipelines import geometry
 HALF_BODY_PADDING = 1.5
 # The mmpose loaders move a box by up to 0.2 of its unpadded size; ours carry the padding.
 CENTER_SHIFT = 0.2 / geometry.BOX_PADDING
+JPEG_START = b"\xff\xd8"
 
 _WARNED: set[str] = set()
 _WARNING = threading.Lock()
@@ -66,7 +68,8 @@ def _read_once(path: str, encoded: Callable[[], bytes] | None) -> np.ndarray:
 def read_image(path: str) -> np.ndarray:
     """A picture as (h, w, 3) uint8 RGB, pixels as stored: orientation tags are not followed."""
     try:
-        data = pathlib.Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
     except OSError as error:
         raise ValueError(f"can't read the image {path}: {error.strerror}") from error
     return decode(data, path)
@@ -74,8 +77,13 @@ def read_image(path: str) -> np.ndarray:
 
 def decode(data: bytes, path: str) -> np.ndarray:
     """The picture in the bytes of an image file, as `read_image` gives it; `path` is for errors."""
+    if data[:2] == JPEG_START:
+        # The same pixels as OpenCV's, a tenth faster. What it refuses (other color spaces, files
+        # with flaws) OpenCV may still read.
+        with contextlib.suppress(ValueError):
+            return simplejpeg.decode_jpeg(data, "RGB")
     # OpenCV fills the lost part of a truncated JPEG with grey and says nothing.
-    if data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < len(data) // 2:
+    if data[:2] == JPEG_START and data.rfind(b"\xff\xd9") < len(data) // 2:
         raise ValueError(f"can't read the image {path}: the JPEG is cut off, its end is missing")
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -143,8 +151,10 @@ class HalfBody:
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         gate, preference = rng.random(), rng.standard_normal()
+        if gate >= self.probability:
+            return example
         visible = example["visible"] > 0
-        if visible.sum() <= self.min_joints or gate >= self.probability:
+        if visible.sum() <= self.min_joints:
             return example
         is_upper = np.isin(np.arange(len(visible)), self.upper_body)
         upper, lower = visible & is_upper, visible & ~is_upper

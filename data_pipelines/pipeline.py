@@ -240,7 +240,7 @@ def batches(
     """
     share = _share(batch_size, process_count)
     people = _shuffled(split, batch_size, seed, group_images)
-    people = _apply(people.map(_unpadded), example_ops)
+    people = people.random_map(_Chain(tuple(example_ops)))
     people = people[: steps_per_epoch(split, batch_size) * batch_size]
     own = people.batch(share, drop_remainder=True)[process_index::process_count]
     return Batches(own.repeat(epochs), workers=workers, start=start)
@@ -263,7 +263,7 @@ def eval_batches(
     share = _share(batch_size, process_count)
     count = -(-len(split) // batch_size) * batch_size
     people = grain.MapDataset.range(count).map(functools.partial(_row_or_padding, split))
-    people = _apply(people.seed(0), example_ops)
+    people = people.seed(0).random_map(_Chain(tuple(example_ops)))
     own = people.batch(share, drop_remainder=True)[process_index::process_count]
     return Batches(own, workers=workers)
 
@@ -285,18 +285,17 @@ def _row_or_padding(split: Split, row: int) -> dict:
     return {**split[min(row, last)], "mask": np.bool_(row <= last)}
 
 
-def _unpadded(example: dict) -> dict:
-    return {**example, "mask": np.True_}
+@dataclasses.dataclass(frozen=True)
+class _Chain:
+    """All ops one after the other, with one generator, and then what the batch holds."""
 
+    ops: tuple[Callable, ...]
 
-def _apply(people: grain.MapDataset, example_ops: Sequence[Callable]) -> grain.MapDataset:
-    for op in example_ops:
-        people = people.random_map(op)
-    return people.map(_batched_fields)
-
-
-def _batched_fields(example: dict) -> dict:
-    return {key: value for key, value in example.items() if key not in NOT_BATCHED}
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        example = {"mask": np.True_, **example}
+        for op in self.ops:
+            example = op(example, rng)
+        return {key: value for key, value in example.items() if key not in NOT_BATCHED}
 
 
 def _share(batch_size: int, process_count: int) -> int:

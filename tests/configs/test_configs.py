@@ -1,5 +1,6 @@
 """Every recipe for every variant of its family: built for shapes, and the references' numbers."""
 
+import functools
 import importlib
 import pathlib
 
@@ -25,13 +26,19 @@ def family(recipe):
     return [name for name, variant in models.VARIANTS.items() if type(variant) is type(default)]
 
 
+@functools.cache
+def shapes(variant, fields):
+    """The network's parameters; recipes that differ in the data alone share them."""
+    _, params, _ = models.shapes(variant, **{key: x for key, x in fields if key != "name"})
+    return params
+
+
 @pytest.mark.parametrize(
     ("recipe", "variant"), [(recipe, name) for recipe in RECIPES for name in family(recipe)]
 )
 def test_recipe_builds_its_network(recipe, variant):
     config = load(recipe, variant)
-    fields = {key: value for key, value in config.model.items() if key != "name"}
-    _, params, _ = models.shapes(variant, **fields)
+    params = shapes(variant, tuple(sorted(config.model.items())))
     # A custom dataset's joints are in its files.
     skeleton = pipeline.DATASETS[config.data.dataset].skeleton or skeletons.COCO
     final = jax.tree.leaves(params["final"])
