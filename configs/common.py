@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from hrjax import models
 
+SPLITS = ("train", "val", "test")
+
 
 def recipe(variant: str, *, default: str) -> ConfigDict:
     """The base recipe for `variant`: any of `default`'s family, with `_HxW` appended or not.
@@ -50,10 +52,41 @@ def coco(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def crowdpose(config: ConfigDict) -> ConfigDict:
+    """`config` on CrowdPose: 14 joints, 256x192, trained on trainval, tested on detected boxes."""
+    config.data.dataset = "crowdpose"
+    config.data.root = "data/crowdpose"
+    config.data.input_size = config.data.input_size or (256, 192)
+    config.data.train_split = "trainval"
+    config.model.num_joints = 14
+    config.augment.half_body = 0.3
+    config.augment.half_body_joints = 6
+    config.eval.split = "test"
+    config.eval.boxes = "data/crowdpose/annotations/det_for_crowd_test_0.1_0.5.json"
+    return config
+
+
 def mmpose(config: ConfigDict) -> ConfigDict:
     """`config` with what the recipes built on mmpose 0.x share: a short warm-up, plain MSE."""
     config.loss.factor = 1.0
     config.optimizer.warmup_steps = 500
+    return config
+
+
+def hrnext(config: ConfigDict) -> ConfigDict:
+    """`config` with what HRNeXt's recipes share: AdamW, a cosine epoch by epoch, 300 epochs."""
+    config.augment.center_shift = 0.3
+    config.augment.scale = 0.5
+    config.augment.rotation = 40.0
+    config.heatmap.sigma = 3.0 if config.data.input_size == (384, 288) else 2.0
+    config.optimizer.name = "adamw"
+    config.optimizer.lr = 4e-3
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.schedule = "cosine"
+    config.optimizer.final_factor = 0.01
+    config.optimizer.by_epoch = True
+    config.train.epochs = 300
+    config.train.batch_size = 256
     return config
 
 
@@ -68,9 +101,22 @@ def _base() -> ConfigDict:
     config.data.input_size = ()  # (height, width) of the crops
     config.data.color = "rgb"  # the order of the network's channels: rgb, bgr
     config.data.train_split = "train"
+    config.data.records = False  # whether images are in records (scripts/prepare_data.py build)
+    config.data.group_images = False  # people of an image follow each other; it is decoded once
     config.data.workers = 0  # worker processes; 0 = threads of the main process
     config.data.strict = False  # whether one unreadable image ends the run
     config.data.max_unreadable = 0.2  # the share of people with unreadable images that ends it
+    # Of the dataset "custom": files in COCO's keypoint format and folders of images, one for each
+    # split, below data.root or absolute.
+    config.data.annotations = ConfigDict({name: f"annotations/{name}.json" for name in SPLITS})
+    config.data.images = ConfigDict(dict.fromkeys(SPLITS, "images"))
+    config.data.category = ""  # the category that has the joints, where the file has several
+    config.data.skeleton = ConfigDict()  # what the file doesn't say; joints are counted from 0
+    config.data.skeleton.names = ()
+    config.data.skeleton.flip_pairs = ()  # ((1, 2), …); () = those named left and right
+    config.data.skeleton.limbs = ()
+    config.data.skeleton.sigmas = ()  # of OKS, one per joint
+    config.data.skeleton.upper_body = ()  # joints that half-body augmentation calls the upper half
     config.data.draw = ConfigDict()  # draw people into data.root before the run
     config.data.draw.train_images = 0  # 0 = use the files that are there
     config.data.draw.val_images = 0
@@ -84,6 +130,13 @@ def _base() -> ConfigDict:
     config.augment.scale = 0.25  # size is multiplied by 1 ± scale
     config.augment.rotation = 30.0  # standard deviation, degrees
     config.augment.rotation_probability = 0.6
+    config.augment.draws = "clipped"  # normal draws of scale and rotation; truncated: mmpose 1.x's
+    config.augment.shift = 0.16  # of the padded box, times a truncated draw (truncated only)
+    config.augment.shift_probability = 0.3  # (truncated only)
+    config.augment.color_jitter = 0.0  # brightness, contrast and saturation are multiplied by 1 ±
+    config.augment.hue = 0.0  # up to this part of the color circle
+    config.augment.blur = 0.0  # probability
+    config.augment.dropout = 0.0  # probability that a rectangle of the crop is blacked out
 
     config.heatmap = ConfigDict()
     config.heatmap.sigma = 2.0  # of the target Gaussian, in heatmap cells
@@ -91,6 +144,8 @@ def _base() -> ConfigDict:
 
     config.loss = ConfigDict()
     config.loss.factor = 0.5  # 0.5 in HRNet's code, 1.0 in mmpose's
+    config.loss.joint_weights = ()  # one per joint; () = all alike
+    config.loss.hard_joints = 0  # of each person only as many joints count, the worst; 0 = all
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"  # adam, adamw, sgd
@@ -115,6 +170,8 @@ def _base() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.every_epochs = 10  # 0 = never
+    config.eval.dataset = ""  # another dataset than data.dataset to evaluate on, and its root
+    config.eval.root = ""
     config.eval.split = "val"
     config.eval.boxes = "gt"  # gt (annotated), or a JSON of detections in COCO's results format
     config.eval.box_threshold = 0.0  # detections with lower scores are left out

@@ -13,17 +13,5 @@ from configs import common
 
 def get_config(variant=""):
     """The recipe of `variant`, hrnext_small by default."""
-    config = common.mmpose(common.coco(common.recipe(variant, default="hrnext_small")))
-    config.augment.center_shift = 0.3
-    config.augment.scale = 0.5
-    config.augment.rotation = 40.0
-    config.heatmap.sigma = 3.0 if config.data.input_size == (384, 288) else 2.0
-    config.optimizer.name = "adamw"
-    config.optimizer.lr = 4e-3
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.schedule = "cosine"
-    config.optimizer.final_factor = 0.01
-    config.optimizer.by_epoch = True
-    config.train.epochs = 300
-    config.train.batch_size = 256
-    return config.lock()
+    config = common.coco(common.recipe(variant, default="hrnext_small"))
+    return common.hrnext(common.mmpose(config)).lock()

@@ -1,8 +1,10 @@
 """MPII Human Pose: people by annotated center and scale, and the ground truth of PCKh.
 
-    root/annotations/mpii_{train,val,trainval}.json, mpii_gt_val.mat     (mmpose's names)
-    root/annot/{train,valid,trainval}.json, gt_valid.mat                 (the official HRNet's)
+    root/annotations/mpii_{train,val,trainval,test}.json, mpii_gt_val.mat     (mmpose's names)
+    root/annot/{train,valid,trainval,test}.json, gt_valid.mat                 (the official HRNet's)
     root/images/*.jpg
+
+The people of the split test have boxes only: their joints are not public, none is visible here.
 
 Columns beside the example's, for PCKh, float64, in 0-based pixels: head_size (), 0.6 times the
 diagonal of the head box; truth_keypoints (16, 2); truth_visible (16,). They come from the .mat,
@@ -17,12 +19,13 @@ import scipy.io
 from data_pipelines import dataset, geometry
 from data_pipelines.skeletons import MPII
 
-SPLITS = {"train": "train", "val": "valid", "trainval": "trainval"}
+SPLITS = {"train": "train", "val": "valid", "trainval": "trainval", "test": "test"}
 HELP = """MPII wants, below its root, the folder images, annotations/mpii_{train,val,trainval}.json
 and annotations/mpii_gt_val.mat (or annot/{train,valid,trainval}.json and annot/gt_valid.mat). Get
 the images from human-pose.mpi-inf.mpg.de and the annotation files from where the documentation of
 the official HRNet or of mmpose says, and unpack all of them into the root."""
-FIELDS = ("image", "center", "scale", "joints", "joints_vis")
+BOX_FIELDS = ("image", "center", "scale")
+FIELDS = (*BOX_FIELDS, "joints", "joints_vis")
 
 
 def read(root: str, split: str) -> dataset.Split:
@@ -31,29 +34,42 @@ def read(root: str, split: str) -> dataset.Split:
         raise ValueError(f"unknown MPII split {split!r}; choose one of: {', '.join(SPLITS)}")
     names = [f"annotations/mpii_{split}.json", f"annot/{SPLITS[split]}.json"]
     path = dataset.find(root, names, HELP)
-    folder = dataset.find(root, ["images"], HELP)
+    folder = dataset.find_images(root, ["images"], HELP)
     people = dataset.read_json(path, expected=list)
-    dataset.require_fields(path, "person", people, FIELDS)
+    dataset.require_fields(path, "person", people, BOX_FIELDS if split == "test" else FIELDS)
     if not people:
         raise ValueError(f"{path} is an empty list: nobody to use")
-    columns = _columns(path, folder, people)
+    columns = _boxes(path, folder, people)
+    columns |= _joints(path, people) if split != "test" else _no_joints(len(people))
     columns |= _truth(path, split, columns)
     return dataset.Split(split, MPII, str(path), columns, dropped={})
 
 
-def _columns(path: pathlib.Path, folder: pathlib.Path, people: list[dict]) -> dict:
-    def numbers(field: str, shape: tuple[int, ...]) -> np.ndarray:
-        return dataset.stack_numbers(path, field, [person[field] for person in people], shape)
-
-    center, size = geometry.mpii_center_size(numbers("center", (2,)), numbers("scale", ()))
-    joints = numbers("joints", (MPII.num_joints, 2)) - 1
+def _boxes(path: pathlib.Path, folder: pathlib.Path, people: list[dict]) -> dict:
+    centers, scales = _numbers(path, people, "center", (2,)), _numbers(path, people, "scale", ())
+    center, size = geometry.mpii_center_size(centers, scales)
     return {
         "image_path": dataset.path_column([str(folder / person["image"]) for person in people]),
         "center": center.astype(np.float32),
         "size": size.astype(np.float32),
-        "keypoints": joints.astype(np.float32),
-        "visible": (numbers("joints_vis", (MPII.num_joints,)) > 0).astype(np.float32),
     }
+
+
+def _joints(path: pathlib.Path, people: list[dict]) -> dict:
+    joints = _numbers(path, people, "joints", (MPII.num_joints, 2)) - 1
+    visible = _numbers(path, people, "joints_vis", (MPII.num_joints,)) > 0
+    return {"keypoints": joints.astype(np.float32), "visible": visible.astype(np.float32)}
+
+
+def _no_joints(count: int) -> dict:
+    return {
+        "keypoints": np.zeros((count, MPII.num_joints, 2), np.float32),
+        "visible": np.zeros((count, MPII.num_joints), np.float32),
+    }
+
+
+def _numbers(path, people, field, shape):
+    return dataset.stack_numbers(path, field, [person[field] for person in people], shape)
 
 
 def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:

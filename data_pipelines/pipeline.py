@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import logging
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,25 +17,27 @@ import grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import coco, mpii, ops, skeletons
+from data_pipelines import coco, crowdpose, custom, mpii, ochuman, ops, order, pixels, skeletons
 from data_pipelines.dataset import Split
 
 # Threads that read ahead, a whole batch each. OpenCV decodes and warps outside of Python's lock, so
 # they share the work of one process; worker processes have one each.
 READ_THREADS = min(8, os.cpu_count() or 1)
 # What only the ops need; the rest of an example is stacked into the batch.
-NOT_BATCHED = ("image_path", "center", "size")
+NOT_BATCHED = ("image_path", "encoded", "center", "size")
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """How to read one dataset: its joints, its reader `read(root, split)` and usual choices.
 
-    `metric` is "pckh" or "coco_ap"; `root` is where the files are looked for by default;
-    `read_detections(root, split, file, threshold)` reads a detector's boxes where there are such.
+    `skeleton` is None where it is the files that say it. `metric` is "pckh", "coco_ap",
+    "crowdpose_ap" or "keypoints", COCO's AP for any joints; `root` is where the files are looked
+    for by default; `read_detections(root, split, file, threshold)` reads a detector's boxes where
+    there are such.
     """
 
-    skeleton: skeletons.Skeleton
+    skeleton: skeletons.Skeleton | None
     read: Callable[[str, str], Split]
     train_split: str
     eval_split: str
@@ -48,6 +51,16 @@ DATASETS = {
     "coco": Dataset(
         *(skeletons.COCO, coco.read, "train", "val", "coco_ap", "data/coco"),
         read_detections=coco.read_detections,
+    ),
+    "crowdpose": Dataset(
+        *(skeletons.CROWDPOSE, crowdpose.read, "trainval", "test", "crowdpose_ap"),
+        root="data/crowdpose",
+        read_detections=crowdpose.read_detections,
+    ),
+    "ochuman": Dataset(skeletons.COCO, ochuman.read, "val", "val", "coco_ap", "data/ochuman"),
+    "custom": Dataset(
+        *(None, custom.read, "train", "val", "keypoints", "data/custom"),
+        read_detections=custom.read_detections,
     ),
 }
 
@@ -71,6 +84,36 @@ def read(
     return DATASETS[dataset].read_detections(root, split, boxes, threshold)
 
 
+def read_config(data: Any, split: str, *, boxes: str = "gt", threshold: float = 0.0) -> Split:
+    """One split of the dataset that `data`, the config's section of that name, describes.
+
+    `boxes` and `threshold` as in `read`.
+    """
+    if data.dataset != "custom":
+        found = read(data.dataset, data.root, split, boxes=boxes, threshold=threshold)
+    elif boxes == "gt":
+        found = custom.read(data.root, split, **custom.options(data, split))
+    else:
+        chosen = custom.options(data, split)
+        found = custom.read_detections(data.root, split, boxes, threshold, **chosen)
+    if data.records:
+        # tensorflow-datasets takes seconds to import, so only those who need it do.
+        from data_pipelines import records
+
+        return records.attach(found, data.root)
+    _check_folder(found)
+    return found
+
+
+def _check_folder(split: Split) -> None:
+    folder = pathlib.Path(split[0]["image_path"]).parent if len(split) else None
+    if folder and not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {folder}; if its images are in records, add "
+            "--config.data.records=True"
+        )
+
+
 def train_ops(
     augment: Any,
     skeleton: skeletons.Skeleton,
@@ -81,18 +124,16 @@ def train_ops(
 ) -> tuple[Callable, ...]:
     """Decoding, augmentation and crop for training; `augment` holds the numbers as attributes.
 
-    flip, half_body, center_shift and rotation_probability are probabilities; half_body_joints is
-    the number of visible joints that must be exceeded; scale a fraction; rotation in degrees.
-    `udp` chooses the crop matrix, here and in evaluation alike (`geometry.crop_matrix`).
+    Their meaning is in configs/common.py and in the ops. `udp` chooses the crop matrix, here and
+    in evaluation alike (`geometry.crop_matrix`).
     """
     return (
         ops.Decode(strict),
         ops.ShiftCenter(augment.center_shift),
         ops.RandomFlip(skeleton.flip_pairs, augment.flip),
         ops.HalfBody(skeleton.upper_body, augment.half_body, augment.half_body_joints),
-        ops.RandomCrop(
-            tuple(input_size), augment.scale, augment.rotation, augment.rotation_probability, udp
-        ),
+        ops.random_crop(augment, tuple(input_size), udp),
+        *pixels.chosen(augment),
     )
 
 
@@ -127,6 +168,10 @@ class Batches:
     def __len__(self) -> int:
         """Batches from the first to the last, taken or not."""
         return len(self._batches)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of one step, read here and now by the thread that asks."""
+        return self._batches[step]
 
     def __next__(self) -> dict[str, np.ndarray]:
         if self._next >= len(self._batches):
@@ -185,19 +230,17 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     workers: int = 0,
+    group_images: bool = False,
 ) -> Batches:
     """Training batches of a split, shuffled anew in every epoch; endless if `epochs` is None.
 
     `batch_size` counts all processes. An epoch drops its last partial batch; a split smaller than
     one batch is repeated within the epoch until it fills one. `start` is the first batch to take.
+    With `group_images` the people of an image follow each other, so that it is decoded once.
     """
     share = _share(batch_size, process_count)
-    people = grain.MapDataset.source(split).seed(seed)
-    if len(split) < batch_size:
-        times = -(-batch_size // len(split))
-        logging.info("%d people for batches of %d: repeated %dx", len(split), batch_size, times)
-        people = people.repeat(times)
-    people = _apply(people.shuffle().map(_unpadded), example_ops)
+    people = _shuffled(split, batch_size, seed, group_images)
+    people = people.random_map(_Chain(tuple(example_ops)))
     people = people[: steps_per_epoch(split, batch_size) * batch_size]
     own = people.batch(share, drop_remainder=True)[process_index::process_count]
     return Batches(own.repeat(epochs), workers=workers, start=start)
@@ -220,9 +263,21 @@ def eval_batches(
     share = _share(batch_size, process_count)
     count = -(-len(split) // batch_size) * batch_size
     people = grain.MapDataset.range(count).map(functools.partial(_row_or_padding, split))
-    people = _apply(people.seed(0), example_ops)
+    people = people.seed(0).random_map(_Chain(tuple(example_ops)))
     own = people.batch(share, drop_remainder=True)[process_index::process_count]
     return Batches(own, workers=workers)
+
+
+def _shuffled(split: Split, batch_size: int, seed: int, group_images: bool) -> grain.MapDataset:
+    people = grain.MapDataset.source(split).seed(seed)
+    if len(split) < batch_size:
+        times = -(-batch_size // len(split))
+        logging.info("%d people for batches of %d: repeated %dx", len(split), batch_size, times)
+        people = people.repeat(times)
+    if not group_images:
+        return people.shuffle()
+    _, images = np.unique(split.columns["image_path"], return_inverse=True)
+    return order.ShuffledImages(people, np.resize(images, len(people)), seed)
 
 
 def _row_or_padding(split: Split, row: int) -> dict:
@@ -230,18 +285,17 @@ def _row_or_padding(split: Split, row: int) -> dict:
     return {**split[min(row, last)], "mask": np.bool_(row <= last)}
 
 
-def _unpadded(example: dict) -> dict:
-    return {**example, "mask": np.True_}
+@dataclasses.dataclass(frozen=True)
+class _Chain:
+    """All ops one after the other, with one generator, and then what the batch holds."""
 
+    ops: tuple[Callable, ...]
 
-def _apply(people: grain.MapDataset, example_ops: Sequence[Callable]) -> grain.MapDataset:
-    for op in example_ops:
-        people = people.random_map(op)
-    return people.map(_batched_fields)
-
-
-def _batched_fields(example: dict) -> dict:
-    return {key: value for key, value in example.items() if key not in NOT_BATCHED}
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        example = {"mask": np.True_, **example}
+        for op in self.ops:
+            example = op(example, rng)
+        return {key: value for key, value in example.items() if key not in NOT_BATCHED}
 
 
 def _share(batch_size: int, process_count: int) -> int:

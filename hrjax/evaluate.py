@@ -63,13 +63,18 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
 def open_held_out(config: ConfigDict) -> Split:
     """The people that the config evaluates on, in annotated boxes or in a detector's."""
     options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
+    if config.eval.dataset:
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config.data.dataset, config.data.root = config.eval.dataset, config.eval.root
+            config.data.records, config.data.draw.train_images = False, 0
     return open_split(config, config.eval.split, **options)
 
 
 def open_split(config: ConfigDict, name: str, **options) -> Split:
     """The split `name` of the config's dataset; draws the people first where the config says so.
 
-    `options` are those of `pipeline.read`.
+    `options` are those of `pipeline.read_config`.
     """
     data = config.data
     if data.draw.train_images:
@@ -79,7 +84,7 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
             val_images=data.draw.val_images,
             seed=data.draw.seed,
         )
-    split = pipeline.read(data.dataset, data.root, name, **options)
+    split = pipeline.read_config(data, name, **options)
     if split.skeleton.num_joints != config.model.num_joints:
         raise ValueError(
             f"the network has {config.model.num_joints} joints (config.model.num_joints) and the "

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 # Fields that say where and how often, not what: they may change when a run goes on.
 FREE_FIELDS = (
-    *("data.root", "data.workers", "data.strict", "data.max_unreadable"),
+    *("data.root", "data.workers", "data.strict", "data.max_unreadable", "data.records"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps", "eval.batch_size"),
 )
 

@@ -189,7 +189,13 @@ def make_train_step(graph, optimizer, learning_rate: Callable, config: ConfigDic
             sigma=config.heatmap.sigma,
             encoding=config.heatmap.encoding,
         )
-        loss = losses.joint_mse(outputs, targets, weights, factor=config.loss.factor)
+        loss = losses.joint_mse(
+            outputs,
+            targets,
+            losses.weigh_joints(weights, config.loss.joint_weights),
+            factor=config.loss.factor,
+            hard_joints=config.loss.hard_joints,
+        )
         return loss, (stats, heatmaps.pck(outputs, targets, weights))
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -354,6 +360,7 @@ def _open_batches(job, position):
         batch_size=config.train.batch_size,
         seed=config.seed,
         workers=config.data.workers,
+        group_images=config.data.group_images,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -1,12 +1,13 @@
 """Times the networks, the training step and the data on this machine.
 
     python scripts/benchmark.py --model=widehrnet_18 --input=256x256 --batch=8 --mode=train
-    python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco
+    python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco --group_images
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
     python scripts/benchmark.py --sweep=conv --batch=8
 
 forward is the network alone; train a step with Adam; predict goes from uint8 crops to joints in
-image pixels, with the flip test; data reads, augments and stacks; end_to_end trains from files.
+image pixels, with the flip test; data reads, augments and stacks, and says what a person costs one
+core, in milliseconds and in bare decodings of the image; end_to_end trains from files.
 --sweep=conv times kinds of convolutions
 as `hrjax.models.lowering` computes them on this backend, beside XLA's own convolution.
 
@@ -18,11 +19,14 @@ times in its units compare between machines.
 import argparse
 import functools
 import json
+import pathlib
 import resource
 import statistics
 import tempfile
 import time
+import typing
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,8 +50,10 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=5, help="how long to measure")
-    parser.add_argument("--dataset", choices=sorted(pipeline.DATASETS), default="mpii")
+    parser.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), default="mpii")
     parser.add_argument("--root", default="", help="of the dataset, for data and end_to_end")
+    parser.add_argument("--group_images", action="store_true", help="decode each image once")
+    parser.add_argument("--records", action="store_true", help="--root has its images in records")
     parser.add_argument("--workers", type=int, default=0, help="processes that read data")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
@@ -77,10 +83,12 @@ def make_config(options, folder):
     """A recipe with the asked model and sizes, on `--root` or on people drawn into `folder`."""
     height, width = (int(side) for side in options.input.split("x"))
     recipe = common.recipe(options.model, default=options.model)
-    config = {"mpii": common.mpii, "coco": common.coco}[options.dataset](recipe)
+    layouts = {"mpii": common.mpii, "coco": common.coco, "crowdpose": common.crowdpose}
+    config = layouts[options.dataset](recipe)
     config.data.input_size = (height, width)
     config.data.root = options.root or f"{folder}/people"
     config.data.workers = options.workers
+    config.data.records, config.data.group_images = options.records, options.group_images
     config.train.batch_size = config.eval.batch_size = options.batch
     config.train.dtype = options.dtype
     config.eval.every_epochs = 0
@@ -155,19 +163,24 @@ def time_jitted(function, arguments, seconds, *, carry=False):
     }
 
 
-def open_data(config):
-    """The training split and endless batches of it."""
+def open_data(config, wrap=lambda op: op):
+    """The training split and endless batches of it; `wrap` is put around each op."""
     split = evaluate.open_split(config, "train")
     chain = pipeline.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
     batches = pipeline.batches(
-        split, chain, batch_size=config.train.batch_size, seed=0, workers=config.data.workers
+        split,
+        [wrap(op) for op in chain],
+        batch_size=config.train.batch_size,
+        seed=0,
+        workers=config.data.workers,
+        group_images=config.data.group_images,
     )
-    return split, chain, batches
+    return split, batches
 
 
 def time_data(config, seconds):
-    """Milliseconds a batch; then, in one thread, the shares of decoding, cropping and the rest."""
-    split, chain, batches = open_data(config)
+    """Milliseconds a batch; then, in one thread, those of a person and where they go."""
+    _, batches = open_data(config)
     with batches:
         next(batches)
         start, count = time.perf_counter(), 0
@@ -175,29 +188,69 @@ def time_data(config, seconds):
             next(batches)
             count += 1
         spent = time.perf_counter() - start
-    shares = dict.fromkeys(("decode", "crop", "rest"), 0.0)
-    rng, begin, people = np.random.default_rng(0), time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds / 2:
-        example = split[people % len(split)]
-        people += 1
-        for op in chain:
-            name = {ops.Decode: "decode", ops.RandomCrop: "crop"}.get(type(op), "rest")
-            started = time.perf_counter()
-            example = op(example, rng)
-            shares[name] += time.perf_counter() - started
-    total = sum(shares.values())
     return {
         "ms": 1000 * spent / count,
         "images_per_second": count * config.train.batch_size / spent,
-        "images_per_second_one_thread": people / total,
-        **{f"share_{name}": value / total for name, value in shares.items()},
+        **time_person(config, seconds / 2),
     }
+
+
+def time_person(config, seconds):
+    """CPU milliseconds of a person in one thread, their parts, and those of bare decoding."""
+    cv2.setNumThreads(1)
+    parts = dict.fromkeys(("decode", "crop"), 0.0)
+    split, batches = open_data(config, functools.partial(Timed, parts))
+    batches[0]  # files that were never read come from the disk
+    for name in parts:
+        parts[name] = 0.0
+    begin, step, rows = time.thread_time(), 0, []
+    while not rows or time.thread_time() - begin < seconds:
+        step += 1
+        rows += batches[step]["index"].tolist()
+    total = time.thread_time() - begin
+    bare = statistics.mean(time_bare_decode(split[row]) for row in rows[:2000])
+    person = total / len(rows)
+    return {
+        "person_ms": 1000 * person,
+        "people_per_second_per_core": 1 / person,
+        "share_decode": parts["decode"] / total,
+        "share_crop": parts["crop"] / total,
+        "share_rest": 1 - sum(parts.values()) / total,
+        "imdecode_ms": 1000 * bare,
+        "person_in_imdecodes": person / bare,
+    }
+
+
+class Timed:
+    """An op that adds its CPU seconds to `parts`, if it is one of those that take long."""
+
+    NAMES: typing.ClassVar = {ops.Decode: "decode", ops.RandomCrop: "crop"}
+
+    def __init__(self, parts, op):
+        self.parts, self.op, self.name = parts, op, self.NAMES.get(type(op))
+
+    def __call__(self, example, rng):
+        """What the op gives."""
+        start = time.thread_time()
+        example = self.op(example, rng)
+        if self.name:
+            self.parts[self.name] += time.thread_time() - start
+        return example
+
+
+def time_bare_decode(example):
+    """Seconds that OpenCV takes to decode the example's image, without reading it."""
+    encoded = example.get("encoded") or pathlib.Path(example["image_path"]).read_bytes
+    data = np.frombuffer(encoded(), np.uint8)
+    start = time.thread_time()
+    cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return time.thread_time() - start
 
 
 def time_end_to_end(config, seconds):
     """Training from files: milliseconds a step and the share of them spent waiting for data."""
     job, state = train.prepare(config, evaluate.make_mesh(jax.devices()[:1]))
-    _, _, batches = open_data(config)
+    _, batches = open_data(config)
     waits, times = [], []
     with batches:
         while len(times) < 4 or sum(times[1:]) < seconds:

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
 HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "config")
 COCO_AP, MPII_PCKH = "COCO AP {}", "MPII PCKh@0.5 {}"
+PADDLE_AP, OCHUMAN_AP = "COCO AP {} (annotated boxes)", "OCHuman AP {} (annotated boxes)"
 # Variant, height x width, published figure, config.
 ROWS = [
     ("hrnet_w32", (256, 192), COCO_AP.format(74.4), "hrnet_coco"),
@@ -25,6 +26,7 @@ ROWS = [
     ("hrnet_w48", (256, 192), COCO_AP.format(75.1), "hrnet_coco"),
     ("hrnet_w48", (384, 288), COCO_AP.format(76.3), "hrnet_coco"),
     ("hrnet_w32", (256, 256), MPII_PCKH.format(90.3), "hrnet_mpii"),
+    ("hrnet_w32", (256, 192), PADDLE_AP.format(76.9), "hrnet_coco_paddle"),
     ("pose_resnet_50", (256, 192), COCO_AP.format(70.4), "resnet_coco"),
     ("pose_resnet_50", (384, 288), COCO_AP.format(72.2), "resnet_coco"),
     ("pose_resnet_101", (256, 192), COCO_AP.format(71.4), "resnet_coco"),
@@ -39,6 +41,7 @@ ROWS = [
     ("litehrnet_30", (384, 288), COCO_AP.format(70.4), "litehrnet_coco"),
     ("naive_litehrnet_18", (256, 192), COCO_AP.format(62.8), "litehrnet_coco"),
     ("wider_naive_litehrnet_18", (256, 192), COCO_AP.format("66.0"), "litehrnet_coco"),
+    ("litehrnet_30", (256, 192), PADDLE_AP.format(69.4), "litehrnet_coco_paddle"),
     ("litehrnet_18", (256, 256), MPII_PCKH.format(85.4), "litehrnet_mpii"),
     ("litehrnet_30", (256, 256), MPII_PCKH.format("87.0"), "litehrnet_mpii"),
     ("naive_litehrnet_18", (256, 256), MPII_PCKH.format(85.3), "litehrnet_mpii"),
@@ -58,6 +61,8 @@ ROWS = [
     ("hrformer_base", (384, 288), COCO_AP.format(77.2), "hrformer_coco"),
     ("hrnext_small", (256, 192), COCO_AP.format(76.1), "hrnext_coco"),
     ("hrnext_base", (384, 288), COCO_AP.format("77.0"), "hrnext_coco"),
+    ("hrnext_small", (256, 192), OCHUMAN_AP.format(63.1), "hrnext_ochuman"),
+    ("hrnext_base", (384, 288), OCHUMAN_AP.format(67.1), "hrnext_ochuman"),
     ("efenet_small", (256, 192), "inferred design", "efenet_coco"),
     ("efenet_base", (256, 192), "inferred design", "efenet_coco"),
 ]

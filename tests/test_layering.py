@@ -10,9 +10,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
     ("data_pipelines.skeletons", "data_pipelines.geometry"),
     ("data_pipelines.dataset", "data_pipelines.postures"),
-    ("data_pipelines.coco", "data_pipelines.mpii", "data_pipelines.clothes"),
-    ("data_pipelines.ops", "data_pipelines.figures"),
-    ("data_pipelines.scenes",),
+    ("data_pipelines.keypoint_file", "data_pipelines.records", "data_pipelines.clothes"),
+    ("data_pipelines.people", "data_pipelines.mpii"),
+    (
+        *("data_pipelines.coco", "data_pipelines.crowdpose", "data_pipelines.ochuman"),
+        *("data_pipelines.custom", "data_pipelines.order"),
+    ),
+    ("data_pipelines.ops", "data_pipelines.pixels", "data_pipelines.figures"),
+    ("data_pipelines.check", "data_pipelines.sources", "data_pipelines.scenes"),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
     ("hrjax.models.lowering", "hrjax.models.resizing"),

@@ -1,5 +1,6 @@
 """Every recipe for every variant of its family: built for shapes, and the references' numbers."""
 
+import functools
 import importlib
 import pathlib
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from data_pipelines import pipeline
+from data_pipelines import pipeline, skeletons
 from hrjax import models, optim
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / "configs"
@@ -25,14 +26,21 @@ def family(recipe):
     return [name for name, variant in models.VARIANTS.items() if type(variant) is type(default)]
 
 
+@functools.cache
+def shapes(variant, fields):
+    """The network's parameters; recipes that differ in the data alone share them."""
+    _, params, _ = models.shapes(variant, **{key: x for key, x in fields if key != "name"})
+    return params
+
+
 @pytest.mark.parametrize(
     ("recipe", "variant"), [(recipe, name) for recipe in RECIPES for name in family(recipe)]
 )
 def test_recipe_builds_its_network(recipe, variant):
     config = load(recipe, variant)
-    fields = {key: value for key, value in config.model.items() if key != "name"}
-    _, params, _ = models.shapes(variant, **fields)
-    skeleton = pipeline.DATASETS[config.data.dataset].skeleton
+    params = shapes(variant, tuple(sorted(config.model.items())))
+    # A custom dataset's joints are in its files.
+    skeleton = pipeline.DATASETS[config.data.dataset].skeleton or skeletons.COCO
     final = jax.tree.leaves(params["final"])
     assert {x.shape[-1] for x in final} == {skeleton.num_joints}
     pipeline.train_ops(config.augment, skeleton, config.data.input_size, strict=True)
@@ -54,7 +62,7 @@ def test_recipe_gives_heatmaps_of_its_input(recipe):
         stats,
         images,
     )
-    joints = pipeline.DATASETS[config.data.dataset].skeleton.num_joints
+    joints = config.model.num_joints
     stride = 2 if config.model.name.startswith("efenet") else 4
     assert heatmaps.shape == (1, height // stride, width // stride, joints)
 
@@ -90,6 +98,12 @@ def test_input_size_follows_the_variant():
         ("hrformer_coco", "hrformer_base_384x288", (5e-4, 64, 0.5, 40, 0.3, 3, 1, 500)),
         ("hrnext_coco", "", (4e-3, 256, 0.5, 40, 0.3, 2, 1, 500)),
         ("hrnext_coco", "hrnext_base_384x288", (4e-3, 256, 0.5, 40, 0.3, 3, 1, 500)),
+        ("hrnext_crowdpose", "", (4e-3, 512, 0.5, 40, 0.3, 2, 1, 500)),
+        ("hrnext_crowdpose", "hrnext_base_384x288", (4e-3, 512, 0.5, 40, 0.3, 3, 1, 500)),
+        ("hrnext_ochuman", "", (4e-3, 256, 0.5, 40, 0.3, 2, 1, 500)),
+        ("hrnet_coco_paddle", "", (5e-4, 64, 0.5, 40, 0.3, 2, 0.5, 1000)),
+        ("litehrnet_coco_paddle", "", (2e-3, 64, 0.25, 30, 0.3, 2, 1, 500)),
+        ("hrnet_mpii_mmpose", "", (5e-4, 64, 0.5, 40, 0, 2, 1, 500)),
         ("hrnet_coco", "", (1e-3, 128, 0.35, 45, 0.3, 2, 0.5, 0)),
         ("hrnet_coco", "hrnet_w48_384x288", (1e-3, 96, 0.35, 45, 0.3, 3, 0.5, 0)),
         ("hrnet_mpii", "", (1e-3, 128, 0.25, 30, 0, 2, 0.5, 0)),
@@ -119,6 +133,8 @@ LENGTHS = {
     "ditehrnet_coco": ((170, 200), 270),
     "ditehrnet_mpii": ((170, 200), 260),
     "hrnext_coco": (None, 300),
+    "hrnext_crowdpose": (None, 300),
+    "hrnext_ochuman": (None, 300),
 }
 
 
@@ -128,13 +144,27 @@ def test_recipes_have_what_few_share():
     assert load("hrformer_coco", "hrformer_base").model.drop_path == 0.2
     shifted = {recipe for recipe in RECIPES if load(recipe).augment.center_shift}
     assert shifted == {
-        *("litehrnet_coco", "ditehrnet_coco", "widehrnet_coco", "hrformer_coco", "hrnext_coco")
+        *("litehrnet_coco", "ditehrnet_coco", "widehrnet_coco", "hrformer_coco", "hrnext_coco"),
+        *("hrnext_crowdpose", "hrnext_ochuman"),
     }
-    for recipe in ("hrformer_coco", "hrnext_coco"):
+    for recipe in ("hrformer_coco", "hrnext_coco", "hrnext_crowdpose", "hrnext_ochuman"):
         settings = load(recipe).optimizer
         assert (settings.name, settings.weight_decay) == ("adamw", 0.01)
     settings = load("hrnext_coco").optimizer
     assert (settings.schedule, settings.final_factor, settings.by_epoch) == ("cosine", 0.01, True)
+
+
+def test_crowds_are_learnt_from_trainval_and_tested_on_detected_boxes():
+    config = load("hrnext_crowdpose")
+    assert (config.data.train_split, config.eval.split) == ("trainval", "test")
+    assert config.eval.boxes.endswith("det_for_crowd_test_0.1_0.5.json")
+    assert (config.model.num_joints, config.augment.half_body_joints) == (14, 6)
+    config = load("hrnext_ochuman")
+    assert (config.data.dataset, config.eval.dataset, config.eval.boxes) == (
+        "coco",
+        "ochuman",
+        "gt",
+    )
 
 
 def test_unknown_variant_lists_the_family():

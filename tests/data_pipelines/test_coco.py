@@ -2,7 +2,8 @@
 
 import gzip
 import json
-import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -144,8 +145,25 @@ def test_missing_images_are_noticed_before_training(tmp_path):
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="unknown COCO split 'test'; choose one of: train, val"):
+    message = "unknown COCO split 'test'; choose one of: train, val, test-dev"
+    with pytest.raises(ValueError, match=message):
         coco.read(str(tmp_path), "test")
+
+
+@pytest.mark.parametrize(
+    "name", ["image_info_test-dev2017.json", "person_keypoints_test-dev-2017.json"]
+)
+def test_test_dev_is_read_with_detections_only(shared, tmp_path, name):
+    sample = shared / "samples" / "coco"
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / name).symlink_to(sample / "annotations" / name)
+    (tmp_path / "test2017").symlink_to(sample / "val2017")
+    file = sample / "person_detection_results" / "COCO_test-dev2017_detections_AP_H_609_person.json"
+    found = coco.read_detections(str(tmp_path), "test-dev", str(file), 0.0)
+    assert len(found) == len(json.loads(file.read_text()))
+    assert found[0]["image_path"] == str(tmp_path / "test2017" / "000000000785.jpg")
+    with pytest.raises(ValueError, match=r"truth of test-dev is not public.*--config\.eval\.boxes"):
+        coco.read(str(tmp_path), "test-dev")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +172,7 @@ def test_unknown_split_lists_the_choices(tmp_path):
         (_contents(_annotation(1), _annotation(2, keypoints=[1] * 48)), r"entry 1 .*\(48,\).*51"),
         (_contents(_annotation(1, bbox=None)), r"bbox of entry 0 has shape \(\), expected \(4,\)"),
         (_contents(_annotation(1, keypoints=["x"] * 51)), "keypoints holds .* not a number"),
-        (_contents({"id": 1}), "annotation 0 has no area, bbox, category_id"),
+        (_contents({"id": 1}), "annotation 0 has no bbox, category_id"),
         (_contents(_annotation(9, image_id=8)), "annotation 9 belongs to image 8, which the file"),
         (_contents(_annotation(1), images=[{"id": 7}]), "image 0 has no file_name, height, width"),
         (_contents(_annotation(1, iscrowd=1)), "nobody to use; dropped:.*'crowd': 1"),
@@ -178,14 +196,29 @@ def test_real_counts_are_the_published_ones(shared, split):
     assert len(people) + sum(people.dropped.values()) == report["annotations"]
 
 
+OPEN = """
+import resource, sys
+from data_pipelines import coco
+people = coco.read(sys.argv[1], "train")
+images = len(set(people.columns["image_id"].tolist()))
+print(len(people), images, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
 @pytest.mark.long
-def test_the_whole_training_split_has_the_published_size(shared, tmp_path):
+@pytest.mark.parametrize("outlines", [0, 140])
+def test_the_whole_training_split_opens_in_little_memory(shared, tmp_path, outlines):
     name = "person_keypoints_train2017"
     packed = shared / "samples" / "coco_people" / "annotations" / f"{name}_all_rebuilt.json.gz"
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train2017").mkdir()
-    with gzip.open(packed) as source, open(tmp_path / "annotations" / f"{name}.json", "wb") as file:
-        shutil.copyfileobj(source, file)
-    people = coco.read(str(tmp_path), "train")
-    assert len(people) == 149813
-    assert len(np.unique(people.columns["image_id"])) == 56599
+    text = gzip.decompress(packed.read_bytes())
+    if outlines:  # as large as COCO's own file, 240 MB
+        numbers = b", ".join(b"%.2f" % number for number in np.linspace(0, 640, outlines))
+        text = text.replace(b'"bbox"', b'"segmentation": [[' + numbers + b']], "bbox"')
+    (tmp_path / "annotations" / f"{name}.json").write_bytes(text)
+    command = [sys.executable, "-c", OPEN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    people, images, peak = map(int, done.stdout.split())
+    assert (people, images) == (149813, 56599)
+    assert peak < 600e6

@@ -1,5 +1,9 @@
 """What readers share: examples from columns, finding files, reading JSON."""
 
+import gc
+import pathlib
+import pickle
+
 import numpy as np
 import pytest
 
@@ -22,6 +26,47 @@ def test_example_holds_the_person_and_its_row():
     assert set(example) == {"image_path", "center", "size", "keypoints", "visible", "index"}
     assert (example["image_path"], example["index"].dtype, example["index"]) == ("b.jpg", "i4", 1)
     np.testing.assert_array_equal(example["center"], [3, 4])
+
+
+def _columns(count):
+    return {
+        "image_path": dataset.path_column([f"bild_ü_{row}.jpg" for row in range(count)]),
+        "center": np.arange(2.0 * count).reshape(count, 2).astype(np.float32),
+        "size": np.ones((count, 2), np.float32),
+        "keypoints": np.zeros((count, 16, 2), np.float32),
+        "visible": np.ones((count, 16), np.float32),
+    }
+
+
+def test_pickled_splits_share_one_copy_of_their_columns():
+    split = dataset.Split("val", MPII, "val.json", _columns(3000), {"crowd": 1})
+    pickles = [pickle.dumps(split) for _ in range(2)]
+    copies = [pickle.loads(data) for data in pickles]
+    assert max(map(len, pickles)) < 3000  # bytes: a folder's name, not the columns
+    files = {copy.columns["center"].filename for copy in copies}
+    assert len(files) == 1
+    assert isinstance(copies[0].columns["keypoints"], np.memmap)
+    assert (copies[0].name, copies[0].dropped) == ("val", {"crowd": 1})
+    for key, value in split[2999].items():
+        np.testing.assert_array_equal(copies[0][2999][key], value)
+    assert copies[0][0]["image_path"] == "bild_ü_0.jpg"
+
+
+def test_the_shared_columns_go_with_the_split():
+    split = dataset.Split("val", MPII, "val.json", _columns(2), {})
+    folder = pathlib.Path(pickle.loads(pickle.dumps(split)).columns["center"].filename).parent
+    assert folder.is_dir()
+    del split
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_images_in_records_need_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train2017 or .*images/train2017"):
+        dataset.find_images(str(tmp_path), ["train2017", "images/train2017"], "Get it.")
+    (tmp_path / dataset.RECORDS).mkdir()
+    found = dataset.find_images(str(tmp_path), ["train2017", "images/train2017"], "Get it.")
+    assert found == tmp_path / "train2017"
 
 
 def test_a_missing_dataset_says_what_to_get_and_how_to_do_without(tmp_path):
@@ -52,10 +97,3 @@ def test_json_of_another_kind_is_refused(tmp_path):
     path.write_text("{}")
     with pytest.raises(ValueError, match="holds a dict where a list is expected"):
         dataset.read_json(path, expected=list)
-
-
-def test_a_field_can_be_skipped_while_reading(tmp_path):
-    path = tmp_path / "big.json"
-    path.write_text('{"people": [{"id": 1, "segmentation": [1, 2, 3]}]}')
-    contents = dataset.read_json(path, expected=dict, skip="segmentation")
-    assert contents == {"people": [{"id": 1}]}

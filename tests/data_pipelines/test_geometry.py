@@ -102,3 +102,18 @@ def test_fit_aspect_grows_the_shorter_side():
     sizes = np.array([[100.0, 150.0], [400.0, 150.0], [200.0, 150.0]])
     fitted = geometry.fit_aspect(sizes, (256, 192))
     np.testing.assert_allclose(fitted, [[200, 150], [400, 300], [200, 150]])
+
+
+@pytest.mark.parametrize("input_size", SIZES, ids=_named)
+@pytest.mark.parametrize("kind", ["classic", "classic_linear", "udp"])
+def test_cells_go_back_to_where_the_references_put_them(affine, input_size, kind):
+    name = _named(input_size)
+    sizes = _size(affine[f"scale_{name}"])
+    udp = kind == "udp"
+    for row, size in enumerate(sizes):
+        matrix = geometry.crop_matrix(affine["center"][row], size, 0, input_size, udp=udp)
+        pixels = np.array(input_size[::-1])
+        stride = (pixels - 1) / (pixels // 4 - 1) if udp else 4
+        points = affine[f"heatmap_points_{name}"][row] * stride
+        ours = geometry.transform(points, geometry.invert(matrix))
+        np.testing.assert_allclose(ours, affine[f"preds_{kind}_{name}"][row], rtol=1e-5, atol=1e-2)

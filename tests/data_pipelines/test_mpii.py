@@ -103,8 +103,19 @@ def test_missing_images_are_noticed_before_training(tmp_path):
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown MPII split 'test'.*train, val, trainval"):
-        mpii.read(str(tmp_path), "test")
+    with pytest.raises(ValueError, match=r"unknown MPII split 'valid'.*train, val, trainval, test"):
+        mpii.read(str(tmp_path), "valid")
+
+
+@pytest.mark.parametrize("name", ["annotations/mpii_test.json", "annot/test.json"])
+def test_people_of_the_test_split_have_boxes_only(tmp_path, name):
+    person = _person()
+    del person["joints"], person["joints_vis"]
+    _write(tmp_path, [person], name)
+    split = mpii.read(str(tmp_path), "test")
+    np.testing.assert_allclose(split[0]["center"], [100, 80])
+    assert not split[0]["visible"].any()
+    assert np.isnan(split.columns["head_size"]).all()
 
 
 def test_wrong_joint_count_names_the_person(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import geometry, ops
-from data_pipelines.skeletons import COCO, MPII
+from data_pipelines.skeletons import COCO, CROWDPOSE, MPII
 from hrjax import heatmaps
 
 
@@ -142,6 +142,12 @@ def test_flipping_twice_changes_nothing():
         np.testing.assert_allclose(twice[key], example[key], atol=1e-5)
 
 
+def test_a_skeleton_without_pairs_is_mirrored_too():
+    example = _example(keypoints=np.full((17, 2), 9, np.float32))
+    flipped = ops.RandomFlip((), 1.0)(example, Script(0.3))
+    np.testing.assert_array_equal(flipped["keypoints"], [[50, 9]] * 17)
+
+
 def test_center_moves_by_a_fifth_of_the_unpadded_box():
     example = _example(size=np.array([125, 250], np.float32))  # 100 x 200 before padding
     shifted = ops.ShiftCenter(0.3)(example, Script(1.0, 0.25, 0.2))
@@ -152,7 +158,11 @@ def test_center_moves_by_a_fifth_of_the_unpadded_box():
 @pytest.mark.parametrize("half", ["upper", "lower"])
 @pytest.mark.parametrize(
     ("name", "skeleton", "input_size"),
-    [("coco", COCO, (256, 192)), ("mpii", MPII, (256, 256))],
+    [
+        ("coco", COCO, (256, 192)),
+        ("mpii", MPII, (256, 256)),
+        ("crowdpose", CROWDPOSE, (256, 192)),
+    ],
 )
 def test_half_body_boxes_are_the_official_ones(golden, name, skeleton, input_size, half):
     recorded = np.load(golden / "half_body.npz")
@@ -187,6 +197,25 @@ def test_half_body_needs_more_than_min_joints_and_luck():
 def test_half_body_ignores_joints_on_one_point():
     example = _example(keypoints=np.full((17, 2), 9, np.float32))
     assert ops.HalfBody(COCO.upper_body, 1.0, 0)(example, Script(0.0, 0.0)) is example
+
+
+def test_people_of_one_picture_share_its_decoded_pixels(tmp_path):
+    path = _jpeg(tmp_path / "a.jpg", np.full((8, 8, 3), 90, np.uint8))
+    other = _jpeg(tmp_path / "b.jpg", np.full((8, 8, 3), 200, np.uint8))
+    images = [ops.Decode(True)(_example(image_path=p), None)["image"] for p in (path, path, other)]
+    assert images[0] is images[1]
+    assert images[2].mean() == 200
+    with pytest.raises(ValueError, match="read-only"):
+        images[0][:] = 0
+
+
+def test_pictures_in_records_are_decoded_from_their_bytes(tmp_path):
+    data = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
+    example = _example(image_path="in/records.jpg", encoded=lambda: data)
+    assert ops.Decode(strict=True)(example, None)["image"].mean() == 90
+    broken = _example(image_path="in/other.jpg", encoded=lambda: b"x")
+    with pytest.raises(ValueError, match=r"in/other\.jpg: 1 bytes that are not an image"):
+        ops.Decode(strict=True)(broken, None)
 
 
 # --- crops
@@ -240,6 +269,24 @@ def test_random_crop_has_the_published_distribution():
     assert angle.max() < 60.001
 
 
+def test_truncated_crop_has_the_distribution_of_mmpose_1():
+    rng, count = np.random.default_rng(0), 4000
+    crop = ops.TruncatedCrop((16, 12), 0.5, 80, 0.6, 0.16, 0.3)
+    example = _example(np.zeros((4, 4, 3), np.uint8), size=np.array([16, 12], np.float32))
+    crops = [crop(example, rng) for _ in range(count)]
+    back = np.array([cropped["to_original"] for cropped in crops])
+    moves = np.array([cropped["center"] for cropped in crops]) - example["center"]
+    zoom = np.array([_zoom(matrix) for matrix in back])
+    angle = np.rad2deg(np.arctan2(back[:, 0, 1], back[:, 0, 0]))
+    turned, moved = np.abs(angle) > 1e-6, moves[:, 0] != 0
+    assert np.abs(zoom - 1).max() <= 0.5 + 1e-6
+    assert abs(zoom.std() / 0.5 - 0.5396) < 0.02
+    assert abs(turned.mean() - 0.6) < 0.025
+    assert abs(angle[turned].std() / 80 - 0.5396) < 0.02
+    assert abs(moved.mean() - 0.3) < 0.025
+    np.testing.assert_allclose(moves[moved].std(axis=0) / [12, 16], 0.16 * 0.5396, rtol=0.06)
+
+
 # --- whole samples
 
 
@@ -258,13 +305,13 @@ IMAGES = {
 }
 
 
-def _run(person, draws, skeleton, input_size, scale, rotation, half_body):
+def _run(person, draws, skeleton, input_size, scale, rotation, half_body, *, udp=False):
     steps = (
         ops.Decode(strict=True),
         ops.RandomFlip(skeleton.flip_pairs, 0.5),
         ops.HalfBody(skeleton.upper_body, half_body, 8),
-        ops.RandomCrop(input_size, scale, rotation, 0.6),
-        ops.DrawHeatmaps(stride=4, sigma=2.0),
+        ops.RandomCrop(input_size, scale, rotation, 0.6, udp),
+        ops.DrawHeatmaps(stride=4, sigma=2.0, encoding="udp" if udp else "msra"),
     )
     rng = Script(*draws)
     for step in steps:
@@ -313,13 +360,14 @@ def test_training_samples_are_the_official_ones(shared, name):
         np.testing.assert_allclose(sums, out["target_sum"], rtol=1e-5, atol=1e-5)
 
 
-def test_training_samples_are_those_of_mmpose(shared):
+@pytest.mark.parametrize("kind", ["classic", "udp"])
+def test_training_samples_are_those_of_mmpose(shared, kind):
     recorded = np.load(shared / "reference" / "golden" / "augment_mmpose0.npz")
     for row, draws in enumerate(recorded["draws"]):
         person = _person(shared / "samples" / IMAGES["coco0"], recorded, "")
-        result = _run(person, draws, COCO, (256, 192), 0.5, 40, 0.3)
+        result = _run(person, draws, COCO, (256, 192), 0.5, 40, 0.3, udp=kind == "udp")
         keys = ("joints", "vis", "target_weight", "thumb")
-        _assert_sample(result, *(recorded[f"classic_{key}"][row] for key in keys))
+        _assert_sample(result, *(recorded[f"{kind}_{key}"][row] for key in keys))
 
 
 CROPS = {
@@ -330,8 +378,9 @@ CROPS = {
 }
 
 
+@pytest.mark.parametrize("kind", ["classic", "udp"])
 @pytest.mark.parametrize("name", CROPS)
-def test_crops_of_real_images_are_the_references(shared, name):
+def test_crops_of_real_images_are_the_references(shared, name, kind):
     recorded = np.load(shared / "reference" / "golden" / "warp_crops.npz")
     file, rotation = CROPS[name]
     example = _example(
@@ -341,12 +390,12 @@ def test_crops_of_real_images_are_the_references(shared, name):
     )
     example = ops.Decode(strict=True)(example, None)
     # A rotation of r degrees is what a standard deviation of |r| and a draw of +-1 give.
-    crop = ops.RandomCrop((256, 192), 0.0, abs(rotation), 1.0)
+    crop = ops.RandomCrop((256, 192), 0.0, abs(rotation), 1.0, udp=kind == "udp")
     image = crop(example, Script(0.0, np.sign(rotation), 0.0))["image"]
-    difference = np.abs(image.astype(int) - recorded[f"{name}_classic"])
-    # Exact without rotation. With it the reference's matrix, solved in float32, is 3e-5 off, which
-    # moves a few sampling positions by OpenCV's grid of 1/32 pixel.
-    assert difference.max() <= (5 if rotation else 0)
+    difference = np.abs(image.astype(int) - recorded[f"{name}_{kind}"])
+    # Exact without rotation. With it, and for UDP, the reference's matrix is rounded to float32,
+    # which moves a few sampling positions by OpenCV's grid of 1/32 pixel.
+    assert difference.max() <= (5 if rotation or kind == "udp" else 0)
     assert (difference > 0).mean() < 1e-3
 
 
@@ -371,6 +420,30 @@ def test_heatmaps_are_the_recorded_targets(golden, input_size, sigma):
         assert drawn["heatmaps"].dtype == drawn["weights"].dtype == np.float32
         np.testing.assert_allclose(drawn["heatmaps"], expected, atol=1e-6)
         np.testing.assert_array_equal(drawn["weights"], recorded[f"{name}_msra_weight"][person])
+
+
+@pytest.mark.parametrize("encoding", ["dark", "udp"])
+@pytest.mark.parametrize(
+    ("input_size", "sigma"), [((256, 192), 2.0), ((256, 256), 2.0), ((384, 288), 3.0)]
+)
+def test_heatmaps_of_other_encodings_are_recorded_ones(shared, input_size, sigma, encoding):
+    recorded = np.load(shared / "reference" / "golden" / "targets.npz")
+    name = f"{input_size[1]}x{input_size[0]}"
+    draw = ops.DrawHeatmaps(stride=4, sigma=sigma, encoding=encoding)
+    for person in range(len(recorded[f"{name}_{encoding}"])):
+        example = {
+            "image": np.zeros((*input_size, 3), np.uint8),
+            "keypoints": recorded[f"{name}_joints"][person],
+            "visible": recorded[f"{name}_vis"][person],
+        }
+        drawn = draw(example, None)
+        expected = recorded[f"{name}_{encoding}"][person].transpose(1, 2, 0)
+        heatmaps = drawn["heatmaps"][..., : expected.shape[-1]]  # some record five joints only
+        np.testing.assert_allclose(heatmaps, expected, atol=1e-5)
+        weights = drawn["weights"][: expected.shape[-1]]
+        np.testing.assert_array_equal(
+            weights, recorded[f"{name}_{encoding}_weight"][person][: len(weights)]
+        )
 
 
 @pytest.mark.parametrize("encoding", ["msra", "dark", "udp"])

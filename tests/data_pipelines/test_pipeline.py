@@ -1,7 +1,10 @@
 """Batches: the same samples for any number of processes and workers, and after any restart."""
 
+import dataclasses
 import json
 import logging
+import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -10,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import dataset, pipeline
+from data_pipelines import dataset, pipeline, records
 from data_pipelines.skeletons import MPII
 
 AUGMENT = types.SimpleNamespace(
@@ -21,6 +24,13 @@ AUGMENT = types.SimpleNamespace(
     rotation=30,
     rotation_probability=0.6,
     center_shift=0.3,
+    draws="clipped",
+    shift=0.16,
+    shift_probability=0.3,
+    color_jitter=0.0,
+    hue=0.0,
+    blur=0.0,
+    dropout=0.0,
 )
 
 
@@ -160,6 +170,23 @@ def test_workers_change_neither_samples_nor_state():
     _assert_same([batch], _take(2, _split(10))[1:])
 
 
+def test_people_of_an_image_can_follow_each_other():
+    split = _split(12)
+    names = dataset.path_column([f"{row % 5}.jpg" for row in range(12)])
+    split = dataclasses.replace(split, columns={**split.columns, "image_path": names})
+    batches = _take(6, split, group_images=True)
+    for epoch in (batches[:3], batches[3:]):
+        rows = np.concatenate([batch["index"] for batch in epoch])
+        assert sorted(rows) == list(range(12))
+        assert np.count_nonzero(np.diff(rows % 5)) == 4
+    _assert_same(_take(2, split, group_images=True, start=4), batches[4:])
+    slices = [
+        _take(6, split, group_images=True, process_index=index, process_count=2)
+        for index in range(2)
+    ]
+    _assert_same([_joined(parts) for parts in zip(*slices, strict=True)], batches)
+
+
 @pytest.mark.parametrize(("people", "batch_size"), [(5, 8), (5, 9), (5, 16), (1, 4)])
 def test_a_small_split_is_repeated_to_fill_a_batch(caplog, people, batch_size):
     with caplog.at_level(logging.INFO):
@@ -264,12 +291,62 @@ def test_unreadable_pictures_are_flagged_or_raise(mpii_root, strict):
     np.testing.assert_array_equal(batch["image"].any(axis=(1, 2, 3)), batch["readable"])
 
 
+@pytest.mark.parametrize(("group_images", "workers"), [(False, 0), (True, 1)])
+def test_records_give_the_batches_of_files_and_resume(mpii_root, group_images, workers):
+    root = pathlib.Path(mpii_root)
+    (root / "images" / "5.jpg").write_bytes((root / "images" / "0.jpg").read_bytes())
+    split = pipeline.read("mpii", mpii_root, "train")
+    options = {"batch_size": 2, "seed": 5, "group_images": group_images}
+    chain = pipeline.train_ops(AUGMENT, split.skeleton, (64, 48), strict=False)
+    with pipeline.batches(split, chain, **options) as batches:
+        expected = [next(batches) for _ in range(5)]
+    files = {f"{row}.jpg": root / "images" / f"{row}.jpg" for row in range(6)}
+    assert list(records.build(mpii_root, files)) == [0, 6]
+    shutil.rmtree(root / "images")
+    packed = records.attach(pipeline.read("mpii", mpii_root, "train"), mpii_root)
+    with pipeline.batches(packed, chain, **options) as batches:
+        taken = [next(batches) for _ in range(3)]
+        state = json.loads(json.dumps(batches.get_state()))
+    with pipeline.batches(packed, chain, **options, workers=workers) as batches:
+        batches.set_state(state)
+        taken += [{key: np.array(v) for key, v in next(batches).items()} for _ in range(2)]
+    _assert_same(taken, expected)
+
+
+def test_images_that_are_in_records_are_not_searched_for_in_files(mpii_root):
+    data = types.SimpleNamespace(dataset="mpii", root=mpii_root, records=False)
+    (pathlib.Path(mpii_root) / dataset.RECORDS).mkdir()
+    shutil.rmtree(pathlib.Path(mpii_root) / "images")
+    with pytest.raises(FileNotFoundError, match=r"add --config\.data\.records=True"):
+        pipeline.read_config(data, "train")
+    data.records = True
+    with pytest.raises(ValueError, match=r"no records of 6 images of train, e\.g\. 0\.jpg"):
+        pipeline.read_config(data, "train")
+
+
+def test_augmentations_are_switches():
+    def names(**changes):
+        augment = types.SimpleNamespace(**{**vars(AUGMENT), **changes})
+        return [
+            type(op).__name__ for op in pipeline.train_ops(augment, MPII, (64, 48), strict=True)
+        ]
+
+    plain = ["Decode", "ShiftCenter", "RandomFlip", "HalfBody", "RandomCrop"]
+    assert names() == plain
+    assert names(draws="truncated") == [*plain[:-1], "TruncatedCrop"]
+    switched = {"color_jitter": 0.4, "blur": 0.1, "dropout": 0.2}
+    assert names(**switched) == [*plain, "ColorJitter", "Blur", "CoarseDropout"]
+    assert names(hue=0.1) == [*plain, "ColorJitter"]
+    with pytest.raises(ValueError, match=r"unknown config\.augment\.draws 'wild'; choose one of"):
+        names(draws="wild")
+
+
 def test_unknown_dataset_lists_the_choices():
     with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: mpii, coco"):
         pipeline.read("lsp", "data/lsp", "train")
 
 
-@pytest.mark.parametrize("name", pipeline.DATASETS)
+@pytest.mark.parametrize("name", ["mpii", "coco", "crowdpose", "ochuman"])
 def test_default_splits_are_splits_of_the_reader(shared, name):
     entry = pipeline.DATASETS[name]
     root = str(shared / "samples" / name)

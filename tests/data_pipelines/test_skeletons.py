@@ -6,7 +6,12 @@ import pytest
 
 from data_pipelines import skeletons
 
-SKELETONS = {"coco": skeletons.COCO, "mpii": skeletons.MPII}
+SKELETONS = {
+    "coco": skeletons.COCO,
+    "ochuman": skeletons.COCO,
+    "mpii": skeletons.MPII,
+    "crowdpose": skeletons.CROWDPOSE,
+}
 
 
 @pytest.mark.parametrize("name", SKELETONS)

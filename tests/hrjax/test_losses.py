@@ -1,5 +1,7 @@
 """The loss and its gradient against the reference implementations."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ def arrays(recorded, weight="target_weight"):
         ("target_weight", 0.5, "official_mse_weight"),
         ("target_weight", 1.0, "mm0_mse_weight"),
         ("target_weight_joint_weighted", 0.5, "official_mse_joint_weight"),
+        ("target_weight_joint_weighted", 1.0, "mm0_mse_joint_weight"),
     ],
 )
 def test_loss_is_the_recorded_one(recorded, weight, factor, expected):
@@ -69,3 +72,37 @@ def test_shapes_that_differ_are_named_instead_of_broadcast():
         losses.joint_mse(heatmaps, heatmaps[..., :1], jnp.ones((2, 3)), factor=0.5)
     with pytest.raises(ValueError, match=r"and \(1, 3\)"):
         losses.joint_mse(heatmaps, heatmaps, jnp.ones((1, 3)), factor=0.5)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(0.5, "official_ohkm_top8"), (1.0, "mm0_ohkm_top8")]
+)
+def test_hard_joint_mining_is_the_recorded_one(recorded, factor, expected):
+    loss = losses.joint_mse(*arrays(recorded), factor=factor, hard_joints=8)
+    np.testing.assert_allclose(loss, recorded[expected], rtol=1e-6)
+
+
+def test_all_joints_are_the_hardest_joints(recorded):
+    everyone = losses.joint_mse(*arrays(recorded), factor=0.5, hard_joints=17)
+    np.testing.assert_allclose(everyone, recorded["official_mse_weight"], rtol=1e-6)
+
+
+def test_more_hard_joints_than_joints_are_an_error(recorded):
+    with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 18; people have 17 joints"):
+        losses.joint_mse(*arrays(recorded), factor=0.5, hard_joints=18)
+
+
+@pytest.mark.parametrize("size", ["192x256", "256x256", "288x384"])
+def test_joint_weights_are_the_recorded_ones(golden, size):
+    recorded = np.load(golden / "targets.npz")
+    coco = json.loads((golden / "dataset_meta.json").read_text())["coco"]
+    weights = jnp.asarray(recorded[f"{size}_msra_weight"])
+    weighed = losses.weigh_joints(weights, coco["joint_weights"])
+    expected = recorded[f"{size}_msra_weight_joint_weighted"]
+    np.testing.assert_allclose(weighed, expected, rtol=1e-6)
+    assert losses.weigh_joints(weights, ()) is weights
+
+
+def test_joint_weights_of_another_skeleton_are_an_error():
+    with pytest.raises(ValueError, match=r"joint_weights has 3 numbers for 17 joints"):
+        losses.weigh_joints(jnp.ones((2, 17)), (1.0, 1.0, 1.5))

@@ -1,0 +1,195 @@
+"""A dataset's images in a few large files: ArrayRecord shards, written by tensorflow-datasets.
+
+They lie below the dataset's root, in the folder `dataset.RECORDS`. A record is the bytes of one
+image file as they are, under a name made of its path: the pixels are the file's. Records
+come in parts of PART_IMAGES, each there as a whole or not at all, so that a build that was
+interrupted goes on with the next part. TensorFlow is not needed.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import typing
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from data_pipelines.dataset import RECORDS, Split
+
+PART_IMAGES = 1000  # some 160 MB of COCO
+
+
+class Images(tfds.core.GeneratorBasedBuilder):
+    """Image files as they are with their names: the records of one part, in the order of `files`.
+
+    `files` are by name.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos: typing.ClassVar = {}  # nothing is downloaded; tfds would search for lists of it
+
+    def __init__(self, files: dict[str, pathlib.Path], data_dir: pathlib.Path):
+        self._files = files
+        super().__init__(data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {"image": tfds.features.Image(), "name": tfds.features.Text()}
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Encoded images.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(names=list(self._files), sha256=[]),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager) -> dict:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number, (name, file) in enumerate(self._files.items()):
+            image = file.read_bytes()
+            self.info.metadata["sha256"].append(hashlib.sha256(image).hexdigest())
+            yield number, {"image": image, "name": name}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """The image of a split's row as bytes: `rows` are the records' numbers, over all `shards`."""
+
+    shards: tuple[str, ...]
+    rows: np.ndarray
+
+    @functools.cached_property
+    def _source(self) -> grain.sources.ArrayRecordDataSource:
+        return _open(self.shards)
+
+    def __call__(self, row: int) -> bytes:
+        return _read(self._source, int(self.rows[row]))
+
+    def __reduce__(self):
+        return Encoded, (self.shards, self.rows)
+
+
+def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
+    """Writes records of the `files` that are not among the root's yet; `files` are by name.
+
+    Yields, after each part, how many of the files are in records. Each part is read back and
+    compared with the checksums of its files before it counts.
+    """
+    folder = pathlib.Path(root, RECORDS)
+    known = set(index(root))
+    missing = [name for name in files if name not in known]
+    done = len(files) - len(missing)
+    yield done
+    first = len(_parts(folder))
+    tfds.disable_progress_bar()
+    for start in range(0, len(missing), PART_IMAGES):
+        names = missing[start : start + PART_IMAGES]
+        number = first + start // PART_IMAGES
+        part = folder / f"part_{number:05d}"
+        builder = Images({name: files[name] for name in names}, part)
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds says what it does
+            builder.download_and_prepare(file_format="array_record")
+        broken = verify_part(pathlib.Path(builder.data_dir))
+        if broken:
+            shutil.rmtree(builder.data_dir)
+            raise OSError(
+                f"{builder.data_dir}: {len(broken)} records read back differ from their files, "
+                f"e.g. {broken[0]}; the disk or the memory is unreliable. The part was removed"
+            )
+        done += len(names)
+        yield done
+
+
+def verify(root: str) -> Iterator[tuple[pathlib.Path, list[str]]]:
+    """Each part of the root's records with the names of the images that fail their checksums."""
+    for part in _parts(pathlib.Path(root, RECORDS)):
+        yield part, verify_part(part)
+
+
+def verify_part(part: pathlib.Path) -> list[str]:
+    """The names of a part's images that can't be read or fail their checksums."""
+    metadata, broken = _metadata(part), []
+    try:
+        source = _open(_shards(part))
+    except ValueError:
+        return metadata["names"]
+    for number, (name, expected) in enumerate(
+        zip(metadata["names"], metadata["sha256"], strict=True)
+    ):
+        try:
+            whole = hashlib.sha256(_read(source, number)).hexdigest() == expected
+        except ValueError:
+            whole = False
+        if not whole:
+            broken.append(name)
+    return broken
+
+
+def index(root: str) -> dict[str, int]:
+    """The names of the root's records and their numbers, over all parts."""
+    parts = _parts(pathlib.Path(root, RECORDS))
+    names = [name for part in parts for name in _metadata(part)["names"]]
+    return {name: number for number, name in enumerate(names)}
+
+
+def name(path: str, root: str) -> str:
+    """What an image's record is called: its path below the root, or below the root's images."""
+    # COCO's folders are looked for in both places, and records should be found from either.
+    return path.removeprefix(str(pathlib.Path(root)) + os.sep).removeprefix("images" + os.sep)
+
+
+def attach(split: Split, root: str) -> Split:
+    """The split with its images from the root's records instead of files."""
+    numbers = index(root)
+    names = [name(path, root) for path in split.columns["image_path"].tolist()]
+    lost = [lost for lost in names if lost not in numbers]
+    if lost:
+        raise ValueError(
+            f"{pathlib.Path(root, RECORDS)} has no records of {len(set(lost))} images of "
+            f"{split.name}, e.g. {lost[0]}; write them with: "
+            "python scripts/prepare_data.py build"
+        )
+    parts = _parts(pathlib.Path(root, RECORDS))
+    shards = tuple(shard for part in parts for shard in _shards(part))
+    rows = np.array([numbers[own] for own in names], np.int32)
+    return dataclasses.replace(split, encoded=Encoded(shards, rows))
+
+
+def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
+    # tensorflow-datasets writes into …incomplete… and renames the folder when all is there.
+    found = sorted(folder.glob("part_*/images/*/dataset_info.json"))
+    return [file.parent for file in found if ".incomplete" not in file.parent.name]
+
+
+def _metadata(part: pathlib.Path) -> dict:
+    return json.loads((part / "metadata.json").read_text())
+
+
+def _shards(part: pathlib.Path) -> list[str]:
+    return [str(file) for file in sorted(part.glob("*.array_record*"))]
+
+
+def _open(shards: Sequence[str]) -> grain.sources.ArrayRecordDataSource:
+    try:
+        return grain.sources.ArrayRecordDataSource(list(shards))
+    except RuntimeError as error:
+        raise ValueError(f"records can't be opened: {error}; build them again") from error
+
+
+def _read(source: Sequence, number: int) -> bytes:
+    try:
+        record = source[number]
+        example = tf_example_pb2.Example.FromString(record)
+        return example.features.feature["image"].bytes_list.value[0]
+    except Exception as error:  # array_record and protobuf each have kinds of their own
+        raise ValueError(f"the record {number} can't be read: {error}") from error

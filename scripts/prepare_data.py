@@ -1,0 +1,199 @@
+"""Checks, packs and fetches datasets.
+
+    python scripts/prepare_data.py check --dataset=coco --root=data/coco
+    python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
+    python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
+
+check looks for what is wrong with the files, prints what is in them and draws people before and
+after augmentation; it exits with 1 if something must be repaired. build writes the images into
+ArrayRecord shards, for --config.data.records=True; the same command goes on where it was stopped,
+and build --verify compares what is there with its checksums. download fetches what the owners let
+programs fetch, goes on where it was stopped, and says what to fetch by hand and where to put it.
+"""
+
+import argparse
+import ast
+import logging
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import tqdm
+
+from configs import common
+from data_pipelines import check, custom, dataset, pipeline, sources
+from hrjax import download, visualize
+
+SHEET_PEOPLE = 8
+AUGMENTED = 4  # crops of each person after augmentation, beside the one before
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    options = _parser().parse_args()
+    options.root = options.root or pipeline.DATASETS[options.dataset].root
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="check|build|download")
+    every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
+    for name, command in every.items():
+        choices = sorted(sources.SOURCES if name == "download" else pipeline.DATASETS)
+        command.add_argument("--dataset", choices=choices, required=True)
+        command.add_argument("--root", default="", help="default: data/<dataset>")
+        command.set_defaults(run={"check": run_check, "build": run_build}.get(name, run_download))
+    for name in ("check", "build"):
+        every[name].add_argument("--splits", default="", help="e.g. train,val; default: both")
+        every[name].add_argument("--annotations", default="", help="of a custom dataset's split")
+        every[name].add_argument("--images", default="", help="of a custom dataset's split")
+        every[name].add_argument("--category", default="", help="of a custom dataset's people")
+        every[name].add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
+        every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
+    every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
+    every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
+    every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
+    every["build"].add_argument("--boxes", default="", help="detections whose images come too")
+    every["build"].add_argument("--verify", action="store_true", help="only compare checksums")
+    every["download"].add_argument("--mirror", default="", help="https folder with the archives")
+    return parser
+
+
+def run_check(options) -> int:
+    """Prints each split's problems and summary, and draws its contact sheet."""
+    serious = False
+    for split in _splits(options):
+        people = _read(options, split)
+        print(check.summarize(people), end="\n\n")
+        problems = check.find_problems(people, _with_bar)
+        print("\n".join(map(str, problems)) or "no problems found", end="\n\n")
+        sheet = pathlib.Path(options.out or f"{options.dataset}_{split}.jpg")
+        visualize.save(contact_sheet(people, _size(options.input)), sheet)
+        print(f"look at {sheet}: rows of people before and after augmentation\n")
+        serious |= any(problem.serious for problem in problems)
+    return int(serious)
+
+
+def _with_bar(paths):
+    return tqdm.tqdm(paths, desc="images", unit="image", leave=False)
+
+
+def contact_sheet(people: dataset.Split, size: tuple[int, int]) -> np.ndarray:
+    """People, evenly spaced over the split: as evaluation crops them, then as training does."""
+    rows = np.unique(np.linspace(0, len(people) - 1, SHEET_PEOPLE).astype(int))
+    augment = common.coco(common.recipe("", default="hrnet_w32")).augment
+    train = pipeline.train_ops(augment, people.skeleton, size, strict=False)
+    plain = pipeline.eval_ops(size, strict=False)
+    tiles = []
+    for row in rows:
+        for number, chain in enumerate((plain, *[train] * AUGMENTED)):
+            example, rng = people[int(row)], np.random.default_rng([int(row), number])
+            for op in chain:
+                example = op(example, rng)
+            shown = (example["keypoints"], example["visible"], people.skeleton)
+            tiles.append(visualize.draw_skeleton(example["image"], *shown, threshold=0.5))
+    return visualize.grid(tiles, columns=2 * (1 + AUGMENTED))
+
+
+def run_build(options) -> int:
+    """Packs the images of the splits, and copies the annotation files beside them."""
+    from data_pipelines import records
+
+    out = options.out or options.root
+    if options.verify:
+        return _verify(records, out)
+    files = {}
+    for split in _splits(options):
+        found = [_read(options, split)]
+        if options.boxes:
+            boxes = {"boxes": options.boxes}
+            found.append(pipeline.read(options.dataset, options.root, split, **boxes))
+        for people in found:
+            paths = people.columns["image_path"].tolist()
+            files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
+    with tqdm.tqdm(total=len(files), unit="image", desc="packing") as bar:
+        for done in records.build(out, files):
+            bar.update(done - bar.n)
+    if pathlib.Path(out).resolve() != pathlib.Path(options.root).resolve():
+        _copy_annotations(pathlib.Path(options.root), pathlib.Path(out))
+    print(f"train with --config.data.root={out} --config.data.records=True")
+    return 0
+
+
+def _verify(records, out):
+    broken = {part: names for part, names in records.verify(out) if names}
+    for part, names in broken.items():
+        print(f"error: {part}: {len(names)} records fail their checksums, e.g. {names[0]}")
+    print("remove these folders and build again" if broken else f"all records of {out} are whole")
+    return int(bool(broken))
+
+
+def _copy_annotations(root, out):
+    for name in ("annotations", "annot", "person_detection_results"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, out / name, dirs_exist_ok=True)
+
+
+def run_download(options) -> int:
+    """Fetches and unpacks what is missing; prints what has to be fetched by hand."""
+    root = pathlib.Path(options.root)
+    by_hand = []
+    for source in sources.SOURCES[options.dataset]:
+        if source.is_in(root):
+            print(f"there already: {source.proofs[0]}")
+            continue
+        mirror = options.mirror.rstrip("/")
+        address = f"{mirror}/{source.name}" if mirror else source.address
+        if not address:
+            by_hand.append(source)
+            continue
+        print(f"fetching {source.name} ({source.size})")
+        archive = download.fetch(address)
+        sources.place(source, archive, root)
+        archive.unlink()
+    for source in by_hand:
+        print(
+            f"fetch by hand: {source.name} ({source.size}) from {source.page}\n"
+            f"    so that there is {root / source.proofs[0]}"
+        )
+    return int(bool(by_hand))
+
+
+def _splits(options):
+    entry = pipeline.DATASETS[options.dataset]
+    chosen = options.splits.split(",") if options.splits else (entry.train_split, entry.eval_split)
+    return dict.fromkeys(chosen)
+
+
+def _read(options, split):
+    if options.dataset != "custom":
+        return pipeline.read(options.dataset, options.root, split)
+    layout = custom.Layout(
+        options.annotations or f"annotations/{split}.json",
+        options.images or "images",
+        options.category,
+    )
+    joints = custom.Joints(names=options.names, flip_pairs=options.flip_pairs)
+    return custom.read(options.root, split, layout, joints)
+
+
+def _tuple(text):
+    return tuple(ast.literal_eval(text))
+
+
+def _size(text):
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

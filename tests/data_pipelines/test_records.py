@@ -1,0 +1,79 @@
+"""Images in ArrayRecord shards: as they were, resumable, checked."""
+
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+
+from data_pipelines import dataset, records
+from data_pipelines.skeletons import MPII
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "source" / "images"
+    folder.mkdir(parents=True)
+    for number in range(5):
+        (folder / f"{number}.jpg").write_bytes(bytes([number]) * (10 + number))
+    return {f"{number}.jpg": folder / f"{number}.jpg" for number in range(5)}
+
+
+def _split(root, *names):
+    count = len(names)
+    columns = {
+        "image_path": dataset.path_column([f"{root}/{name}" for name in names]),
+        "center": np.zeros((count, 2), np.float32),
+        "size": np.ones((count, 2), np.float32),
+        "keypoints": np.zeros((count, 16, 2), np.float32),
+        "visible": np.ones((count, 16), np.float32),
+    }
+    return dataset.Split("train", MPII, "train.json", columns, {})
+
+
+def test_a_record_is_the_bytes_of_its_file(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PART_IMAGES", 2)
+    root = str(tmp_path / "packed")
+    assert list(records.build(root, files)) == [0, 2, 4, 5]
+    split = records.attach(_split(root, "images/4.jpg", "images/1.jpg", "images/4.jpg"), root)
+    split = pickle.loads(pickle.dumps(split))  # as a worker process gets it
+    assert [split[row]["encoded"]() for row in range(3)] == [b"\x04" * 14, b"\1" * 11, b"\x04" * 14]
+
+
+def test_a_build_goes_on_with_what_is_missing(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PART_IMAGES", 2)
+    root = str(tmp_path / "packed")
+    stopped = records.build(root, files)
+    assert [next(stopped), next(stopped)] == [0, 2]
+    stopped.close()
+    files["0.jpg"].unlink()  # packed already: not read again
+    assert list(records.build(root, files)) == [2, 4, 5]
+    assert list(records.build(root, files)) == [5]
+    assert sorted(records.index(root).values()) == list(range(5))
+
+
+def test_broken_records_are_found_by_their_checksums(files, tmp_path):
+    root = str(tmp_path / "packed")
+    list(records.build(root, files))
+    assert [names for _, names in records.verify(root)] == [[]]
+    (shard,) = pathlib.Path(root).rglob("*.array_record*")
+    data = bytearray(shard.read_bytes())
+    places = [place for place, value in enumerate(data) if value]
+    data[places[len(places) // 2]] ^= 1
+    shard.write_bytes(data)
+    ((part, names),) = records.verify(root)
+    assert part == shard.parent
+    assert set(names) <= set(files)
+    assert names
+
+
+@pytest.mark.parametrize("folder", ["images/train2017", "train2017"])
+def test_names_do_not_depend_on_the_layout(folder):
+    assert records.name(f"data/coco/{folder}/1.jpg", "data/coco/") == "train2017/1.jpg"
+
+
+def test_images_without_records_are_an_error(files, tmp_path):
+    root = str(tmp_path / "packed")
+    list(records.build(root, files))
+    with pytest.raises(ValueError, match=r"no records of 1 images of train, e\.g\. 9\.jpg"):
+        records.attach(_split(root, "images/4.jpg", "images/9.jpg"), root)

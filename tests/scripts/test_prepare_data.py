@@ -1,0 +1,141 @@
+"""The commands that check, pack and fetch datasets."""
+
+import dataclasses
+import functools
+import http.server
+import json
+import pathlib
+import sys
+import tarfile
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines import pipeline
+from scripts import prepare_data
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, arguments)])
+        return prepare_data.main()
+
+    return command
+
+
+def test_check_of_drawn_people_finds_nothing_to_repair(run, drawn, tmp_path, capsys):
+    sheet = tmp_path / "sheet.jpg"
+    options = ("--splits=val", f"--out={sheet}", "--input=64x48")
+    assert run("check", "--dataset=coco", f"--root={drawn}", *options) == 0
+    printed = capsys.readouterr().out
+    assert "people to use in" in printed
+    assert "error:" not in printed
+    assert "left_ankle" in printed
+    image = cv2.imread(str(sheet))
+    people = min(8, len(pipeline.read("coco", str(drawn), "val")))
+    assert image.shape == (64 * -(-people // 2), 48 * 10, 3)
+
+
+def test_check_says_what_must_be_repaired(run, tmp_path, capsys):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    annotation = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "area": 9}
+    contents = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 20, "height": 20}],
+        "annotations": [{**annotation, "keypoints": [4, 4, 2] * 3}] * 2,
+        "categories": [{"id": 1, "name": "ball", "keypoints": ["top", "left", "right"]}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(contents))
+    options = ("--annotations=labels.json", "--splits=train", f"--out={tmp_path}/sheet.jpg")
+    pairs = "--flip_pairs=((0,1),)"
+    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options, pairs) == 1
+    printed = capsys.readouterr().out
+    assert "error: 1 images are missing: " in printed
+    assert "error: 1 annotation ids are used twice: 5" in printed
+    assert "error: 1 flip pairs don't match their names: top-left" in printed
+
+
+def test_a_missing_dataset_is_one_line(run, tmp_path, capsys):
+    assert run("check", "--dataset=ochuman", f"--root={tmp_path}") == 1
+    assert capsys.readouterr().err.startswith("error: there is no ")
+
+
+def test_build_packs_a_dataset_that_trains_without_its_files(run, drawn, tmp_path, capsys):
+    out = tmp_path / "packed"
+    assert run("build", "--dataset=coco", f"--root={drawn}", f"--out={out}") == 0
+    assert f"--config.data.root={out} --config.data.records=True" in capsys.readouterr().out
+    assert run("build", "--dataset=coco", f"--root={out}", "--verify") == 0
+    packed = functools.partial(_first, str(out), records=True)
+    files = functools.partial(_first, str(drawn), records=False)
+    for split in ("train", "val"):
+        np.testing.assert_array_equal(packed(split)["image"], files(split)["image"])
+
+
+def _first(root, split, *, records):
+    config = prepare_data.common.recipe("", default="hrnet_w32")
+    config.data.dataset, config.data.root, config.data.records = "coco", root, records
+    people = pipeline.read_config(config.data, split)
+    chain = pipeline.eval_ops((64, 48), strict=True)
+    with pipeline.eval_batches(people, chain, batch_size=2) as batches:
+        return next(batches)
+
+
+def test_verify_finds_damage(run, drawn, tmp_path, capsys):
+    out = tmp_path / "packed"
+    run("build", "--dataset=coco", f"--root={drawn}", f"--out={out}", "--splits=val")
+    (shard,) = pathlib.Path(out).rglob("*.array_record*")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert run("build", "--dataset=coco", f"--root={out}", "--verify") == 1
+    assert "records fail their checksums, e.g. val2017/" in capsys.readouterr().out
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_download_fetches_what_it_can_and_says_the_rest(run, server, tmp_path, monkeypatch, capsys):
+    folder, address = server
+    monkeypatch.setenv("HRJAX_CACHE", str(tmp_path / "cache"))
+    (folder / "mpii_train.json").write_text("[]")
+    with tarfile.open(folder / "mpii_annotations.tar", "w") as archive:
+        archive.add(folder / "mpii_train.json", "annotations/mpii_train.json")
+    root = tmp_path / "mpii"
+    images, files = prepare_data.sources.SOURCES["mpii"]
+    local = dataclasses.replace(files, address=f"{address}/mpii_annotations.tar")
+    monkeypatch.setitem(prepare_data.sources.SOURCES, "mpii", (images, local))
+    assert run("download", "--dataset=mpii", f"--root={root}") == 1
+    printed = capsys.readouterr().out
+    assert (root / "annotations" / "mpii_train.json").read_text() == "[]"
+    assert not list((tmp_path / "cache").rglob("*.tar"))  # unpacked: no second copy stays
+    assert "fetch by hand: mpii_human_pose_v1.tar.gz (24,984 images, 12.9 GB) from http" in printed
+    assert f"so that there is {root}/images" in printed
+    (root / "images").mkdir()
+    assert run("download", "--dataset=mpii", f"--root={root}") == 0
+
+
+def test_download_takes_archives_from_a_mirror(run, server, tmp_path, monkeypatch, capsys):
+    folder, address = server
+    monkeypatch.setenv("HRJAX_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "ochuman"
+    (root / "images").mkdir(parents=True)
+    for split in ("val", "test"):
+        (folder / f"ochuman_coco_format_{split}_range_0.00_1.00.json").write_text("{}")
+    options = ("--dataset=ochuman", f"--root={root}")
+    assert run("download", *options, f"--mirror={address}") == 0
+    assert len(list((root / "annotations").iterdir())) == 2
+    assert run("download", "--dataset=coco", f"--root={root}", f"--mirror={address}") == 1
+    assert "cannot download" in capsys.readouterr().err
