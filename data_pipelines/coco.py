@@ -3,7 +3,8 @@
     root/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
     root/train2017/*.jpg, root/val2017/*.jpg          (or root/images/train2017/*.jpg, …)
 
-Columns beside the example's: image_id and annotation_id () int64, area () float64, the segment's.
+Columns beside the example's: image_id and annotation_id () int64; area () float64, the segment's;
+box (4,) float64, as annotated, where center and size are of the box that the references clip.
 """
 
 import os
@@ -109,7 +110,8 @@ def _columns(path: pathlib.Path, folder: pathlib.Path, contents: dict) -> tuple[
     joints = dataset.stack_numbers(path, "keypoints", raw, (3 * COCO.num_joints,))
     joints = joints.reshape(-1, COCO.num_joints, 3)
     raw = [entry["bbox"] for entry in annotations]
-    boxes = geometry.clip_boxes(dataset.stack_numbers(path, "bbox", raw, (4,)), sizes[rows])
+    annotated = dataset.stack_numbers(path, "bbox", raw, (4,))
+    boxes = geometry.clip_boxes(annotated, sizes[rows])
     area = np.array([entry["area"] for entry in annotations], np.float64)
     used, dropped = _choose(contents, joints, boxes, area)
     center, size = geometry.box_center_size(boxes[used])
@@ -123,6 +125,7 @@ def _columns(path: pathlib.Path, folder: pathlib.Path, contents: dict) -> tuple[
         "image_id": np.array([entry["image_id"] for entry in annotations], np.int64)[used],
         "annotation_id": np.array([entry["id"] for entry in annotations], np.int64)[used],
         "area": area[used],
+        "box": annotated[used],
     }
     return columns, dropped
 
