@@ -65,7 +65,7 @@ def nms(
     """
     order = _order(keypoints, scores, areas, image_ids)
     first, second = _pairs(image_ids[order])
-    close = similarity(keypoints, areas, sigmas, order[first], order[second]) > threshold
+    close = _closer_than(threshold, keypoints, areas, sigmas, order[first], order[second])
     kept = [True] * len(order)
     # Pairs are sorted by their better person, whose fate is settled once its pairs come.
     for better, worse in zip(first[close].tolist(), second[close].tolist(), strict=True):
@@ -142,6 +142,38 @@ def _pairs(image_ids):
     starts = np.cumsum(later) - later
     second = first + 1 + np.arange(len(first)) - starts[first]
     return first, second
+
+
+def _closer_than(threshold, keypoints, areas, sigmas, first, second):
+    """Whether pairs have an OKS above `threshold`, (p,)."""
+    close = _perhaps_closer_than(threshold, keypoints, areas, sigmas, first, second)
+    candidates = np.flatnonzero(close)
+    alike = similarity(keypoints, areas, sigmas, first[candidates], second[candidates])
+    close[candidates] = alike > threshold
+    return close
+
+
+def _perhaps_closer_than(threshold, keypoints, areas, sigmas, first, second):
+    """False for most pairs whose OKS is not above `threshold`, by a few of their joints, (p,).
+
+    If so many joints are apart that the others cannot make up for it, there is no need to look at
+    these. The strictest joints tell it soonest.
+    """
+    strictest = np.argsort(sigmas)[: int((1 - threshold) * len(sigmas)) + 3]
+    points, areas = _checked(keypoints, areas, sigmas)
+    x, y = np.moveaxis(points[:, strictest].astype(np.float32), -1, 0)
+    half = (areas / 2).astype(np.float32)
+    scale = (-1 / (2 * np.square(2 * np.asarray(sigmas)[strictest]))).astype(np.float32)
+    # The margin is far above what single precision loses.
+    needed = (threshold - 1e-3) * len(sigmas) - (len(sigmas) - len(strictest))
+    perhaps = np.empty(len(first), bool)
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        a, b = first[part], second[part]
+        squared = np.square(x[a] - x[b]) + np.square(y[a] - y[b])
+        area = half[a] + half[b] + np.spacing(np.float32(1))
+        perhaps[part] = np.exp(squared * scale / area[:, None]).sum(axis=-1) > needed
+    return perhaps
 
 
 def _checked(keypoints, areas, sigmas):

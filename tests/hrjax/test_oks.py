@@ -89,12 +89,27 @@ def suppress_one_by_one(keypoints, scores, areas, image_ids, threshold):
     return kept
 
 
-def test_nms_of_many_images_is_that_of_each_image():
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.9, 0.95])
+def test_nms_of_many_images_is_that_of_each_image(threshold):
     keypoints, scores, areas, image_ids = crowd()
-    kept = oks.nms(keypoints, scores, areas, image_ids, COCO.sigmas, 0.5)
-    expected = suppress_one_by_one(keypoints, scores, areas, image_ids, 0.5)
+    kept = oks.nms(keypoints, scores, areas, image_ids, COCO.sigmas, threshold)
+    expected = suppress_one_by_one(keypoints, scores, areas, image_ids, threshold)
     assert kept.tolist() == expected
-    assert 80 < len(kept) < 120  # of about a hundred poses, three times each
+    assert len(np.unique(image_ids)) <= len(kept) < len(scores)
+
+
+def test_nms_counts_on_no_joint_alone():
+    # All the strict joints are in place and all the others are not, and the other way round.
+    keypoints = np.zeros((4, 17, 2))
+    strict = np.argsort(COCO.sigmas)[:9]
+    keypoints[1, strict] += 1000
+    keypoints[3] += 1e5
+    keypoints[2] = keypoints[3]
+    keypoints[3, np.setdiff1d(np.arange(17), strict)] += 1000
+    people = (keypoints, np.array([4, 3, 2, 1]), np.full(4, 1e4), np.zeros(4, int), COCO.sigmas)
+    assert oks.nms(*people, 0.46).tolist() == [0, 2]  # of 17 joints 8 are alike, and 9
+    assert oks.nms(*people, 0.48).tolist() == [0, 1, 2]
+    assert oks.nms(*people, 0.54).tolist() == [0, 1, 2, 3]
 
 
 def test_soft_nms_of_many_images_is_that_of_each_image():
