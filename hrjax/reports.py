@@ -54,6 +54,8 @@ def write(
 
 def _image_folder(split):
     """Where the images of a split are that its annotation file names."""
+    if not len(split):
+        return ""
     contents = average_precision.read_truth(split.annotation_file)
     names = {image["id"]: image["file_name"] for image in contents["images"]}
     path, image = str(split.columns["image_path"][0]), int(split.columns["image_id"][0])
