@@ -26,7 +26,7 @@ from hrjax import (
     weight_files,
     weights,
 )
-from hrjax.scores import Predictions
+from hrjax.scores import Predictions, score_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,8 +282,3 @@ def score_mean_pose(config: ConfigDict, split: Split, held_out: Split) -> float:
     keypoints = metrics.place_pose(metrics.mean_pose(*columns), *places)
     scored = scores.score(config, held_out, Predictions(keypoints, np.ones(keypoints.shape[:2])))
     return scored.numbers.get(score_name(config), math.nan)
-
-
-def score_name(config: ConfigDict) -> str:
-    """The number that ranks checkpoints on the config's dataset."""
-    return scores.name_of_score(config)

@@ -95,15 +95,15 @@ def check_output(config: ConfigDict, output: str) -> None:
     """
     if config.eval.report and not scores.compares_images(config):
         raise ValueError(
-            f"config.eval.report explains AP, and {config.data.dataset} is scored by "
-            f"{scores.name_of_score(config)}"
+            f"config.eval.report explains AP, and {scores.dataset(config)} is scored by "
+            f"{scores.score_name(config)}"
         )
     ending = pathlib.Path(output).suffix
     if output and ending not in OUTPUTS:
         raise ValueError(f"--output={output} must end in one of: {', '.join(OUTPUTS)}")
     if ending == ".mat" and scores.compares_images(config):
         raise ValueError(
-            f"--output={output} is a form for MPII; results of {config.data.dataset} need .json"
+            f"--output={output} is a form for MPII; results of {scores.dataset(config)} need .json"
         )
 
 
@@ -121,7 +121,7 @@ def protocol(config: ConfigDict, split: Split) -> dict:
     chosen = ("flip_test", "decode", "nms", "oks_threshold", "joint_threshold")
     return {
         "model": config.model.name,
-        "dataset": config.data.dataset,
+        "dataset": scores.dataset(config),
         "split": split.name,
         "people": len(split),
         "boxes": "ground truth" if config.eval.boxes == "gt" else config.eval.boxes,
@@ -132,7 +132,7 @@ def protocol(config: ConfigDict, split: Split) -> dict:
 
 def title(config: ConfigDict, split: Split) -> str:
     """The same in a line, for tables."""
-    people = f"{config.data.dataset} {split.name}: {len(split)} people"
+    people = f"{scores.dataset(config)} {split.name}: {len(split)} people"
     detector = f"detected boxes ({pathlib.Path(config.eval.boxes).name})"
     boxes = "ground-truth boxes" if config.eval.boxes == "gt" else detector
     flip = "with flip test" if config.eval.flip_test else "without flip test"

@@ -46,9 +46,14 @@ class Metric:
     compute: Callable[[ConfigDict, Split, Predictions, np.ndarray], Scores]
 
 
+def dataset(config: ConfigDict) -> str:
+    """The dataset that is evaluated on."""
+    return config.data.dataset
+
+
 def metric(config: ConfigDict) -> Metric:
     """The metric of config.eval.metrics, or the dataset's own where that is empty."""
-    name = config.eval.metrics or pipeline.DATASETS[config.data.dataset].metric
+    name = config.eval.metrics or pipeline.DATASETS[dataset(config)].metric
     if name not in METRICS:
         raise ValueError(
             f"unknown config.eval.metrics {name!r}; choose one of: {', '.join(METRICS)}, or leave "
@@ -71,7 +76,7 @@ def compares_images(config: ConfigDict) -> bool:
     return "image_id" in metric(config).columns
 
 
-def name_of_score(config: ConfigDict) -> str:
+def score_name(config: ConfigDict) -> str:
     """The number that ranks checkpoints."""
     return metric(config).ranks_by if config.eval.boxes == "gt" else "AP"
 
@@ -86,14 +91,14 @@ def score(config: ConfigDict, split: Split, predictions: Predictions) -> Scores:
     missing = [name for name in chosen.columns if name not in split.columns]
     if missing:
         raise ValueError(
-            f"config.eval.metrics={config.eval.metrics!r} needs what {config.data.dataset} "
+            f"config.eval.metrics={config.eval.metrics!r} needs what {dataset(config)} "
             f"{split.name} does not have: {', '.join(missing)}; leave it empty for the dataset's "
             "own"
         )
     usable = np.isfinite(predictions.keypoints).all((1, 2)) & np.isfinite(predictions.scores).all(1)
     if len(split) and not usable.any():
         raise ValueError(
-            f"all predictions of {config.data.dataset} {split.name} hold NaN or infinite numbers; "
+            f"all predictions of {dataset(config)} {split.name} hold NaN or infinite numbers; "
             "the network diverged or its weights are damaged"
         )
     if not usable.all():
@@ -172,6 +177,11 @@ def _keypoints(config, split, predictions, usable):
         numbers |= found
     else:
         notes.append("without AP and NMS: OKS needs the sigmas of the joints, and there are none")
+    if not numbers:
+        raise ValueError(
+            "config.eval.metrics=keypoints has nothing to measure: detected boxes "
+            "(config.eval.boxes) allow only AP, and AP needs the sigmas of the joints"
+        )
     return Scores(results, numbers, "\n".join([_one_row(numbers), *notes]))
 
 

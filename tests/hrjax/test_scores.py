@@ -66,7 +66,7 @@ def test_coco_is_scored_by_its_ten_numbers(config, tmp_path):
     found = scores.score(config, split, predict(split))
     assert len(found.numbers) == 10
     assert found.numbers["AP"] == pytest.approx(1)
-    assert found.numbers[scores.name_of_score(config)] == found.numbers["AP"]
+    assert found.numbers[scores.score_name(config)] == found.numbers["AP"]
     assert found.table.split()[:2] == ["AP", "AP"]
 
 
@@ -98,7 +98,7 @@ def test_your_own_dataset_is_scored_by_distances_and_ap(config, tmp_path):
     assert found.numbers["EPE"] == pytest.approx(7, abs=1e-5)
     # OKS exp(-49 / (2 * 0.2² * 0.53 * 8000)) = 0.866 passes 8 of 10.
     assert found.numbers["AP"] == pytest.approx(0.8)
-    assert scores.name_of_score(config) == "PCK@0.05"
+    assert scores.score_name(config) == "PCK@0.05"
 
 
 def test_joints_without_sigmas_have_no_ap_and_no_nms(config, tmp_path):
@@ -116,7 +116,14 @@ def test_detected_boxes_of_your_own_dataset_have_only_ap(config, tmp_path):
     found = scores.score(config, split, predict(split))
     assert "PCK@0.05" not in found.numbers
     assert "a detected box does not say whose it is" in found.table
-    assert found.numbers[scores.name_of_score(config)] == pytest.approx(1)
+    assert found.numbers[scores.score_name(config)] == pytest.approx(1)
+
+
+def test_detected_boxes_without_sigmas_leave_nothing_to_measure(config, tmp_path):
+    config.eval.metrics, config.eval.boxes = "keypoints", "boxes.json"
+    split = make_split(tmp_path, dataclasses.replace(HAND, sigmas=()))
+    with pytest.raises(ValueError, match="nothing to measure: detected boxes"):
+        scores.score(config, split, predict(split))
 
 
 @pytest.mark.parametrize(("nms", "kept"), [("hard", 3), ("soft", 4), ("none", 4)])
