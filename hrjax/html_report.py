@@ -28,6 +28,12 @@ COSTS = {
     "nobody's": "without nobody's detections",
     "not found": "without people not found",
 }
+IGNORED = "Everybody else is ignored, and so are the detections that belong to them."
+GROUPS = {
+    "size": "COCO's sizes: medium from 32² to 96² square pixels, large above.",
+    "visible joints": f"How many joints are labelled and not hidden. {IGNORED}",
+    "people in the image": f"How many people with labelled joints there are. {IGNORED}",
+}
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:860px;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2.2em}
@@ -142,8 +148,7 @@ def _group(name, groups):
     ]
     values = {label: max(group.ap, 0) for label, group in groups.items()}
     chart = charts.bars(values, color="#4c9f70", form="{:.3f}")
-    note = "Everybody else is ignored, and so are the detections that belong to them."
-    return _section(f"By {name}", note, _table(rows), chart)
+    return _section(f"By {name}", GROUPS[name], _table(rows), chart)
 
 
 def _number(value):
