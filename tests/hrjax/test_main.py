@@ -70,6 +70,7 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
         (["--config=configs/quickstart.py", "--mode=test"], "train"),
         (["--config=configs/quickstart.py", "--checkpoint=x"], "--resume_from"),
         (["--config=configs/quickstart.py", "--mode=eval", "--resume_from=x"], "--checkpoint"),
+        (["--config=configs/quickstart.py", "--output=x.json"], "--mode=eval"),
         (["--config=configs/widehrnet_mpii.py", "--config.data.root=nowhere"], "nowhere"),
         (["--config=configs/hrnet_coco.py", "--config.data.root=nowhere"], "cocodataset.org"),
     ],
@@ -91,9 +92,11 @@ def test_an_unknown_optimizer_is_a_message(run, small):
 def test_trains_evaluates_and_refuses_another_model(run, small, tmp_path):
     status, _, _ = run(*small, "--config.train.epochs=2")
     assert status == 0
-    status, out, _ = run(*small, "--config.train.epochs=2", "--mode=eval")
+    output = tmp_path / "new" / "people.mat"
+    status, out, _ = run(*small, "--config.train.epochs=2", "--mode=eval", f"--output={output}")
     assert status == 0
     assert "PCKh@0.5" in out
+    assert output.read_bytes() == (tmp_path / "run/eval/val/pred.mat").read_bytes()
     status, _, err = run(*small, "--mode=eval", "--config.model.expansion=3")
     assert status == 1
     assert "checkpoint of another model" in err
