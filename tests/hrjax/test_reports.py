@@ -36,7 +36,7 @@ def test_metrics_say_how_they_came_about(tiny, tmp_path):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["AP"] == pytest.approx(1)
     assert written["protocol"] == {
-        "model": "hrnet_tiny",
+        "model": "widehrnet_18",
         "dataset": "coco",
         "split": "val",
         "people": len(split),
