@@ -232,9 +232,13 @@ def _group(problem, chosen, skipped=None, owners=None):
 
 
 def worst(analysis: Analysis, count: int) -> list[tuple[int, int]]:
-    """Rows of the truth and of the results of people who were found badly, the worst first."""
-    owners = analysis.owners
-    rows = np.flatnonzero((owners >= 0) & analysis.truth.count[owners])
+    """Rows of the truth and of the results of people who were found badly, the worst first.
+
+    Only of those with a third of their joints labelled: others show little.
+    """
+    owners, labelled = analysis.owners, analysis.truth.visibility > 0
+    telling = analysis.truth.count & (labelled.mean(axis=1) >= 1 / 3)
+    rows = np.flatnonzero((owners >= 0) & telling[owners])
     order = rows[np.argsort(analysis.alike[rows], kind="stable")]
     return [(int(owners[row]), int(row)) for row in order[:count]]
 

@@ -197,11 +197,15 @@ def test_groups_count_their_own_people_only():
 
 
 def test_the_worst_come_first():
-    truth = truth_of([person()] * 3, [1, 2, 3])
+    visibility = np.full((4, 17), 2.0)
+    visibility[3, 2:] = 0  # two labelled joints, of which one is wrong
+    truth = truth_of([person()] * 4, [1, 2, 3, 4], visibility=visibility)
     predicted = truth.keypoints.copy()
-    predicted[1, :9] += 500
+    predicted[1, :8] += 500
     predicted[2, :4] += 500
-    result = analysis.analyze(truth, found_of(predicted, [1, 2, 3], [0.9] * 3), COCO)
+    predicted[3, :1] += 500
+    result = analysis.analyze(truth, found_of(predicted, [1, 2, 3, 4], [0.9] * 4), COCO)
+    assert result.alike[3] == pytest.approx(0.5)
     assert analysis.worst(result, 2) == [(1, 1), (2, 2)]
 
 
