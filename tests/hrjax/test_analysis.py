@@ -196,6 +196,18 @@ def test_groups_count_their_own_people_only():
     assert (crowd["1 person"].ap, crowd["2 or 3"].ap) == (0, pytest.approx(1))
 
 
+def test_a_bad_detection_of_somebody_else_is_no_false_alarm_in_a_group():
+    visibility = np.full((2, 17), 2.0)
+    visibility[0, 4:] = 1  # mostly hidden, and found badly: 11 of 17 joints pass three thresholds
+    truth = truth_of([person(), person(9000.0)], [1, 1], visibility=visibility)
+    predicted = truth.keypoints.copy()
+    predicted[0, :6] += 4000
+    found = found_of(predicted, [1, 1], [0.9, 0.8])
+    visible = analysis.analyze(truth, found, COCO).groups["visible joints"]
+    assert visible["16 to 17"].ap == pytest.approx(1)
+    assert visible["0 to 5"].ap == pytest.approx(0.3)
+
+
 def test_the_worst_come_first():
     visibility = np.full((4, 17), 2.0)
     visibility[3, 2:] = 0  # two labelled joints, of which one is wrong

@@ -57,6 +57,28 @@ def test_curves_are_those_of_pycocotools(tmp_path, seed):
     assert np.bincount(found.images).max() == 20
 
 
+def test_of_people_in_the_same_place_the_last_is_taken(tmp_path):
+    contents, _ = scene(0, images=1, people=1, detections=0)
+    joints = np.array(contents["annotations"][0]["keypoints"]).reshape(17, 3)
+    joints[:, 2] = 2
+    people = [
+        {**contents["annotations"][0], "id": number, "area": area, "num_keypoints": 17}
+        | {"keypoints": joints.ravel().tolist()}
+        for number, area in ((1, 1000.0), (2, 30000.0))
+    ]
+    contents["annotations"] = people
+    results = []
+    for score, off in ((0.9, 0.0), (0.8, 6.0)):  # the second fits the larger person better
+        entry = {"image_id": 1, "category_id": 1, "score": score}
+        results.append({**entry, "keypoints": (joints + np.array([off, 0, 0])).ravel().tolist()})
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(contents))
+    expected = average_precision.coco_ap(results, str(path))["AR"]
+    curves, _, matched = solve(results, contents)
+    assert curves.ar == pytest.approx(expected, abs=1e-12)
+    assert set(matched[0]) == {1}
+
+
 def test_curves_of_real_people_are_the_recorded_ones(shared):
     folder = shared / "reference/golden"
     recorded = np.load(folder / "metrics_ap.npz")
