@@ -175,11 +175,16 @@ def _base() -> ConfigDict:
     config.eval.split = "val"
     config.eval.boxes = "gt"  # gt (annotated), or a JSON of detections in COCO's results format
     config.eval.box_threshold = 0.0  # detections with lower scores are left out
+    config.eval.clip_boxes = False  # annotated boxes as the references clip them, 1 pixel smaller
+    config.eval.metrics = ""  # coco_ap, crowdpose_ap, pckh, keypoints; "" = the dataset's own
     config.eval.batch_size = 32
     config.eval.flip_test = True
     config.eval.decode = "quarter"  # argmax, quarter, dark, udp, paddle_dark
+    config.eval.report = False  # whether report.html explains the errors (metrics of OKS)
     config.eval.fold_batch_norm = True  # into the convolutions: faster, equal but for rounding
-    config.eval.oks_threshold = 0.9  # COCO: of two people more alike than this, one is dropped
+    config.eval.nms = "hard"  # hard, soft, none: what OKS metrics do about people found twice
+    config.eval.oks_threshold = 0.9  # of two people more alike, one is dropped; soft: how fast
+    config.eval.joint_threshold = 0.2  # joints with lower scores don't count in a person's score
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import json
 import logging
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -13,22 +13,20 @@ import tqdm
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from data_pipelines import geometry, ops, pipeline, skeletons, synthetic
+from data_pipelines import geometry, pipeline, skeletons, synthetic
 from data_pipelines.dataset import Split
-from hrjax import checkpoints, heatmaps, metrics, models, visualize, weight_files, weights
-
-PICTURE_PEOPLE = 12
-PICTURE_SIZE = (320, 320)
-DRAWN_SCORE = 0.2
-BOXES = {"gt": "ground truth"}  # as reports call them; other boxes by their file
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """One row per person of a split: keypoints (n, k, 2) in image pixels, scores (n, k)."""
-
-    keypoints: np.ndarray
-    scores: np.ndarray
+from hrjax import (
+    checkpoints,
+    heatmaps,
+    metrics,
+    models,
+    reports,
+    scores,
+    visualize,
+    weight_files,
+    weights,
+)
+from hrjax.scores import Predictions, score_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +39,13 @@ class Result:
     picture: np.ndarray
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> Result:
+def evaluate(
+    config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str, output: str = ""
+) -> Result:
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = make_mesh()
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
+    reports.check_output(config, output)
     split = open_held_out(config)
     _, graph, params, stats = create_model(config)
     whole = NamedSharding(mesh, PartitionSpec())
@@ -55,20 +56,28 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
     found, restored = restore_weights(config, checkpoint, target)
     logging.info("evaluating %s", found)
     step = make_predict_step(graph, mesh, config, split.skeleton)
-    result = report(config, split, predict(step, restored, config, split, mesh), workdir)
-    print(result.table)
+    predictions = predict(step, restored, config, split, mesh)
+    result = report(config, split, predictions, workdir, output=output)
+    if jax.process_index() == 0:
+        print(result.table)
     return result
 
 
 def open_held_out(config: ConfigDict) -> Split:
     """The people that the config evaluates on, in annotated boxes or in a detector's."""
+    scores.check(config)
     options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
     if config.eval.dataset:
         config = config.copy_and_resolve_references()
         with config.unlocked():
             config.data.dataset, config.data.root = config.eval.dataset, config.eval.root
             config.data.records, config.data.draw.train_images = False, 0
-    return open_split(config, config.eval.split, **options)
+    split = open_split(config, config.eval.split, **options)
+    if config.eval.boxes != "gt" or config.eval.clip_boxes or "box" not in split.columns:
+        return split
+    center, size = geometry.box_center_size(split.columns["box"])
+    places = {"center": center.astype(np.float32), "size": size.astype(np.float32)}
+    return dataclasses.replace(split, columns={**split.columns, **places})
 
 
 def open_split(config: ConfigDict, name: str, **options) -> Split:
@@ -220,75 +229,55 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
     )
     count = split.skeleton.num_joints
     keypoints = np.full((len(split), count, 2), np.nan, np.float32)
-    scores = np.full((len(split), count), np.nan, np.float32)
+    joint_scores = np.full((len(split), count), np.nan, np.float32)
     if not len(split):
-        return Predictions(keypoints, scores)  # a detector may have found nobody
-    with batches:
-        for batch in tqdm.tqdm(
-            batches, desc="evaluating", unit="batch", leave=False, mininterval=1
-        ):
-            if stop and stop.signal:
-                return None
-            inputs = {key: batch[key] for key in ("image", "to_original", "index", "mask")}
-            found = jax.device_get(step(weights, shard(inputs, mesh)))
+        return Predictions(keypoints, joint_scores)  # a detector may have found nobody
+    quiet = jax.process_index() > 0
+    bar = tqdm.tqdm(
+        *((), "evaluating", len(split)), unit=" people", leave=False, mininterval=1, disable=quiet
+    )
+    with batches, bar:
+        for found in _found(step, weights, batches, mesh, stop):
             rows = found["index"][found["mask"]]
             keypoints[rows] = found["keypoints"][found["mask"]]
-            scores[rows] = found["scores"][found["mask"]]
-    return Predictions(keypoints, scores)
+            joint_scores[rows] = found["scores"][found["mask"]]
+            bar.update(len(rows))
+    return None if stop and stop.signal else Predictions(keypoints, joint_scores)
+
+
+def _found(step, weights, batches, mesh, stop):
+    """What the step finds, batch by batch; the next batch is under way while one is looked at."""
+    ahead = None
+    for batch in batches:
+        if stop and stop.signal:
+            return
+        inputs = {key: batch[key] for key in ("image", "to_original", "index", "mask")}
+        current, ahead = ahead, step(weights, shard(inputs, mesh))
+        if current is not None:
+            yield jax.device_get(current)
+    yield jax.device_get(ahead)
 
 
 def report(
-    config: ConfigDict, split: Split, predictions: Predictions, workdir: pathlib.Path
+    config: ConfigDict,
+    split: Split,
+    predictions: Predictions,
+    workdir: pathlib.Path,
+    *,
+    output: str = "",
 ) -> Result:
-    """Scores predictions and writes them down.
-
-    In <workdir>/eval/<split>: metrics.json (AP as fractions, PCKh in percent), results.json (the
-    predictions, in COCO's format for COCO) and predictions.jpg.
-    """
-    results, numbers, table = _score(config, split, predictions)
-    protocol = {
-        "dataset": config.data.dataset,
-        "split": split.name,
-        "people": len(split),
-        "boxes": BOXES.get(config.eval.boxes, config.eval.boxes),
-        "flip_test": config.eval.flip_test,
-        "decode": config.eval.decode,
-    }
-    picture = draw(split, predictions)
+    """Scores predictions and writes them down, in <workdir>/eval/<split>; see `reports.write`."""
+    scored = scores.score(config, split, predictions)
+    picture = reports.draw(split, predictions)
     if jax.process_index() == 0:
         folder = workdir / "eval" / split.name
-        folder.mkdir(parents=True, exist_ok=True)
-        contents = {**numbers, "protocol": protocol}
-        (folder / "metrics.json").write_text(json.dumps(contents, indent=1) + "\n")
-        (folder / "results.json").write_text(json.dumps(results) + "\n")
+        reports.write(config, split, predictions, scored, folder)
         visualize.save(picture, folder / "predictions.jpg")
-    flip = "with" if config.eval.flip_test else "without"
-    people = f"{config.data.dataset} {split.name}: {len(split)} people"
-    boxes = "ground-truth" if config.eval.boxes == "gt" else "detected"
-    title = f"{people}, {boxes} boxes, {flip} flip test, {config.eval.decode} decoding"
-    return Result(numbers, numbers[score_name(config)], f"{title}\n{table}", picture)
-
-
-def draw(split: Split, predictions: Predictions) -> np.ndarray:
-    """A sheet of people, evenly spaced over the split, with their predicted skeletons."""
-    if not len(split):
-        return np.zeros((*PICTURE_SIZE, 3), np.uint8)
-    rows = np.unique(np.linspace(0, len(split) - 1, PICTURE_PEOPLE).round().astype(int))
-    decode, crop = ops.Decode(strict=False), ops.Crop(PICTURE_SIZE)
-    tiles = []
-    for row in rows:
-        example = {**split[row], "keypoints": predictions.keypoints[row]}
-        example = crop(decode(example, None), None)
-        tiles.append(
-            visualize.draw_skeleton(
-                example["image"],
-                example["keypoints"],
-                predictions.scores[row],
-                split.skeleton,
-                threshold=DRAWN_SCORE,
-            )
-        )
-    return visualize.grid(tiles, columns=4)
+        if output:
+            reports.save_results(scored, predictions, pathlib.Path(output))
+    table = f"{reports.title(config, split)}\n{scored.table}"
+    ranking = scored.numbers.get(score_name(config), math.nan)
+    return Result(scored.numbers, ranking, table, picture)
 
 
 def score_mean_pose(config: ConfigDict, split: Split, held_out: Split) -> float:
@@ -296,77 +285,5 @@ def score_mean_pose(config: ConfigDict, split: Split, held_out: Split) -> float:
     columns = [split.columns[key] for key in ("keypoints", "visible", "center", "size")]
     places = (held_out.columns[key] for key in ("center", "size"))
     keypoints = metrics.place_pose(metrics.mean_pose(*columns), *places)
-    scores = np.ones(keypoints.shape[:2])
-    _, numbers, _ = _score(config, held_out, Predictions(keypoints, scores))
-    return numbers[score_name(config)]
-
-
-def score_name(config: ConfigDict) -> str:
-    """The number that ranks checkpoints on the config's dataset."""
-    return {"pckh": "PCKh@0.5", "coco_ap": "AP"}[pipeline.DATASETS[config.data.dataset].metric]
-
-
-def _score(config, split, predictions):
-    metric = pipeline.DATASETS[config.data.dataset].metric
-    return {"pckh": _pckh, "coco_ap": _coco_ap}[metric](config, split, predictions)
-
-
-def _pckh(config, split, predictions):
-    columns = split.columns
-    table = metrics.pckh_table(
-        predictions.keypoints,
-        columns["truth_keypoints"],
-        columns["truth_visible"],
-        columns["head_size"],
-    )
-    rows = [["", *next(iter(table.values()))]]
-    rows += [
-        [name, *(f"{value:.2f}" for value in groups.values())] for name, groups in table.items()
-    ]
-    numbers = {name: groups["Mean"] for name, groups in table.items()}
-    numbers |= {
-        f"{name} {group}": value
-        for name, groups in table.items()
-        for group, value in groups.items()
-        if group != "Mean"
-    }
-    results = [
-        {"image": path, "keypoints": keypoints.tolist(), "scores": scores.tolist()}
-        for path, keypoints, scores in zip(
-            columns["image_path"], predictions.keypoints, predictions.scores, strict=True
-        )
-    ]
-    return results, numbers, metrics.format_table(rows)
-
-
-def _coco_ap(config, split, predictions):
-    columns = split.columns
-    box_scores = columns.get("box_score", np.ones(len(split)))
-    person_scores = metrics.rescore(predictions.scores, box_scores)
-    areas = geometry.fit_aspect(columns["size"], config.data.input_size).prod(axis=-1)
-    kept = []
-    for rows in _rows_by_image(columns["image_id"]):
-        best_first = metrics.oks_nms(
-            predictions.keypoints[rows],
-            person_scores[rows],
-            areas[rows],
-            split.skeleton.sigmas,
-            config.eval.oks_threshold,
-        )
-        kept.append(rows[best_first])
-    kept = np.concatenate([np.empty(0, np.int64), *kept])
-    results = metrics.coco_results(
-        predictions.keypoints[kept],
-        predictions.scores[kept],
-        person_scores[kept],
-        columns["image_id"][kept],
-    )
-    numbers = metrics.coco_ap(results, split.annotation_file)
-    rows = [list(numbers), [f"{value:.4f}" for value in numbers.values()]]
-    return results, numbers, metrics.format_table(rows)
-
-
-def _rows_by_image(image_ids):
-    order = np.argsort(image_ids, kind="stable")
-    starts = np.flatnonzero(np.diff(image_ids[order])) + 1
-    return np.split(order, starts)
+    scored = scores.score(config, held_out, Predictions(keypoints, np.ones(keypoints.shape[:2])))
+    return scored.numbers.get(score_name(config), math.nan)

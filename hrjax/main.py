@@ -27,6 +27,7 @@ evaluate a checkpoint, of a run (its best) or of one step (…/checkpoints/12000
 --mode=train|eval              default train
 --checkpoint=PATH              what --mode=eval restores; default: the best of --workdir. Also a
                                file of published weights (.pth, .pdparams, …) or its https address
+--output=FILE                  where --mode=eval writes its results too: .json, or .mat for MPII
 --resume_from=PATH             start a new --workdir from the full state of another run or step
 --debug                        show the traceback of an error
 """
@@ -64,8 +65,11 @@ def _run(options: flags.FlagValues) -> int:
     if options.mode == "eval":
         if options.resume_from:
             raise ValueError("--resume_from belongs to training; name the --checkpoint to evaluate")
-        evaluate.evaluate(config, workdir, checkpoint=options.checkpoint or str(workdir))
+        checkpoint = options.checkpoint or str(workdir)
+        evaluate.evaluate(config, workdir, checkpoint=checkpoint, output=options.output)
         return 0
+    if options.output:
+        raise ValueError("--output belongs to --mode=eval")
     if options.checkpoint:
         raise ValueError(
             "--checkpoint belongs to --mode=eval; to train on, use --resume_from (the full state) "
@@ -81,6 +85,7 @@ def _parse(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("workdir", "", "where the run lives", flag_values=options)
     flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do", flag_values=options)
     flags.DEFINE_string("checkpoint", "", "what eval restores", flag_values=options)
+    flags.DEFINE_string("output", "", "where eval writes results too", flag_values=options)
     flags.DEFINE_string("resume_from", "", "what training starts from", flag_values=options)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=options)
     _check_config_file(argv)

@@ -6,8 +6,9 @@
     python scripts/benchmark.py --sweep=conv --batch=8
 
 forward is the network alone; train a step with Adam; predict goes from uint8 crops to joints in
-image pixels, with the flip test; data reads, augments and stacks, and says what a person costs one
-core, in milliseconds and in bare decodings of the image; end_to_end trains from files.
+image pixels, with the flip test; decode is every way from heatmaps to joints, as a share of the
+network's time; data reads, augments and stacks, and says what a person costs one core, in
+milliseconds and in bare decodings of the image; end_to_end trains from files.
 --sweep=conv times kinds of convolutions
 as `hrjax.models.lowering` computes them on this backend, beside XLA's own convolution.
 
@@ -33,10 +34,10 @@ import numpy as np
 
 from configs import common
 from data_pipelines import ops, pipeline, synthetic
-from hrjax import evaluate, models, optim, runs, train
+from hrjax import evaluate, heatmaps, models, optim, runs, train
 from hrjax.models import lowering
 
-MODES = ("forward", "train", "data", "predict", "end_to_end")
+MODES = ("forward", "train", "data", "predict", "decode", "end_to_end")
 
 
 def main():
@@ -69,6 +70,8 @@ def main():
             numbers = time_data(config, options.seconds)
         elif options.mode == "end_to_end":
             numbers = time_end_to_end(config, options.seconds)
+        elif options.mode == "decode":
+            numbers = time_decoding(config, options.seconds)
         else:
             numbers = time_network(config, options.mode, options.seconds)
     unit = statistics.median([before, yardstick()])
@@ -120,6 +123,21 @@ def time_network(config, mode, seconds):
     step = jax.jit(lambda *arguments: models.apply(eval_graph, *arguments)[0])
     images = models.normalize(batch["image"]).astype(dtype)
     return time_jitted(step, (params, stats, images), seconds)
+
+
+def time_decoding(config, seconds):
+    """Milliseconds of the network, and the share of it that each decoding takes after it."""
+    graph, params, stats = models.fold_batch_norm(*evaluate.create_model(config)[1:])
+    network = jax.jit(lambda weights, images: models.apply(graph, *weights, images)[0])
+    images = models.normalize(random_batch(config)["image"])
+    numbers = time_jitted(network, ((params, stats), images), seconds)
+    maps = network((params, stats), images)
+    kernel = heatmaps.dark_kernel(config.heatmap.sigma)
+    for method in heatmaps.DECODERS:
+        decode = functools.partial(heatmaps.decode, method=method, kernel=kernel)
+        times = time_jitted(jax.jit(lambda _, maps, f=decode: f(maps)), ((), maps), seconds / 4)
+        numbers[f"share_{method}"] = times["ms"] / numbers["ms"]
+    return numbers
 
 
 def random_batch(config):

@@ -1,5 +1,7 @@
 """Targets, decoding, flip test and training accuracy against the official HRNet's numbers."""
 
+import json
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -176,6 +178,66 @@ def check_newton_steps(recorded, name, method):
     np.testing.assert_array_equal(np.asarray(cells)[~counted], 0)
 
 
+def image_pixels(recorded, name, method, udp=False):
+    """Recorded heatmaps decoded into pixels of the image."""
+    size, sigma = SIZES[name]
+    options = {"kernel": heatmaps.dark_kernel(sigma)}
+    cells, _ = decode(nhwk(recorded[f"{name}_heatmaps"]), method, **options)
+    input_size = tuple(4 * length for length in size)
+    matrices = [
+        geometry.invert(geometry.crop_matrix(c, 200 * s[::-1], 0.0, input_size, udp=udp))
+        for c, s in zip(recorded[f"{name}_center"], recorded[f"{name}_scale"], strict=True)
+    ]
+    strides = heatmaps.strides(size, 4, udp=udp)
+    return np.asarray(heatmaps.to_image(cells, strides, jnp.array(matrices, jnp.float32)))
+
+
+# Pixels of the image; a Newton step's 2e-3 cells are up to 2e-2 of them.
+@pytest.mark.parametrize(
+    ("method", "reference", "tolerance"),
+    [
+        ("argmax", "argmax", 1e-3),
+        ("quarter", "mm0_default", 1e-3),
+        ("dark", "mm0_dark", 2e-2),
+        ("dark", "mm1_dark", 2e-2),
+        ("paddle_dark", "paddle_dark", 2e-2),
+        ("udp", "mm0_udp", 2e-2),
+    ],
+)
+@pytest.mark.parametrize("name", SIZES)
+def test_every_decoding_reaches_the_recorded_pixels(shared, name, method, reference, tolerance):
+    recorded = np.load(shared / "reference/golden/decode.npz")
+    counted = ~recorded[f"{name}_nonpositive"]
+    found = image_pixels(recorded, name, method, udp=method == "udp")
+    expected = recorded[f"{name}_{reference}_img"]
+    np.testing.assert_allclose(found[counted], expected[counted], atol=tolerance)
+
+
+@pytest.mark.parametrize(("method", "reference"), [("quarter", "mm1_msra"), ("udp", "mm1_udp")])
+@pytest.mark.parametrize("name", SIZES)
+def test_mmpose_1_differs_only_at_borders(shared, name, method, reference):
+    folder = shared / "reference/golden"
+    recorded = np.load(folder / "decode.npz")
+    comparison = json.loads((folder / "decode.json").read_text())["comparison"][name]
+    counted = ~recorded[f"{name}_nonpositive"]
+    for person, joint, *_ in comparison[f"where_{reference}_differs"]:
+        counted[person, joint] = False
+    found = image_pixels(recorded, name, method, udp=method == "udp")
+    expected = recorded[f"{name}_{reference}_img"]
+    np.testing.assert_allclose(found[counted], expected[counted], atol=2e-2)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_blur_before_the_step_is_the_recorded_one(shared, name):
+    recorded = np.load(shared / "reference/golden/decode.npz")
+    maps = nhwk(recorded[f"{name}_heatmaps"])[:1, ..., 13:14]
+    kernel = heatmaps.dark_kernel(SIZES[name][1])
+    blurred = np.asarray(heatmaps._blur(jnp.array(maps), kernel, reflect=False))
+    blurred = blurred * maps.max() / blurred.max()
+    expected = recorded[f"{name}_dark_modulated_joint13"]
+    np.testing.assert_allclose(blurred[0, ..., 0], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["192x256", "256x256"])
 def test_udp_reaches_the_recorded_pixels(golden, name):
     recorded = np.load(golden / "decode.npz")
@@ -307,18 +369,33 @@ def test_decode_names_the_shape_it_got():
         heatmaps.decode(jnp.ones((8, 6, 2)))
 
 
-@pytest.mark.parametrize(("name", "skeleton"), [("coco", COCO), ("mpii", MPII)])
-def test_flip_test_merges_as_recorded(golden, name, skeleton):
-    recorded = np.load(golden / "flip_merge.npz")
+CROWDPOSE_FLIP_ORDER = (1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13)
+FLIP_ORDERS = {"coco": COCO.flip_order, "mpii": MPII.flip_order, "crowdpose": CROWDPOSE_FLIP_ORDER}
+
+
+@pytest.mark.parametrize("name", FLIP_ORDERS)
+def test_flip_test_merges_as_recorded(golden, name):
+    check_flip_test(np.load(golden / "flip_merge.npz"), name)
+
+
+@pytest.mark.parametrize("name", FLIP_ORDERS)
+def test_flip_test_merges_as_recorded_with_and_without_the_shift(shared, name):
+    recorded = np.load(shared / "reference/golden/flip_merge.npz")
+    maps, plain = check_flip_test(recorded, name)
+    np.testing.assert_array_equal(0.5 * (maps + plain), nhwk(recorded[f"{name}_merged"]))
+
+
+def check_flip_test(recorded, name):
     maps, mirrored = (
         nhwk(recorded[f"{name}_{key}"]) for key in ("heatmap", "heatmap_of_flipped_image")
     )
-    plain = heatmaps.flip_back(mirrored, skeleton.flip_order, shift=False)
+    plain = heatmaps.flip_back(mirrored, FLIP_ORDERS[name], shift=False)
     np.testing.assert_array_equal(plain, nhwk(recorded[f"{name}_flipped_back"]))
-    shifted = heatmaps.flip_back(jnp.array(mirrored), skeleton.flip_order)
+    shifted = heatmaps.flip_back(jnp.array(mirrored), FLIP_ORDERS[name])
     np.testing.assert_array_equal(shifted, nhwk(recorded[f"{name}_flipped_back_shifted"]))
-    merged = 0.5 * (maps + shifted)
-    np.testing.assert_array_equal(merged, nhwk(recorded[f"{name}_merged_shifted"]))
+    merged = nhwk(recorded[f"{name}_merged_shifted"])
+    np.testing.assert_array_equal(0.5 * (maps + shifted), merged)
+    return maps, plain
 
 
 def test_flip_back_refuses_an_order_of_other_joints():

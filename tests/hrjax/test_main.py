@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import scipy.io
 
 from hrjax import logs, main
 
@@ -70,6 +71,7 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
         (["--config=configs/quickstart.py", "--mode=test"], "train"),
         (["--config=configs/quickstart.py", "--checkpoint=x"], "--resume_from"),
         (["--config=configs/quickstart.py", "--mode=eval", "--resume_from=x"], "--checkpoint"),
+        (["--config=configs/quickstart.py", "--output=x.json"], "--mode=eval"),
         (["--config=configs/widehrnet_mpii.py", "--config.data.root=nowhere"], "nowhere"),
         (["--config=configs/hrnet_coco.py", "--config.data.root=nowhere"], "cocodataset.org"),
     ],
@@ -91,9 +93,11 @@ def test_an_unknown_optimizer_is_a_message(run, small):
 def test_trains_evaluates_and_refuses_another_model(run, small, tmp_path):
     status, _, _ = run(*small, "--config.train.epochs=2")
     assert status == 0
-    status, out, _ = run(*small, "--config.train.epochs=2", "--mode=eval")
+    output = tmp_path / "new" / "people.mat"
+    status, out, _ = run(*small, "--config.train.epochs=2", "--mode=eval", f"--output={output}")
     assert status == 0
     assert "PCKh@0.5" in out
+    assert scipy.io.loadmat(output)["preds"].shape[1:] == (16, 2)
     status, _, err = run(*small, "--mode=eval", "--config.model.expansion=3")
     assert status == 1
     assert "checkpoint of another model" in err

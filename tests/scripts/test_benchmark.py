@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from hrjax import heatmaps
 from scripts import benchmark
 
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
@@ -37,6 +38,13 @@ def test_times_a_network(run, mode):
     assert numbers["compile_seconds"] > 0
     assert numbers["peak_memory_mib"] > 0
     assert numbers["ms_in_yardsticks"] == pytest.approx(numbers["ms"] / numbers["yardstick_ms"])
+
+
+def test_times_every_decoding_beside_the_network(run):
+    numbers = run("--mode=decode", "--model=hrnet_tiny")
+    shares = [numbers[f"share_{method}"] for method in heatmaps.DECODERS]
+    assert len(shares) == 5
+    assert min(shares) > 0
 
 
 def test_bfloat16_is_a_switch(run):

@@ -1,0 +1,47 @@
+"""Explains a file of results on one HTML page: what kinds of errors there are and what they cost.
+
+    python scripts/report.py --results=runs/hrnet_coco/eval/val/results.json \\
+        --annotations=data/coco/annotations/person_keypoints_val2017.json \\
+        --images=data/coco/val2017 --output=report.html
+
+The results are in COCO's format, of any network. Evaluation writes the same page by itself with
+--config.eval.report=True.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+from data_pipelines import pipeline
+from hrjax import reports
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", required=True, type=pathlib.Path)
+    parser.add_argument("--annotations", required=True, help="what the results are compared with")
+    parser.add_argument("--images", default="", help="the folder of the images, for pictures")
+    parser.add_argument("--dataset", choices=sorted(pipeline.DATASETS), default="coco")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("report.html"))
+    options = parser.parse_args()
+    try:
+        results = json.loads(options.results.read_text())
+        page = reports.explain(
+            results,
+            options.annotations,
+            pipeline.DATASETS[options.dataset].skeleton,
+            title=f"{options.results} against {options.annotations}",
+            image_path=lambda name: os.path.join(options.images, name),
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    options.output.write_text(page)
+    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
