@@ -29,11 +29,13 @@ LAYERS = (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
         *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
+        *("hrjax.media", "hrjax.detect"),
     ),
-    ("hrjax.weights", "hrjax.weight_files", "hrjax.complexity"),
+    ("hrjax.weights", "hrjax.weight_files", "hrjax.complexity", "hrjax.boxes", "hrjax.results"),
     ("hrjax.evaluate",),
-    ("hrjax.train",),
-    ("hrjax.main",),
+    ("hrjax.train", "hrjax.pretrained"),
+    ("hrjax.predict",),
+    ("hrjax.main", "hrjax.annotate"),
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 
