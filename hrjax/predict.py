@@ -59,12 +59,13 @@ class Predictor:
             self.config.eval.flip_test = flip_test
         self.config.eval.decode = decode or self.config.eval.decode
         self._batch_size = batch_size
-        folded = (network.graph, network.params, network.stats)
+        self._graph, self._weights = (
+            network.graph,
+            {"params": network.params, "stats": network.stats},
+        )
         if self.config.eval.fold_batch_norm:
-            folded = models.fold_batch_norm(*folded)  # once, not in every step
-            self.config.eval.fold_batch_norm = False
-        self._graph, params, stats = folded
-        self._weights = {"params": params, "stats": stats}
+            self._graph, self._weights = _fold(self._graph, self._weights)
+            self.config.eval.fold_batch_norm = False  # once, not in every step
         self._mesh = evaluate.make_mesh(jax.local_devices()[:1])
         udp = evaluate.uses_udp(self.config)
         self._crop = ops.Crop(tuple(self.config.data.input_size), udp)
@@ -172,6 +173,19 @@ def box_problem(box: np.ndarray, size: tuple[int, int]) -> str:
     if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
         return f"lies outside the image of {size[0]}x{size[1]} pixels"
     return ""
+
+
+def _fold(graph, weights):
+    """The network with batch norm in its convolutions, computed in one compiled call."""
+    graphs = []
+
+    def fold(weights):
+        graph_, params, stats = models.fold_batch_norm(graph, *weights.values())
+        graphs.append(graph_)
+        return {"params": params, "stats": stats}
+
+    folded = jax.jit(fold)(weights)
+    return graphs[0], folded
 
 
 def _forward(graph, color, weights, images):

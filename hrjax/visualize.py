@@ -90,11 +90,12 @@ def _draw_box(image, box, score):
     cv2.rectangle(canvas, near, far, BOX, thickness)
     font = (cv2.FONT_HERSHEY_SIMPLEX, max(image.shape[:2]) / 3000 + 0.25)
     text = f"{score:.2f}"
-    (width, height), _ = cv2.getTextSize(text, *font, thickness)
+    pen = max(1, round(max(image.shape[:2]) / 1000))
+    (width, height), _ = cv2.getTextSize(text, *font, pen)
     # Inside the image, also where the box begins outside.
     x, y = max(near[0], 0), max(near[1], height + 4)
     cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y), BOX, cv2.FILLED)
-    cv2.putText(canvas, text, (x + 2, y - 2), *font, INK, thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x + 2, y - 2), *font, INK, pen, cv2.LINE_AA)
     return canvas
 
 

@@ -108,5 +108,5 @@ def file_name(picture, score):
 
 
 if __name__ == "__main__":
-    cv2.setLogLevel(0)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     main()

@@ -180,7 +180,9 @@ def report(problems):
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     absl.logging.set_verbosity(absl.logging.ERROR)
-    cv2.setLogLevel(0)  # what it says of broken files is said better in the list at the end
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    # What OpenCV says of broken files is said better in the list at the end.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     runs.keep_freed_memory()
     runs.use_compilation_cache()
     main()

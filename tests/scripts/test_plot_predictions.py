@@ -1,6 +1,7 @@
 """Pictures of a file of results."""
 
 import json
+import runpy
 import sys
 
 import cv2
@@ -79,3 +80,11 @@ def test_missing_images_are_listed_and_the_rest_is_drawn(run, files):
 def test_a_missing_file_is_one_message(run, tmp_path):
     with pytest.raises(SystemExit, match=r"error: there is no file of predictions results\.json"):
         run()
+
+
+def test_help_shows_the_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plot_predictions.py", "--help"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(plot_predictions.__file__, run_name="__main__")
+    assert ending.value.code == 0
+    assert "--truth=data/coco" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The command does its job whatever it is given, and its exit status tells."""
 
 import json
+import runpy
 import sys
 
 import cv2
@@ -156,3 +157,11 @@ def test_contradictions_are_refused(run, capsys):
     assert "from --boxes or from --detector" in capsys.readouterr().err
     run("--source=a.mp4", "--heatmaps")
     assert "--heatmaps draws pictures, not videos" in capsys.readouterr().err
+
+
+def test_help_names_the_published_checkpoints(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--help"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(predict.__file__, run_name="__main__")
+    assert ending.value.code == 0
+    assert "hrnet_w32_coco" in capsys.readouterr().out
