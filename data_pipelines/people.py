@@ -25,8 +25,8 @@ def annotated(
     """The people of `category` with at least one labelled joint and a box that isn't empty.
 
     Columns beside the example's: image_id and annotation_id () int64; area () float64, of the
-    segment or, where the file has none, AREA_OF_BOX of the box; box (4,) float64, as annotated, where
-    center and size are of the box that the references clip; crowd_index () float64, NaN where the
+    segment or, where the file has none, AREA_OF_BOX of the box; box (4,) float64, as annotated
+    (center and size are of the box that the references clip); crowd_index () float64, NaN where the
     file has none. With `trust_counts` a num_keypoints of 0 drops a person too, whatever joints
     are labelled.
     """

@@ -3,4 +3,22 @@
 from hrjax.models import apply, create, features, fold_batch_norm, split
 from hrjax.weights import from_torch, to_torch
 
-__all__ = ["apply", "create", "features", "fold_batch_norm", "from_torch", "split", "to_torch"]
+__all__ = [
+    "Predictor",
+    "apply",
+    "create",
+    "features",
+    "fold_batch_norm",
+    "from_torch",
+    "split",
+    "to_torch",
+]
+
+
+def __getattr__(name):
+    # Imported at its first use: it brings the readers of data and checkpoints with it.
+    if name != "Predictor":
+        raise AttributeError(f"module 'hrjax' has no attribute {name!r}")
+    from hrjax.predict import Predictor
+
+    return Predictor

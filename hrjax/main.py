@@ -1,12 +1,10 @@
 """The command line: trains or evaluates what a config file describes."""
 
 import logging
-import os
 import pathlib
 import sys
 
 import absl.logging
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -61,7 +59,7 @@ def main() -> int:
 def _run(options: flags.FlagValues) -> int:
     config: ConfigDict = options.config
     workdir = pathlib.Path(options.workdir or _default_workdir(options))
-    _use_compilation_cache()
+    runs.use_compilation_cache()
     if options.mode == "eval":
         if options.resume_from:
             raise ValueError("--resume_from belongs to training; name the --checkpoint to evaluate")
@@ -139,13 +137,6 @@ def _list_configs():
     rows = [f"    configs/{name}.py" for name in names if name not in ("__init__", "common")]
     variants = [f"    {', '.join(members)}" for members in families.values()]
     return "\n".join(["configs:", *rows, "variants, one family a line:", *variants])
-
-
-def _use_compilation_cache():
-    """Keeps compiled programs between runs, so that a second start takes seconds."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "hrjax"))
 
 
 if __name__ == "__main__":

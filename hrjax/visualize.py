@@ -9,6 +9,7 @@ import numpy as np
 from data_pipelines.skeletons import Skeleton
 
 LEFT, RIGHT, MIDDLE = (0, 180, 255), (255, 130, 0), (110, 225, 80)
+BOX, INK = (255, 230, 60), (20, 20, 20)
 # OpenCV takes points in fractions of a pixel as integers: here sixteenths.
 FRACTION_BITS = 4
 
@@ -20,12 +21,13 @@ def draw_skeleton(
     skeleton: Skeleton,
     *,
     threshold: float,
+    thickness: int = 0,
 ) -> np.ndarray:
     """A copy of the image with one person's limbs and joints.
 
     `keypoints` (k, 2) are in pixels of the image; `scores` (k,) may be visibilities too. Joints
     at or below `threshold` are left out with their limbs. The person's left side is blue, the
-    right one orange, the middle green.
+    right one orange, the middle green. Limbs are `thickness` pixels wide; 0 = by the image's size.
     """
     _check_image(image)
     k = skeleton.num_joints
@@ -40,16 +42,84 @@ def draw_skeleton(
     points = np.rint(points * 2**FRACTION_BITS).astype(int).tolist()
     sides = [name.partition("_")[0] for name in skeleton.names]
     limbs = [(a, b) for a, b in skeleton.limbs if shown[a] and shown[b]]
-    thickness = max(1, round(max(image.shape[:2]) / 160))
+    thickness = thickness or _thickness(image.shape[:2])
+    radius = _dot(thickness)
     canvas = image.copy(order="C")
     for a, b in limbs:
         color = _color({sides[a], sides[b]})
         cv2.line(canvas, points[a], points[b], color, thickness, cv2.LINE_AA, FRACTION_BITS)
-    radius = round(0.9 * (thickness + 0.5) * 2**FRACTION_BITS)
     for joint in np.flatnonzero(shown):
         color = _color({sides[joint]})
         cv2.circle(canvas, points[joint], radius, color, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
     return canvas
+
+
+def draw_people(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    person_scores: np.ndarray,
+    skeleton: Skeleton,
+    *,
+    threshold: float,
+) -> np.ndarray:
+    """A copy of the image with people's boxes, person scores, skeletons and joint scores.
+
+    Arrays are (n, 4), (n, k, 2), (n, k) and (n,). Each joint is a dot with a core between black
+    (a score of 0) and white (1). Boxes of people without a joint above `threshold` are drawn
+    without a skeleton.
+    """
+    canvas = image
+    for person in zip(boxes, person_scores, strict=True):
+        canvas = _draw_box(canvas, *person)
+    for box, *person in zip(boxes, keypoints, scores, strict=True):
+        # Twice as thick as in an image of the box's size, so that far people are not blots.
+        thickness = min(_thickness(image.shape[:2]), 2 * _thickness(box[2:]))
+        canvas = draw_skeleton(canvas, *person, skeleton, threshold=threshold, thickness=thickness)
+        canvas = _draw_cores(canvas, *person, threshold, _dot(thickness))
+    return canvas
+
+
+def _draw_box(image, box, score):
+    """A copy with a box, (x, y, w, h), and a score at its upper left corner."""
+    canvas = image.copy(order="C")
+    thickness = max(1, round(max(image.shape[:2]) / 400))
+    corners = np.clip([box[:2], box[:2] + box[2:]], -1e5, 1e5)
+    near, far = np.rint(corners).astype(int).tolist()
+    cv2.rectangle(canvas, near, far, BOX, thickness)
+    font = (cv2.FONT_HERSHEY_SIMPLEX, max(image.shape[:2]) / 3000 + 0.25)
+    text = f"{score:.2f}"
+    pen = max(1, round(max(image.shape[:2]) / 1000))
+    (width, height), _ = cv2.getTextSize(text, *font, pen)
+    # Inside the image, also where the box begins outside.
+    x, y = max(near[0], 0), max(near[1], height + 4)
+    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y), BOX, cv2.FILLED)
+    cv2.putText(canvas, text, (x + 2, y - 2), *font, INK, pen, cv2.LINE_AA)
+    return canvas
+
+
+def _draw_cores(image, keypoints, scores, threshold, radius):
+    """A copy with a person's joint scores in their dots, as greys between black and white."""
+    canvas = image.copy(order="C")
+    shown = (np.asarray(scores) > threshold) & np.isfinite(keypoints).all(axis=-1)
+    points = np.rint(np.clip(keypoints[shown], -1e5, 1e5) * 2**FRACTION_BITS).astype(int)
+    greys = np.rint(255 * np.clip(scores[shown], 0, 1)).astype(int)
+    core = round(0.55 * radius)
+    for point, grey in zip(points.tolist(), greys.tolist(), strict=True):
+        color = (grey, grey, grey)
+        cv2.circle(canvas, point, core, color, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
+    return canvas
+
+
+def _thickness(size):
+    """Of limbs, in pixels, in an image of such a size."""
+    return max(1, round(max(size) / 160))
+
+
+def _dot(thickness):
+    """The radius of joints, in fractions of a pixel, beside limbs of a thickness."""
+    return round(0.9 * (thickness + 0.5) * 2**FRACTION_BITS)
 
 
 def _color(sides: set[str]) -> tuple[int, int, int]:
@@ -104,7 +174,10 @@ def grid(images: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
 def save(image: np.ndarray, path: str | os.PathLike) -> None:
     """Writes an image; the ending of `path` says as what, .jpg or .png."""
     _check_image(image)
-    _, contents = cv2.imencode(os.path.splitext(path)[1], image[..., ::-1])
+    ending = os.path.splitext(path)[1]
+    if not cv2.haveImageWriter(ending or "."):
+        raise ValueError(f"cannot tell from its name how to write {path}; expected .jpg or .png")
+    _, contents = cv2.imencode(ending, image[..., ::-1])
     with open(path, "wb") as file:
         file.write(contents)
 

@@ -2,15 +2,18 @@
 
     python scripts/benchmark.py --model=widehrnet_18 --input=256x256 --batch=8 --mode=train
     python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco --group_images
+    python scripts/benchmark.py --mode=predict --model=hrnet_w32 --input=256x192 --dataset=coco
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
     python scripts/benchmark.py --sweep=conv --batch=8
 
-forward is the network alone; train a step with Adam; predict goes from uint8 crops to joints in
-image pixels, with the flip test; decode is every way from heatmaps to joints, as a share of the
-network's time; data reads, augments and stacks, and says what a person costs one core, in
-milliseconds and in bare decodings of the image; end_to_end trains from files.
---sweep=conv times kinds of convolutions
-as `hrjax.models.lowering` computes them on this backend, beside XLA's own convolution.
+forward is the network alone; train a step with Adam; decode is every way from heatmaps to joints,
+as a share of the network's time; data reads, augments and stacks, and says what a person costs one
+core, in milliseconds and in bare decodings of the image; end_to_end trains from files. predict: ms
+is one jitted call from uint8 crops to joints in image pixels, with the flip test; people_per_second
+goes from files to joints by `hrjax.Predictor`; the shares are of the time for one person: decoding
+pictures, cropping, the network, and what follows on the device.
+--sweep=conv times kinds of convolutions as `hrjax.models.lowering` computes them on this backend,
+beside XLA's own convolution.
 
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
 2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process;
@@ -18,6 +21,7 @@ times in its units compare between machines.
 """
 
 import argparse
+import collections
 import functools
 import json
 import pathlib
@@ -33,8 +37,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import common
-from data_pipelines import ops, pipeline, synthetic
-from hrjax import evaluate, heatmaps, models, optim, runs, train
+from data_pipelines import geometry, ops, pipeline, synthetic
+from hrjax import evaluate, heatmaps, models, optim, predict, pretrained, runs, train
 from hrjax.models import lowering
 
 MODES = ("forward", "train", "data", "predict", "decode", "end_to_end")
@@ -68,6 +72,8 @@ def main():
         config = make_config(options, folder)
         if options.mode == "data":
             numbers = time_data(config, options.seconds)
+        elif options.mode == "predict":
+            numbers = time_predict(config, options.seconds)
         elif options.mode == "end_to_end":
             numbers = time_end_to_end(config, options.seconds)
         elif options.mode == "decode":
@@ -95,14 +101,16 @@ def make_config(options, folder):
     config.train.batch_size = config.eval.batch_size = options.batch
     config.train.dtype = options.dtype
     config.eval.every_epochs = 0
-    if options.mode in ("data", "end_to_end") and not options.root:
-        synthetic.write(config.data.root, train_images=200, val_images=2, seed=0)
+    drawn = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
+    if options.mode in drawn and not options.root:
+        train_images, val_images = drawn[options.mode]
+        size = {"train_images": train_images, "val_images": val_images}
+        synthetic.write(config.data.root, **size, seed=0)
     return config
 
 
 def time_network(config, mode, seconds):
     """Tracing, compiling and running one jitted function of the network."""
-    mesh = evaluate.make_mesh(jax.devices()[:1])
     graph, eval_graph, params, stats = evaluate.create_model(config)
     dtype = jnp.dtype(config.train.dtype)
     batch = random_batch(config)
@@ -112,11 +120,6 @@ def time_network(config, mode, seconds):
         step = train.make_train_step(graph, optimizer, learning_rate, config)
         batch = {key: batch[key] for key in ("image", "keypoints", "visible")}
         return time_jitted(step, (state, batch), seconds, carry=True)
-    if mode == "predict":
-        skeleton = pipeline.DATASETS[config.data.dataset].skeleton
-        step = evaluate.make_predict_step(eval_graph, mesh, config, skeleton)
-        params = jax.tree.map(lambda x: x.astype(dtype), params)
-        return time_jitted(step, ({"params": params, "stats": stats}, batch), seconds)
     if config.eval.fold_batch_norm:
         eval_graph, params, stats = models.fold_batch_norm(eval_graph, params, stats)
     params = jax.tree.map(lambda x: x.astype(dtype), params)
@@ -138,6 +141,87 @@ def time_decoding(config, seconds):
         times = time_jitted(jax.jit(lambda _, maps, f=decode: f(maps)), ((), maps), seconds / 4)
         numbers[f"share_{method}"] = times["ms"] / numbers["ms"]
     return numbers
+
+
+def time_predict(config, seconds):
+    """From files to joints: people a second, and the shares of what is done for a person."""
+    _, graph, params, stats = evaluate.create_model(config)
+    params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
+    skeleton = pipeline.DATASETS[config.data.dataset].skeleton
+    step, network = make_predict_steps(config, graph, skeleton)
+    batch, weights = random_batch(config), {"params": params, "stats": stats}
+    numbers = time_jitted(step, (weights, batch), seconds / 3)
+    network_ms = time_jitted(network, (weights, batch["image"]), seconds / 3)["ms"]
+    paths, boxes = find_people(config)
+    count = sum(map(len, boxes))
+    times = {
+        **time_reading(config, paths, boxes),
+        "network": network_ms / config.train.batch_size,
+        "after_network": max(0.0, numbers["ms"] - network_ms) / config.train.batch_size,
+    }
+    network = pretrained.Network(config, skeleton, graph, params, stats)
+    power_of_two = 1 << (config.train.batch_size.bit_length() - 1)
+    predictor = predict.Predictor(network, batch_size=power_of_two)
+    predictor(paths, boxes)  # compiles
+    start, rounds = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds / 3:
+        predictor(paths, boxes)
+        rounds += 1
+    spent, total = time.perf_counter() - start, sum(times.values())
+    return {
+        **numbers,
+        "people_per_second": rounds * count / spent,
+        **{f"share_{name}": value / total for name, value in times.items()},
+        "after_network_by_network": times["after_network"] / times["network"],
+    }
+
+
+def time_reading(config, paths, boxes):
+    """Milliseconds for each person of decoding pictures and of cropping, in one thread."""
+    crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
+    start = time.perf_counter()
+    images = [ops.read_image(path) for path in paths]
+    decoded = time.perf_counter()
+    for image, found in zip(images, boxes, strict=True):
+        for center, size in zip(*geometry.box_center_size(found), strict=True):
+            example = {"image": image, "center": center, "size": size}
+            crop({**example, "keypoints": np.zeros((0, 2))}, None)
+    cropped = time.perf_counter()
+    return {
+        "decode": 1000 * (decoded - start) / count,
+        "crop": 1000 * (cropped - decoded) / count,
+    }
+
+
+def make_predict_steps(config, graph, skeleton):
+    """The step of `hrjax.evaluate`, and the same network with the same flip test alone, jitted."""
+    mesh = evaluate.make_mesh(jax.devices()[:1])
+
+    @jax.jit
+    def network(weights, images):
+        parts = (graph, weights["params"], weights["stats"])
+        if config.eval.fold_batch_norm:
+            parts = models.fold_batch_norm(*parts)
+        images = models.normalize(images)
+        if config.eval.flip_test:
+            pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
+            images = pairs.reshape(-1, *images.shape[1:])
+        with jax.default_matmul_precision("highest"):
+            return models.apply(*parts, images)[0]
+
+    return evaluate.make_predict_step(graph, mesh, config, skeleton), network
+
+
+def find_people(config):
+    """The held-out images and each one's boxes (n, 4)."""
+    split = evaluate.open_split(config, "val")
+    center, size = split.columns["center"], split.columns["size"] / geometry.BOX_PADDING
+    found = collections.defaultdict(list)
+    for path, middle, (height, width) in zip(
+        split.columns["image_path"], center, size, strict=True
+    ):
+        found[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
+    return list(found), [np.array(boxes) for boxes in found.values()]
 
 
 def random_batch(config):

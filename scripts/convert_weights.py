@@ -16,7 +16,7 @@ import sys
 import absl.logging
 import jax
 
-from hrjax import checkpoints, models, weight_files, weights
+from hrjax import checkpoints, models, pretrained, runs, weight_files, weights
 
 
 def main():
@@ -45,8 +45,19 @@ def convert(source: str, output: pathlib.Path, model: str | None) -> str:
         items = {"model": {"params": params, "stats": stats}}
         checkpoints.save(manager, 0, items, position={}, score=None)
         checkpoints.wait(manager)
+    save_recipe(model, joints, output)
     count = sum(x.size for x in jax.tree.leaves(params))
     return f"{output}: {model} with {joints} joints, {count:,} parameters"
+
+
+def save_recipe(model, joints, output):
+    """Writes config.json, by which the checkpoint predicts on its own, where there is a recipe."""
+    try:
+        config = pretrained.recipe(model, pretrained.dataset_of(joints))
+    except ValueError as error:
+        logging.info("to predict with it, give a config: %s", error)
+        return
+    runs.save_config(config, output)
 
 
 if __name__ == "__main__":

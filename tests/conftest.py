@@ -66,3 +66,44 @@ def tiny(drawn):
         config.optimizer.schedule = "step"
         config.log.every_steps = 1
     return config
+
+
+@pytest.fixture(scope="session")
+def bright():
+    """A network for COCO's joints that sees each joint where the picture is brightest.
+
+    `bright.network` compiles in no time; `bright.traced` lists the batch sizes it was compiled for.
+    """
+    import types
+
+    from flax import nnx
+
+    from data_pipelines.skeletons import COCO
+    from hrjax import models, pretrained
+
+    class Brightness(nnx.Module):
+        def __call__(self, images):
+            traced.append(len(images))
+            maps = (images.mean(axis=-1, keepdims=True) + 2.2) / 5
+            return maps[:, ::4, ::4].repeat(17, axis=-1)
+
+    traced = []
+    config = pretrained.recipe("hrnet_w32_64x48", "coco")
+    config.eval.decode = "argmax"
+    network = pretrained.Network(config, COCO, *models.split(Brightness()))
+    return types.SimpleNamespace(network=network, traced=traced)
+
+
+@pytest.fixture
+def dots():
+    """Makes a dark picture with a bright dot at each of the points (x, y)."""
+    import cv2
+    import numpy as np
+
+    def draw(points, size=(120, 160)):
+        image = np.full((*size, 3), 30, np.uint8)
+        for point in points:
+            cv2.circle(image, point, 5, (255, 255, 255), cv2.FILLED)
+        return cv2.GaussianBlur(image, (11, 11), 0)
+
+    return draw

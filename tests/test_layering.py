@@ -34,18 +34,20 @@ LAYERS = (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.oks", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
         *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
+        *("hrjax.media", "hrjax.detect"),
     ),
     (
-        *("hrjax.weights", "hrjax.weight_files", "hrjax.complexity"),
-        *("hrjax.metrics", "hrjax.average_precision"),
+        *("hrjax.weights", "hrjax.weight_files", "hrjax.complexity", "hrjax.boxes"),
+        *("hrjax.results", "hrjax.metrics", "hrjax.average_precision"),
     ),
     ("hrjax.scores", "hrjax.matching", "hrjax.charts"),
     ("hrjax.analysis",),
     ("hrjax.html_report",),
     ("hrjax.reports",),
     ("hrjax.evaluate",),
-    ("hrjax.train",),
-    ("hrjax.main",),
+    ("hrjax.train", "hrjax.pretrained"),
+    ("hrjax.predict",),
+    ("hrjax.main", "hrjax.annotate"),
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 

@@ -95,6 +95,43 @@ def test_images_must_be_color_bytes():
         draw(np.zeros((17, 2)), np.zeros(17), image=GREY / 255)
 
 
+def people(*, box=(20, 30, 60, 50), point=(50, 60), joint_score=1.0, score=0.5):
+    """One person whose joints all lie on one point."""
+    keypoints, scores = np.full((1, 17, 2), point, float), np.full((1, 17), joint_score)
+    arrays = (np.array([box], float), keypoints, scores, np.array([score]))
+    return visualize.draw_people(GREY, *arrays, COCO, threshold=0.2)
+
+
+def test_a_persons_box_is_drawn_with_a_label_at_its_corner():
+    picture = people()
+    for row, column in ((80, 50), (55, 20), (55, 80), (30, 70)):
+        assert tuple(picture[row, column]) == visualize.BOX
+    assert not changed(GREY, picture)[85:].any()
+    label = picture[20:30, 20:40].reshape(-1, 3)
+    assert (label == visualize.BOX).all(axis=-1).any()  # its ground
+    assert (label.max(axis=-1) < 60).any()  # its letters
+
+
+def test_labels_stay_inside_the_image():
+    label = people(box=(-30, -20, 60, 50))[:20, :20].reshape(-1, 3)
+    assert (label == visualize.BOX).all(axis=-1).any()
+
+
+@pytest.mark.parametrize(("score", "level"), [(1.0, 255), (0.6, 153), (0.25, 64), (3.0, 255)])
+def test_a_joints_core_tells_its_score(score, level):
+    np.testing.assert_array_equal(people(joint_score=score)[60, 50], level)
+
+
+def test_nobody_leaves_the_image_as_it_is():
+    nobody = np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
+    np.testing.assert_array_equal(visualize.draw_people(GREY, *nobody, COCO, threshold=0.2), GREY)
+
+
+def test_joints_without_a_place_are_not_drawn():
+    picture = people(point=(np.nan, np.nan))
+    assert not changed(GREY, picture)[35:75, 25:75].any()
+
+
 def test_a_heatmap_glows_where_its_joint_is():
     heatmaps = np.zeros((30, 40, 3), np.float32)
     heatmaps[10, 25, 1] = 1
@@ -133,3 +170,9 @@ def test_saved_images_read_back_in_the_same_colors(tmp_path):
     visualize.save(image, tmp_path / "picture.png")
     read = cv2.imread(str(tmp_path / "picture.png"), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(read, image)
+
+
+def test_files_of_unknown_kinds_are_named(tmp_path):
+    for name in ("picture", "picture.doc"):
+        with pytest.raises(ValueError, match=rf"how to write .*{name}; expected \.jpg or \.png"):
+            visualize.save(GREY, tmp_path / name)

@@ -32,8 +32,10 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("mode", ["forward", "train", "predict"])
-def test_times_a_network(run, mode):
-    numbers = run(f"--mode={mode}", "--model=hrnet_tiny")
+def test_times_a_network(run, mode, drawn):
+    numbers = run(f"--mode={mode}", "--model=hrnet_tiny", f"--root={drawn}")
+    if mode == "predict":
+        check_shares(numbers)
     assert numbers["images_per_second"] == pytest.approx(2000 / numbers["ms"])
     assert numbers["compile_seconds"] > 0
     assert numbers["peak_memory_mib"] > 0
@@ -45,6 +47,17 @@ def test_times_every_decoding_beside_the_network(run):
     shares = [numbers[f"share_{method}"] for method in heatmaps.DECODERS]
     assert len(shares) == 5
     assert min(shares) > 0
+
+
+def check_shares(numbers):
+    """How many people a second, and where the time goes."""
+    assert numbers["people_per_second"] > 0
+    names = ("decode", "crop", "network", "after_network")
+    shares = [numbers[f"share_{name}"] for name in names]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares[:3]) > 0
+    ratio = numbers["share_after_network"] / numbers["share_network"]
+    assert numbers["after_network_by_network"] == pytest.approx(ratio)
 
 
 def test_bfloat16_is_a_switch(run):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hrjax
-from hrjax import checkpoints, evaluate, models, train, weights
+from hrjax import checkpoints, evaluate, models, pretrained, train, weights
 from scripts import convert_weights
 
 
@@ -57,6 +57,9 @@ def test_the_variant_and_the_joints_are_recognised(run, published, tmp_path):
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), expected)
     _, found = checkpoints.restore_weights(str(tmp_path / "converted"), target)
     assert_same(found, expected)
+    network = pretrained.load(tmp_path / "converted")  # by the recipe that is saved beside it
+    assert (network.config.model.name, network.config.data.dataset) == ("hrnet_tiny", "mpii")
+    assert_same({"params": network.params, "stats": network.stats}, expected)
 
 
 def test_training_starts_from_the_checkpoint_and_from_the_file(run, published, tiny, tmp_path):

@@ -1,0 +1,114 @@
+"""A person detector in an ONNX file, by onnxruntime (extra `detect`)."""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+STRIDES = (8, 16, 32, 64)  # the last one in YOLOX's larger (P6) networks only
+DEFAULT_SIZE = (640, 640)  # where the file leaves its input's size open
+GREY = 114  # of the border, as YOLOX is trained
+PERSON = 0  # among YOLOX's classes
+ACCEPTED = """(1, cells, 5 + classes) as YOLOX's export leaves them, with cells at strides 8, 16 and
+32; or (1, n, 5) of x1, y1, x2, y2, score after NMS, with labels (1, n) as a second output or not;
+or (1, n, 6) with the label as sixth column. Label 0 is a person"""
+
+
+class Detector:
+    """Finds people: `Detector("yolox.onnx", threshold=0.3)(image)` → boxes (n, 4), scores (n,).
+
+    The file takes what YOLOX's export takes: (1, 3, h, w) float32, BGR from 0 to 255, the image in
+    the upper left corner of a grey one. What its outputs may be, ACCEPTED says. Of boxes that
+    overlap by more than `overlap` (IoU) the best is kept.
+    """
+
+    def __init__(self, file: str, *, threshold: float, overlap: float = 0.45):
+        self._threshold, self._overlap = threshold, overlap
+        if not pathlib.Path(file).is_file():
+            raise FileNotFoundError(f"there is no detector {file}")
+        self._file = file
+        self._session = _open(file)
+        inputs = self._session.get_inputs()
+        shapes = [f"{entry.name} {entry.shape} {entry.type}" for entry in inputs]
+        shape = inputs[0].shape
+        if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or "float)" not in inputs[0].type:
+            raise ValueError(
+                f"{file} is no detector that can be used: expected one input (1, 3, h, w) of "
+                f"float32, found {'; '.join(shapes)}"
+            )
+        self._size = tuple(
+            side if isinstance(side, int) else default
+            for side, default in zip(shape[2:], DEFAULT_SIZE, strict=True)
+        )
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """People in an image (h, w, 3) uint8 RGB: boxes (x, y, w, h) in its pixels, and scores."""
+        zoom = min(self._size[0] / image.shape[0], self._size[1] / image.shape[1])
+        width, height = (max(1, int(side * zoom)) for side in image.shape[1::-1])
+        canvas = np.full((*self._size, 3), GREY, np.uint8)
+        canvas[:height, :width] = cv2.resize(image, (width, height))[..., ::-1]
+        inputs = {self._session.get_inputs()[0].name: _network_input(canvas)}
+        outputs = self._session.run(None, inputs)
+        try:
+            corners, scores = decode(outputs, self._size)
+        except ValueError as error:
+            raise ValueError(f"{self._file}: {error}") from error
+        good = scores >= self._threshold
+        corners, scores = corners[good] / zoom, scores[good]
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._threshold, self._overlap)
+        kept = np.asarray(kept, int).reshape(-1)
+        return boxes[kept], scores[kept]
+
+
+def _open(file):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(
+            "a detector needs onnxruntime: pip install 'hrjax[detect]', or give boxes"
+        ) from error
+    try:
+        return onnxruntime.InferenceSession(file, providers=onnxruntime.get_available_providers())
+    except Exception as error:  # onnxruntime's own, which share no class
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{file} is damaged or no ONNX file ({reason})") from error
+
+
+def _network_input(canvas):
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
+
+
+def decode(outputs: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (n, 4) as x1, y1, x2, y2 and person scores (n,), of a network with input `size`."""
+    rows = np.asarray(outputs[0], np.float64)
+    if rows.ndim == 3 and len(rows) == 1 and rows.shape[2] >= 5:
+        for strides in (STRIDES[:3], STRIDES):
+            cells, widths = _cells(size, strides)
+            if len(cells) == rows.shape[1] and rows.shape[2] > 5:
+                return _decode_cells(rows[0], cells, widths)
+        if rows.shape[2] <= 6:
+            labels = rows[0, :, 5] if rows.shape[2] == 6 else np.zeros(rows.shape[1])
+            if rows.shape[2] == 5 and len(outputs) > 1:
+                labels = np.reshape(outputs[1], -1)
+            return rows[0, :, :4], np.where(labels == PERSON, rows[0, :, 4], 0)
+    shapes = ", ".join(str(np.shape(output)) for output in outputs)
+    raise ValueError(f"cannot read outputs of shapes {shapes}; expected {ACCEPTED}")
+
+
+def _cells(size, strides):
+    """The corner (x, y) of each cell of all grids, in cells, and its stride, (n, 2) and (n, 1)."""
+    corners, widths = [], []
+    for stride in strides:
+        y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
+        corners.append(np.stack([x.ravel(), y.ravel()], axis=1))
+        widths.append(np.full((x.size, 1), stride))
+    return np.concatenate(corners), np.concatenate(widths)
+
+
+def _decode_cells(rows, cells, widths):
+    """YOLOX: centers from the cells' corners, logarithms of the sizes, objectness, classes."""
+    centers = (rows[:, :2] + cells) * widths
+    sizes = np.exp(rows[:, 2:4]) * widths
+    corners = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
+    return corners, rows[:, 4] * rows[:, 5 + PERSON]

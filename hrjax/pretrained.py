@@ -1,0 +1,168 @@
+"""What a name, a folder or a file of weights is: its recipe, its network and the weights."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import re
+
+import jax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from data_pipelines import pipeline
+from data_pipelines.skeletons import Skeleton
+from hrjax import checkpoints, evaluate, models, weight_files, weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Where a published file of weights is, its variant with the input size, and its dataset."""
+
+    address: str
+    model: str
+    dataset: str
+
+
+_PADDLE = "https://paddle-model-ecology.bj.bcebos.com/model/hrnet_pose"
+# Those that have an address of their own; the authors' others lie behind pages to click through.
+PUBLISHED = {
+    "hrnet_w32_coco": Published(
+        f"{_PADDLE}/hrnet_w32_256x192.pdparams", "hrnet_w32_256x192", "coco"
+    ),
+    "litehrnet_30_coco": Published(
+        f"{_PADDLE}/lite_hrnet_30_256x192_coco.pdparams", "litehrnet_30_256x192", "coco"
+    ),
+    "litehrnet_30_coco_distilled": Published(
+        f"{_PADDLE}/lite_hrnet_30_256x192_coco_dist.pdparams", "litehrnet_30_256x192", "coco"
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that predicts: its recipe, its joints, and what `models.split` gives of it."""
+
+    config: ConfigDict
+    skeleton: Skeleton
+    graph: nnx.GraphDef
+    params: dict
+    stats: dict
+
+
+def load(checkpoint: str, *, model: str = "", config: ConfigDict | None = None) -> Network:
+    """The network of a run, of one step of it, of converted weights, of a file or of a name.
+
+    A name is one of PUBLISHED. The recipe is the one that is saved with a run or with converted
+    weights; of a file it is that of its variant. `model` names the variant, with the input size
+    (hrnet_w48_384x288) where that is not the recipe's own; `config` replaces the recipe.
+    """
+    checkpoint = str(checkpoint)
+    if config is None:
+        config = _find_config(checkpoint, model)
+    address = PUBLISHED[checkpoint].address if checkpoint in PUBLISHED else checkpoint
+    graph, *shapes = models.shapes(config.model.name, **evaluate.model_fields(config))
+    whole = NamedSharding(evaluate.make_mesh(jax.local_devices()[:1]), PartitionSpec())
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+        dict(zip(("params", "stats"), shapes, strict=True)),
+    )
+    _, found = evaluate.restore_weights(config, address, target)
+    return Network(config, skeleton_of(config), graph, found["params"], found["stats"])
+
+
+def skeleton_of(config: ConfigDict) -> Skeleton:
+    """The joints of the dataset that a recipe trains on; from its files where only they say it."""
+    known = pipeline.DATASETS[config.data.dataset].skeleton
+    return known or evaluate.open_split(config, config.eval.split).skeleton
+
+
+def split_model(model: str) -> tuple[str, tuple[int, int] | None]:
+    """The variant and the input size in `hrnet_w32_256x192`; None where no size is appended."""
+    name, height, width = re.fullmatch(r"(.*?)(?:_(\d+)x(\d+))?", model).groups()
+    if name not in models.VARIANTS:
+        raise ValueError(
+            f"unknown model {name!r}; choose one of: {', '.join(sorted(models.VARIANTS))} "
+            "(add _HxW for another input size, e.g. _384x288)"
+        )
+    return name, (int(height), int(width)) if height else None
+
+
+def recipe(model: str, dataset: str) -> ConfigDict:
+    """The recipe of a variant, with `_HxW` appended or not, on a dataset."""
+    name, _ = split_model(model)
+    family = models.FAMILIES[name].__name__.rpartition(".")[2]
+    module = f"configs.{family}_{dataset}"
+    try:
+        return importlib.import_module(module).get_config(model)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ValueError(
+            f"there is no recipe for {name} on {dataset} (configs/{family}_{dataset}.py); "
+            "give a config of your own"
+        ) from error
+
+
+def dataset_of(joints: int) -> str:
+    """The first dataset with that many joints."""
+    counts = {
+        name: entry.skeleton.num_joints
+        for name, entry in pipeline.DATASETS.items()
+        if entry.skeleton
+    }
+    if joints not in counts.values():
+        known = ", ".join(f"{count} ({name})" for name, count in counts.items())
+        raise ValueError(
+            f"no known dataset has {joints} joints; expected one of: {known}. Networks for others "
+            "need a config of your own"
+        )
+    return next(name for name, count in counts.items() if count == joints)
+
+
+def _find_config(checkpoint, model):
+    if checkpoint in PUBLISHED:
+        row = PUBLISHED[checkpoint]
+        return recipe(model or row.model, row.dataset)
+    if not (pathlib.Path(checkpoint).exists() or _names_file(checkpoint)):
+        raise FileNotFoundError(
+            f"there is no checkpoint {checkpoint}: expected a run, a step of it, converted "
+            f"weights, a file of weights, its https address, or one of: {', '.join(PUBLISHED)}"
+        )
+    file = weight_files.find(checkpoint)
+    if file is not None:
+        content = weight_files.read(file)
+        joints = weights.num_joints(content)
+        if joints is None:
+            raise ValueError(f"{file} has no head for joints; it is to train from, not to predict")
+        return recipe(model or weights.identify(content), dataset_of(joints))
+    return _saved_config(checkpoints.find(checkpoint), model)
+
+
+def _names_file(checkpoint):
+    return checkpoint.endswith(tuple(weight_files.READERS)) or "://" in checkpoint
+
+
+def _saved_config(step, model):
+    """The config beside a step: of converted weights one folder up, of a run two."""
+    files = [folder / "config.json" for folder in step.parents[:2]]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise ValueError(
+            f"{step} has no config.json that says which network it is (looked for "
+            f"{' and '.join(map(str, files))}); give its config, or convert the weights anew"
+        )
+    config = ConfigDict(_tuples(json.loads(file.read_text())))
+    name, size = split_model(model or config.model.name)
+    if name != config.model.name:
+        raise ValueError(f"{step} is a {config.model.name} and no {name} ({file})")
+    config.data.input_size = size or config.data.input_size
+    return config
+
+
+def _tuples(tree):
+    """JSON's lists as the tuples that they were."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    return tuple(tree) if isinstance(tree, list) else tree

@@ -1,0 +1,112 @@
+"""Draws a file of results over its images, one picture for each, the sure ones last.
+
+    python scripts/plot_predictions.py --prediction=runs/hrnet_coco/eval/val/results.json \\
+        --root=data/coco/val2017 --save_path=pictures
+    python scripts/plot_predictions.py --prediction=results.json --root=data/coco/val2017 \\
+        --save_path=pictures --truth=data/coco/annotations/person_keypoints_val2017.json
+
+Names are score_SCORE_id_IMAGE_NAME.png with the mean score of the image's people in thousandths, so
+that they sort by it. --truth puts the annotated people on the right side. Reads COCO's results
+format, what `scripts/predict.py` writes and what evaluations on MPII write.
+"""
+
+import argparse
+import collections
+import pathlib
+import sys
+
+import cv2
+import numpy as np
+import tqdm
+
+from data_pipelines import dataset, pipeline
+from hrjax import pretrained, results, visualize
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prediction", required=True, help="a JSON of results")
+    parser.add_argument("--root", required=True, help="the folder with the images, at any depth")
+    parser.add_argument("--save_path", required=True, type=pathlib.Path, help="a folder to write")
+    parser.add_argument("--truth", help="a COCO annotation file, to draw beside")
+    parser.add_argument("--threshold", type=float, default=0.2, help="of joints to draw")
+    parser.add_argument("--min_score", type=float, default=0.0, help="of people to draw")
+    parser.add_argument("--max_images", type=int, help="draw only so many")
+    options = parser.parse_args()
+    try:
+        problems = draw_all(options)
+    except (ValueError, OSError) as error:
+        problems = [str(error)]
+    if problems:
+        sys.exit("error: " + "\n  ".join(problems))
+
+
+def draw_all(options) -> list[str]:
+    """Writes the pictures; returns what could not be drawn."""
+    pictures = results.read(options.prediction)[: options.max_images]
+    truths, names = read_truth(options.truth) if options.truth else ({}, {})
+    images = results.Images(options.root, names)
+    options.save_path.mkdir(parents=True, exist_ok=True)
+    problems = []
+    for picture in tqdm.tqdm(pictures, unit="image"):
+        try:
+            image = images.read(picture)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        sheet, score = draw(image, picture, options)
+        if options.truth:
+            sheet = visualize.grid([sheet, draw_truth(image, truths[picture.image_id])], columns=2)
+        visualize.save(sheet, options.save_path / file_name(picture, score))
+    return problems
+
+
+def draw(image, picture, options):
+    """The image with its people of enough score, and their mean score."""
+    used = picture.person_scores >= options.min_score
+    skeleton = skeleton_of(picture.keypoints.shape[1])
+    for person in zip(picture.keypoints[used], picture.scores[used], strict=True):
+        image = visualize.draw_skeleton(image, *person, skeleton, threshold=options.threshold)
+    scores = picture.person_scores[used]
+    return image, float(scores.mean()) if len(scores) else 0.0
+
+
+def draw_truth(image, people):
+    """The image with its annotated people."""
+    for person in people:
+        joints = np.reshape(np.asarray(person, np.float64), (-1, 3))
+        image = visualize.draw_skeleton(
+            image, joints[:, :2], joints[:, 2], skeleton_of(len(joints)), threshold=0.0
+        )
+    return image
+
+
+def skeleton_of(joints):
+    """The skeleton of the first dataset with that many joints."""
+    return pipeline.DATASETS[pretrained.dataset_of(joints)].skeleton
+
+
+def read_truth(file):
+    """The annotated people's keypoints and the file name by image id."""
+    contents = dataset.read_json(pathlib.Path(file), expected=dict)
+    people = collections.defaultdict(list)
+    for entry in contents.get("annotations", []):
+        if any(entry.get("keypoints", ())):
+            people[entry["image_id"]].append(entry["keypoints"])
+    return people, {image["id"]: image["file_name"] for image in contents.get("images", [])}
+
+
+def file_name(picture, score):
+    """score_813_id_785_000000000785.png."""
+    parts = [f"score_{round(1000 * score):03d}"]
+    if picture.image_id is not None:
+        parts.append(f"id_{picture.image_id}")
+    parts.append(pathlib.PurePath(picture.name).stem or f"{picture.image_id:012d}")
+    return "_".join(parts) + ".png"
+
+
+if __name__ == "__main__":
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    main()

@@ -1,0 +1,78 @@
+"""Draws the curves of a run, or of several for comparison, from metrics.jsonl: a PNG.
+
+    python scripts/plot_run.py --run=runs/quickstart --save_path=curves.png
+    python scripts/plot_run.py --run=runs/a --run=runs/b --save_path=compared.svg
+
+One panel each for the loss, the share of correct joints in training, the learning rate, the score
+on the held-out people, images a second and the share of time spent waiting for data. Needs
+matplotlib (extra `plots`). The ending of --save_path chooses the format.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from hrjax import logs
+
+# Titles of the panels by the names in metrics.jsonl; of several scores the first that is there.
+PANELS = {
+    "loss": ("loss",),
+    "correct joints in training": ("pck",),
+    "learning rate": ("lr",),
+    "held-out score": ("eval/AP", "eval/PCKh@0.5"),
+    "images a second": ("images_per_second",),
+    "time waiting for data": ("waiting",),
+}
+LOGARITHMIC = ("loss", "learning rate")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", action="append", required=True, help="a run's work directory")
+    parser.add_argument("--save_path", default="curves.png")
+    options = parser.parse_args()
+    try:
+        draw({run: read(run) for run in options.run}).savefig(options.save_path, dpi=120)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def read(run):
+    """The lines of a run's metrics.jsonl."""
+    if not pathlib.Path(run, "metrics.jsonl").is_file():
+        raise FileNotFoundError(f"{run} is no run: there is no metrics.jsonl in it")
+    rows = logs.read(pathlib.Path(run))
+    if not rows:
+        raise ValueError(f"{run}/metrics.jsonl is empty: nothing was logged yet")
+    return rows
+
+
+def draw(runs):
+    """A figure of PANELS with a curve for each run."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("curves need matplotlib: pip install 'hrjax[plots]'") from error
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
+    for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
+        logged = {name for rows in runs.values() for row in rows for name in row}
+        name = next((name for name in names if name in logged), names[0])
+        axes.set_title(f"{title} ({name})" if len(names) > 1 else title)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        for run, rows in runs.items():
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            steps, values = zip(*points, strict=True) if points else ((), ())
+            axes.plot(steps, values, label=run, marker="o" if len(points) < 30 else None, ms=3)
+            if title in LOGARITHMIC and any(value > 0 for value in values):
+                axes.set_yscale("log")
+    if len(runs) > 1:
+        panels[0].legend(fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

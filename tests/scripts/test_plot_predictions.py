@@ -1,0 +1,90 @@
+"""Pictures of a file of results."""
+
+import json
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines.skeletons import COCO
+from scripts import plot_predictions
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    def command(*arguments):
+        places = ["--prediction=results.json", "--root=images", "--save_path=out"]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["plot_predictions.py", *places, *arguments])
+        plot_predictions.main()
+        return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    return command
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two images; two people in the one, one in the other, who look to the right."""
+    (tmp_path / "images").mkdir()
+    for number in (785, 139):
+        cv2.imwrite(str(tmp_path / "images" / f"{number:012d}.jpg"), np.zeros((60, 80, 3)))
+    joints = [[10 + 2 * k, 30, 0.9] for k in range(17)]
+    rows = [
+        {"image_id": i, "category_id": 1, "keypoints": np.ravel(joints).tolist(), "score": score}
+        for i, score in ((785, 0.9), (785, 0.7), (139, 0.1234))
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_names_begin_with_the_mean_score(run, files):
+    assert run() == ["score_123_id_139_000000000139.png", "score_800_id_785_000000000785.png"]
+    picture = cv2.imread(str(files / "out" / "score_800_id_785_000000000785.png"))
+    assert picture.shape == (60, 80, 3)
+    assert picture[30].any()
+    assert not picture[:20].any()
+
+
+def test_people_of_low_scores_are_left_out(run, files):
+    assert run("--min_score=0.8") == [
+        *("score_000_id_139_000000000139.png", "score_900_id_785_000000000785.png")
+    ]
+    assert not cv2.imread(str(files / "out" / "score_000_id_139_000000000139.png")).any()
+
+
+def test_the_truth_stands_on_the_right(run, files):
+    truth = np.zeros((COCO.num_joints, 3))
+    truth[:, 0], truth[:, 1], truth[:, 2] = 40, np.linspace(5, 55, 17), 2
+    annotation = {"image_id": 139, "keypoints": truth.ravel().astype(int).tolist()}
+    contents = {"images": [], "annotations": [annotation]}
+    (files / "truth.json").write_text(json.dumps(contents))
+    name, other = run("--truth=truth.json")
+    sheet = cv2.imread(str(files / "out" / name))
+    assert sheet.shape == (60, 160, 3)
+    assert not sheet[:20, :80].any()
+    assert sheet[:20, 80:].any()
+    assert not cv2.imread(str(files / "out" / other))[:, 80:].any()  # nobody is annotated
+
+
+def test_missing_images_are_listed_and_the_rest_is_drawn(run, files):
+    (files / "images" / "000000000139.jpg").unlink()
+    with pytest.raises(SystemExit, match="error: there is no image 139 in images or below"):
+        run()
+    assert [path.name for path in (files / "out").iterdir()] == [
+        "score_800_id_785_000000000785.png"
+    ]
+
+
+def test_a_missing_file_is_one_message(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: there is no file of predictions results\.json"):
+        run()
+
+
+def test_help_shows_the_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plot_predictions.py", "--help"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(plot_predictions.__file__, run_name="__main__")
+    assert ending.value.code == 0
+    assert "--truth=data/coco" in capsys.readouterr().out

@@ -1,0 +1,167 @@
+"""The command does its job whatever it is given, and its exit status tells."""
+
+import json
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from hrjax import detect, media, pretrained
+from scripts import predict
+
+POINTS = ((40, 30), (100, 80))
+BOXES = ("--boxes=15,10,40,50", "--boxes=80,50,30,60")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, bright, capsys):
+    """Runs the command with the network `bright`; returns what it says as an error, or ""."""
+    monkeypatch.setattr(pretrained, "load", lambda *_, **__: bright.network)
+
+    def command(*arguments):
+        fixed = ["predict.py", "--checkpoint=bright", f"--output={tmp_path / 'out'}"]
+        monkeypatch.setattr(sys, "argv", [*fixed, *map(str, arguments)])
+        try:
+            predict.main()
+        except SystemExit as error:
+            return str(error.code)
+        return ""
+
+    return command
+
+
+@pytest.fixture
+def photos(tmp_path, dots):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(folder / f"{number}.png"), dots(POINTS))
+    return folder
+
+
+def entries(tmp_path):
+    return json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_a_folder_with_written_boxes(run, photos, tmp_path):
+    assert run(f"--source={photos}", *BOXES) == ""
+    found = [(entry["file_name"], entry["image_id"]) for entry in entries(tmp_path)]
+    assert found == [("1.png", 1), ("1.png", 1), ("2.png", 2), ("2.png", 2)]
+    for entry, point in zip(entries(tmp_path), POINTS * 2, strict=True):
+        np.testing.assert_allclose(entry["keypoints"][:2], point, atol=3)
+    drawn, plain = (cv2.imread(str(folder / "1.png")) for folder in (tmp_path / "out", photos))
+    assert drawn.shape == plain.shape
+    assert (drawn != plain).any()
+
+
+def test_one_image_without_boxes(run, photos, tmp_path):
+    assert run(f"--source={photos / '1.png'}") == ""
+    (entry,) = entries(tmp_path)
+    assert entry["box"] == [0, 0, 160, 120]
+
+
+def test_boxes_of_a_detector_file(run, photos, tmp_path):
+    rows = [
+        {"image_id": 2, "category_id": 1, "bbox": [80, 50, 30, 60], "score": score}
+        for score in (0.9, 0.1)
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    assert run(f"--source={photos}", f"--boxes={tmp_path / 'boxes.json'}") == ""
+    (entry,) = entries(tmp_path)  # the doubtful one is left out
+    assert entry["file_name"] == "2.png"
+    assert 0 < entry["score"] <= 0.9
+    for row in rows:
+        row["image_id"] = 99
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    error = run(f"--source={photos}", f"--boxes={tmp_path / 'boxes.json'}")
+    assert "no box of " in error
+    assert "file names and image ids differ" in error
+
+
+def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
+    class Detector:
+        def __init__(self, file, *, threshold):
+            assert (file, threshold) == ("yolox.onnx", 0.4)
+
+        def __call__(self, image):
+            assert image.shape == (120, 160, 3)
+            return np.array([(15, 10, 40, 50)], float), np.array([0.5])
+
+    monkeypatch.setattr(detect, "Detector", Detector)
+    assert run(f"--source={photos}", "--detector=yolox.onnx", "--box_threshold=0.4") == ""
+    assert [entry["box"] for entry in entries(tmp_path)] == [[15, 10, 40, 50]] * 2
+
+
+def test_the_job_goes_on_after_bad_input_which_is_listed(run, photos, tmp_path):
+    (photos / "0.jpg").write_text("hello")
+    (photos / "3.png").write_bytes((photos / "1.png").read_bytes()[:200])
+    error = run(f"--source={photos}", *BOXES, "--boxes=500,0,10,10")
+    assert error.startswith("error: 4 problems:")
+    assert "0.jpg: 5 bytes that are not an image" in error
+    assert "3.png: 200 bytes that are not an image, or only a part of one" in error
+    assert error.count("the box [500.0, 0.0, 10.0, 10.0] lies outside") == 2
+    assert len(entries(tmp_path)) == 4
+
+
+def test_a_video(run, tmp_path, dots):
+    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    for x in range(30, 130, 10):
+        writer.write(dots([(x, 60)]))
+    writer.close()
+    assert run(f"--source={tmp_path / 'walk.mp4'}", "--boxes=0,20,160,80", "--max_frames=9") == ""
+    found = entries(tmp_path)
+    assert [entry["image_id"] for entry in found] == list(range(9))
+    x = [entry["keypoints"][0] for entry in found]
+    np.testing.assert_allclose(x, range(30, 120, 10), atol=10)
+    written = media.Video(str(tmp_path / "out" / "walk.mp4"))
+    assert (len(list(written)), written.rate) == (9, 10.0)
+
+
+def test_heatmaps_are_drawn_on_request(run, photos, tmp_path):
+    assert run(f"--source={photos / '1.png'}", *BOXES, "--heatmaps") == ""
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["1.png", "1_heatmaps0.png", "1_heatmaps1.png", "results.json"]
+    sheet = cv2.imread(str(tmp_path / "out" / "1_heatmaps0.png"))
+    assert sheet.shape == (3 * 64, 6 * 48, 3)  # 17 crops in rows of six
+
+
+def test_other_formats_are_written_as_jpeg(run, photos, tmp_path, dots):
+    cv2.imwrite(str(photos / "a.bmp"), dots(POINTS))
+    assert run(f"--source={photos / 'a.bmp'}") == ""
+    assert (tmp_path / "out" / "a.bmp.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source=nowhere"], "there is no file or folder nowhere"),
+        (["--source={folder}"], "there are no images in"),
+        (["--source=gone.mp4"], "there is no video gone.mp4"),
+        (["--source={folder}", "--boxes=1,2"], "a box is x,y,w,h in pixels"),
+        (["--source={folder}", "--detector=gone.onnx"], "there is no detector gone.onnx"),
+        (["--source={output}"], "the results would replace what is in"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message(run, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    places = {"folder": tmp_path / "empty", "output": tmp_path / "out"}
+    error = run(*(argument.format(**places) for argument in arguments))
+    assert error.startswith("error: 1 problem:\n  ")
+    assert message in error
+
+
+def test_contradictions_are_refused(run, capsys):
+    run("--source=a", "--boxes=1,2,3,4", "--detector=b")
+    assert "from --boxes or from --detector" in capsys.readouterr().err
+    run("--source=a.mp4", "--heatmaps")
+    assert "--heatmaps draws pictures, not videos" in capsys.readouterr().err
+
+
+def test_help_names_the_published_checkpoints(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--help"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(predict.__file__, run_name="__main__")
+    assert ending.value.code == 0
+    assert "hrnet_w32_coco" in capsys.readouterr().out
