@@ -15,7 +15,16 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry, ops, pipeline, skeletons, synthetic
 from data_pipelines.dataset import Split
-from hrjax import checkpoints, heatmaps, metrics, models, visualize, weight_files, weights
+from hrjax import (
+    checkpoints,
+    heatmaps,
+    launch,
+    metrics,
+    models,
+    visualize,
+    weight_files,
+    weights,
+)
 
 PICTURE_PEOPLE = 12
 PICTURE_SIZE = (320, 320)
@@ -41,9 +50,11 @@ class Result:
     picture: np.ndarray
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> Result:
+def evaluate(
+    config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str, mesh: Mesh | None = None
+) -> Result:
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
-    mesh = make_mesh()
+    mesh = mesh or make_mesh()
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
     split = open_held_out(config)
     _, graph, params, stats = create_model(config)
@@ -56,7 +67,8 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str) -> R
     logging.info("evaluating %s", found)
     step = make_predict_step(graph, mesh, config, split.skeleton)
     result = report(config, split, predict(step, restored, config, split, mesh), workdir)
-    print(result.table)
+    if jax.process_index() == 0:
+        print(result.table)
     return result
 
 
@@ -109,8 +121,8 @@ def restore_weights(config: ConfigDict, path: str, target: dict) -> tuple[pathli
         return checkpoints.restore_weights(path, target)
     content = weight_files.read(file)
     _, params, stats = weights.from_torch(config.model.name, content, **model_fields(config))
-    shardings = jax.tree.map(lambda x: x.sharding, target)
-    return file, jax.device_put({"params": params, "stats": stats}, shardings)
+    sharding = jax.tree.leaves(target)[0].sharding
+    return file, launch.place({"params": params, "stats": stats}, sharding)
 
 
 def model_fields(config: ConfigDict) -> dict:
@@ -134,14 +146,20 @@ def make_mesh(devices=None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
-def check_divisible(batch_size: int, mesh: Mesh, name: str) -> None:
-    """Raises ValueError unless the devices can share a batch evenly; `name` is the config field."""
-    count = mesh.devices.size
+def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
+    """Raises ValueError unless the devices can share each of `parts` parts of a batch evenly.
+
+    `name` is the config field of the batch's size.
+    """
+    if parts < 1:
+        raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")
+    count = mesh.devices.size * parts
     if batch_size < 1 or batch_size % count:
         near = max(count, round(batch_size / count) * count)
+        inside = f" in {parts} parts (config.train.accumulate)" if parts > 1 else ""
         raise ValueError(
-            f"{name} is {batch_size}, which {count} devices cannot share evenly; "
-            f"take a multiple of {count}, e.g. --{name}={near}"
+            f"{name} is {batch_size}, which {mesh.devices.size} devices cannot share evenly"
+            f"{inside}; take a multiple of {count}, e.g. --{name}={near}"
         )
 
 
@@ -219,8 +237,9 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
     if not len(split):
         return Predictions(keypoints, scores)  # a detector may have found nobody
     with batches:
+        silent = jax.process_index() > 0
         for batch in tqdm.tqdm(
-            batches, desc="evaluating", unit="batch", leave=False, mininterval=1
+            batches, desc="evaluating", unit="batch", leave=False, mininterval=1, disable=silent
         ):
             if stop and stop.signal:
                 return None

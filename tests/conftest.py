@@ -46,6 +46,11 @@ def drawn(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture
 def tiny(drawn):
     """A recipe that trains a network of a few thousand parameters on `drawn` in seconds."""
+    return tiny_config(drawn)
+
+
+def tiny_config(drawn):
+    """`tiny` for people in the folder `drawn`; for programs that tests start."""
     from configs import quickstart
 
     config = quickstart.get_config()

@@ -11,12 +11,13 @@ LAYERS = (
     ("data_pipelines.skeletons", "data_pipelines.geometry"),
     ("data_pipelines.dataset", "data_pipelines.postures"),
     ("data_pipelines.coco", "data_pipelines.mpii", "data_pipelines.clothes"),
+    ("data_pipelines.mixture", "data_pipelines.watch"),
     ("data_pipelines.ops", "data_pipelines.figures"),
     ("data_pipelines.scenes",),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
     ("hrjax.models.lowering", "hrjax.models.resizing"),
-    ("hrjax.models.layers",),
+    ("hrjax.models.layers", "hrjax.models.blocks"),
     ("hrjax.models.highres",),
     (
         *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),
@@ -28,10 +29,12 @@ LAYERS = (
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.metrics", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
+        *("hrjax.launch", "hrjax.state"),
         *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
     ),
     ("hrjax.weights", "hrjax.weight_files", "hrjax.complexity"),
-    ("hrjax.evaluate",),
+    ("hrjax.evaluate", "hrjax.distill"),
+    ("hrjax.step", "hrjax.loop"),
     ("hrjax.train",),
     ("hrjax.main",),
 )

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import pipeline
-from hrjax import checkpoints, evaluate, logs, train
+from hrjax import checkpoints, evaluate, logs, loop, train
+from hrjax.state import abstract, to_items
 
 
 def losses(workdir):
@@ -209,7 +210,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny, t
     tiny.checkpoint.every_steps = 1
     tiny.optimizer.name = "sgd"
     tiny.optimizer.lr = 1e30
-    with pytest.raises(train.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
+    with pytest.raises(loop.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
         train.train(tiny, tmp_path)
     step = checkpoints.latest(tmp_path / "checkpoints")
     assert np.isfinite(dict(losses(tmp_path))[step])
@@ -282,3 +283,81 @@ def test_a_checkpoint_of_another_model_is_an_error(tiny, tmp_path):
     tiny.model.expansion = 3
     with pytest.raises(ValueError, match="checkpoint of another model"):
         train.train(tiny, tmp_path / "new", resume_from=str(tmp_path / "old"))
+
+
+def test_two_runs_are_equal_to_the_last_bit(tiny, tmp_path):
+    tiny.train.ema_decay = 0.9
+    for name, workers in (("one", 0), ("two", 1)):
+        tiny.data.workers = workers
+        train.train(tiny, tmp_path / name)
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
+    _, state = train.prepare(tiny)
+    target = abstract(to_items(state))
+    found = [
+        checkpoints.restore(checkpoints.find(str(tmp_path / name)), target)
+        for name in ("one", "two")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+def test_a_run_goes_on_with_other_devices(tiny, tmp_path, before, after):
+    tiny.optimizer.name = "sgd"
+    tiny.checkpoint.every_steps = 1
+    tiny.checkpoint.keep = 9
+    before, after = (evaluate.make_mesh(jax.devices()[:count]) for count in (before, after))
+    train.train(tiny, tmp_path / "old", mesh=before)
+    step = tmp_path / "old" / "checkpoints" / "1"
+    found = []
+    for mesh in (before, after):
+        _, state = train.prepare(tiny, mesh)
+        found.append(checkpoints.restore(step, abstract(to_items(state))))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert jax.tree.leaves(found[1])[0].sharding.mesh == after
+    # The same samples come next: the losses are the same but for rounding.
+    train.train(tiny, tmp_path / "new", mesh=after, resume_from=str(step))
+    expected = [row for row in losses(tmp_path / "old") if row[0] > 1]
+    np.testing.assert_allclose(losses(tmp_path / "new"), expected, rtol=1e-3)
+
+
+def test_a_damaged_checkpoint_does_not_end_the_run(tiny, tmp_path, caplog):
+    tiny.checkpoint.every_steps = 1
+    train.train(tiny, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    last = checkpoints.latest(tmp_path / "damaged" / "checkpoints")
+    folder = tmp_path / "damaged" / "checkpoints" / str(last)
+    shutil.rmtree(folder / "optimizer")
+    train.train(tiny, tmp_path / "damaged")
+    assert "falling back to the checkpoint before it" in caplog.text
+    assert folder.with_name(f"{last}.damaged").is_dir()
+    assert losses(tmp_path / "damaged") == losses(tmp_path / "whole")
+    assert checkpoints.latest(tmp_path / "damaged" / "checkpoints") == last
+
+
+def mixed(config, drawn):
+    config.data.dataset = "coco"
+    config.model.num_joints = 17
+    config.data.mix.datasets = ("mpii",)
+    config.data.mix.roots = (str(drawn),)
+    config.data.mix.weights = (3.0, 1.0)
+
+
+def test_two_datasets_train_one_network(tiny, drawn, tmp_path, caplog):
+    mixed(tiny, drawn)
+    tiny.eval.every_epochs = 3
+    with caplog.at_level(logging.INFO):
+        train.train(tiny, tmp_path, mesh=evaluate.make_mesh(jax.devices()[:1]))
+    assert "a batch has 6 of the " in caplog.text
+    assert " people of coco, 2 of the " in caplog.text
+    assert all(np.isfinite(loss) for _, loss in losses(tmp_path))
+    assert [row for row in logs.read(tmp_path) if "eval/AP" in row]
+
+
+def test_roots_of_other_datasets_must_match_them(tiny, drawn):
+    mixed(tiny, drawn)
+    tiny.data.mix.roots = ("a", "b")
+    with pytest.raises(ValueError, match=r"mix\.roots are 2 and config\.data\.mix"):
+        train.open_train_split(tiny)
+    tiny.data.mix.datasets, tiny.data.mix.roots = ("lsp",), ()
+    with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: "):
+        train.open_train_split(tiny)
