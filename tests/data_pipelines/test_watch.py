@@ -41,7 +41,7 @@ def test_workers_that_always_die_are_an_error():
         watch.take(answers(DEATH, DEATH, DEATH), 7)
 
 
-@pytest.mark.parametrize("error", [ValueError("no such image"), StopIteration()])
+@pytest.mark.parametrize("error", [ValueError("no such image"), StopIteration("the end")])
 def test_errors_of_the_reader_are_its_own(error):
     with pytest.raises(type(error), match=str(error)):
         watch.take(answers(error), 0)

@@ -17,7 +17,7 @@ EVERY = 4  # steps between checkpoints
 # Each of these processes kills itself at its moment, or ends with the run.
 PROGRAM = """
 import json, logging, os, pathlib, signal, sys, threading, time
-from tests.conftest import tiny_config
+from tests.conftest import micro_config
 from tests.hrjax.test_kills import tune
 from hrjax import logs, train
 
@@ -53,7 +53,7 @@ def run(moment):
         threading.Timer(float(moment), kill).start()
     else:
         globals()[f"kill_in_{moment}"]()
-    train.train(tune(tiny_config(root)), workdir)
+    train.train(tune(micro_config(root)), workdir)
     os._exit(0)
 
 for moment in moments:
@@ -85,13 +85,13 @@ def kill_at(moments, drawn, workdir):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
-def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(tiny, drawn, tmp_path):
-    tune(tiny)
-    train.train(tiny, tmp_path / "whole")
+def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, tmp_path):
+    tune(micro)
+    train.train(micro, tmp_path / "whole")
     moments = ["step", "save", "evaluation"]
     ends = kill_at(moments, drawn, tmp_path / "killed")
     assert ends == [[moment, -9] for moment in moments]
-    train.train(tiny, tmp_path / "killed")
+    train.train(micro, tmp_path / "killed")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     names = ("killed", "whole")
     rows = [[row for row in logs.read(tmp_path / name) if "eval/PCKh@0.5" in row] for name in names]
@@ -99,12 +99,12 @@ def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(tiny, drawn, tm
 
 
 @pytest.mark.long
-def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(tiny, drawn, tmp_path):
+def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, drawn, tmp_path):
     rng = random.Random(0)
     moments = [f"{rng.uniform(0.5, 6):.2f}" for _ in range(20)]
-    tune(tiny)
-    train.train(tiny, tmp_path / "whole")
+    tune(micro)
+    train.train(micro, tmp_path / "whole")
     ends = kill_at(moments, drawn, tmp_path / "killed")
     assert sum(code == -9 for _, code in ends) > 5
-    train.train(tiny, tmp_path / "killed")
+    train.train(micro, tmp_path / "killed")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

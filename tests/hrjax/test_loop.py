@@ -1,81 +1,103 @@
-"""What ends a run in the middle, and what it says."""
+"""What ends a run in the middle, and what it says; the steps here compute nothing."""
 
-import json
+import contextlib
 import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax import checkpoints, evaluate, logs, loop, train
+from data_pipelines import pipeline
+from hrjax import checkpoints, evaluate, launch, logs, loop, runs
+from hrjax.state import TrainState
+
+STEPS = 12
+
+
+def make_step(bad=(), loss=float("nan"), then=None):
+    """A step whose loss is not finite after the steps in `bad`; it calls `then` with its number."""
+
+    def step(state, batch):
+        number = int(state.step) + 1
+        if then is not None:
+            then(number)
+        numbers = {"loss": 1.0 if number not in bad else loss, "pck": 0.5, "lr": 0.1}
+        numbers = {key: jnp.float32(value) for key, value in numbers.items()}
+        return state.replace(step=state.step + 1), {
+            **numbers,
+            "finite": jnp.bool(number not in bad),
+        }
+
+    return step
 
 
 @pytest.fixture
-def alone():
-    return evaluate.make_mesh(jax.devices()[:1])
+def go(tiny, tmp_path):
+    """Runs the loop with a step; returns what the loop does."""
+
+    def run(step, **settings):
+        tiny.train.update(settings)
+        tiny.checkpoint.update({"every_steps": 1, "keep": 99})
+        mesh = evaluate.make_mesh(jax.devices()[:1])
+        split = evaluate.open_split(tiny, "train")
+        job = loop.Job(tiny, mesh, split, None, 2, STEPS, step, None)
+        ops = pipeline.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
+        log = logs.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
+        stop = launch.Everyone(runs.Stop(), mesh)
+        with (
+            contextlib.closing(log),
+            pipeline.batches(split, ops, batch_size=4, seed=0) as batches,
+            checkpoints.open_folder(tmp_path / "checkpoints", keep=99) as manager,
+        ):
+            work = loop.Work(tmp_path, manager, log, batches, stop)
+            state = TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None)
+            return loop.run(job, state, work, {})
+
+    return run
 
 
-def copy_of(drawn, tmp_path):
-    return pathlib.Path(shutil.copytree(drawn, tmp_path / "people"))
-
-
-@pytest.fixture
-def poisoned(tiny, drawn, tmp_path):
-    """A recipe on people of whom number 3 has a joint that is nowhere."""
-    root = copy_of(drawn, tmp_path)
-    file = root / "annotations" / "mpii_train.json"
-    people = json.loads(file.read_text())
-    people[3]["joints"][0] = [float("nan"), float("nan")]
-    people[3]["joints_vis"][0] = 1
-    file.write_text(json.dumps(people))
-    tiny.data.root = str(root)
-    tiny.checkpoint.every_steps = 1
-    return tiny
-
-
-def test_a_loss_that_is_nan_names_step_and_batch(poisoned, tmp_path, alone):
+def test_a_loss_that_is_nan_names_step_and_batch(go, tmp_path):
     with pytest.raises(loop.NonFiniteLossError) as caught:
-        train.train(poisoned, tmp_path / "run", mesh=alone)
+        go(make_step(bad=[6]))
     message = str(caught.value)
-    last = checkpoints.latest(tmp_path / "run" / "checkpoints") or 0
-    assert f"the loss is nan at step {last + 1} (epoch " in message
-    people = message.split("the people ")[1].split(" of ")[0]
-    assert "3" in people.split(", ")
+    assert "the loss is nan at step 6 (epoch 3, batch 2 of it: the people " in message
+    people = message.split("the people ")[1].split(" of ")[0].split(", ")
+    assert len(set(people)) == 4
     assert "mpii_train.json" in message
     assert "the checkpoints so far are good" in message
+    assert checkpoints.latest(tmp_path / "checkpoints") == 5
 
 
-def test_steps_that_are_nan_may_be_skipped_up_to_a_number(poisoned, tmp_path, alone, capsys):
-    poisoned.train.epochs = 6
-    poisoned.train.on_nan = "skip"
-    poisoned.train.max_skips = 100
-    assert train.train(poisoned, tmp_path / "run", mesh=alone) is None
-    rows = [row for row in logs.read(tmp_path / "run") if "loss" in row]
-    last = checkpoints.find(str(tmp_path / "run"), prefer=checkpoints.latest)
-    skipped = checkpoints.read_position(last)["skipped"]
-    assert skipped
-    assert sorted(skipped + [row["step"] for row in rows]) == list(range(1, int(last.name) + 1))
-    assert all(np.isfinite(row["loss"]) for row in rows)
-    assert f"skipped, {len(skipped)} of 100" in capsys.readouterr().err
-    poisoned.train.max_skips = 1
-    with pytest.raises(loop.NonFiniteLossError, match=r"after 1 steps that were skipped \(config"):
-        train.train(poisoned, tmp_path / "again", mesh=alone)
+def test_weights_that_are_nan_end_the_run_as_well(go):
+    with pytest.raises(loop.NonFiniteLossError, match=r"the loss is 0\.25 but weights"):
+        go(make_step(bad=[2], loss=0.25))
 
 
-def test_images_that_vanish_end_the_run(tiny, drawn, tmp_path, alone, monkeypatch):
-    root = copy_of(drawn, tmp_path)
+def test_steps_that_are_not_finite_may_be_skipped(go, tmp_path, capsys):
+    assert go(make_step(bad=[2, 5]), on_nan="skip", max_skips=2) is None
+    assert "skipped, 2 of 2" in capsys.readouterr().err
+    steps = [row["step"] for row in logs.read(tmp_path)]
+    assert steps == [step for step in range(1, STEPS + 1) if step not in (2, 5)]
+    last = checkpoints.find(str(tmp_path), prefer=checkpoints.latest)
+    assert checkpoints.read_position(last)["skipped"] == [2, 5]
+
+
+def test_too_many_skipped_steps_end_the_run(go):
+    with pytest.raises(loop.NonFiniteLossError, match=r"after 2 steps that were skipped.*\[2, 3, "):
+        go(make_step(bad=[2, 3, 4]), on_nan="skip", max_skips=2)
+
+
+def test_images_that_vanish_end_the_run(go, tiny, drawn, tmp_path):
+    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "people"))
     tiny.data.root = str(root)
-    tiny.train.epochs = 200
-    add = logs.RunLog.add
 
-    def add_and_remove(self, step, *args, **kwargs):
-        add(self, step, *args, **kwargs)
-        if step == 3:
+    def remove(step):
+        if step == 2:
             shutil.rmtree(root)
 
-    monkeypatch.setattr(logs.RunLog, "add", add_and_remove)
-    tiny.checkpoint.every_steps = 2
     with pytest.raises(OSError, match=r"the batch of step \d+ can't be read, because .* is gone"):
-        train.train(tiny, tmp_path / "run", mesh=alone)
-    assert checkpoints.latest(tmp_path / "run" / "checkpoints") >= 2
+        go(make_step(then=remove))
+    assert checkpoints.latest(tmp_path / "checkpoints") >= 2
+    assert np.isfinite(logs.read(tmp_path)[-1]["loss"])

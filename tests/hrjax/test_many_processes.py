@@ -18,9 +18,9 @@ from hrjax import checkpoints, logs
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 OPTIONS = (
-    *("--config=configs/quickstart.py", "--config.data.draw.train_images=0"),
-    *("--config.data.input_size=32,32", "--config.model.width=8", "--config.model.modules=1,"),
-    *("--config.model.stem_width=8", "--config.train.batch_size=8", "--config.eval.batch_size=8"),
+    *("--config=configs/resnet_mpii.py", "--config.data.input_size=32,32"),
+    *("--config.model.width=4", "--config.model.blocks=1,", "--config.model.deconvs=0"),
+    *("--config.train.batch_size=8", "--config.eval.batch_size=8", "--config.data.workers=0"),
     *("--config.log.every_steps=1", "--config.eval.every_epochs=40"),
     *("--config.optimizer.warmup_steps=0", "--config.optimizer.name=sgd"),
     *("--config.optimizer.lr=0.01", "--config.train.dtype=float64", "--config.train.epochs=40"),

@@ -1,15 +1,20 @@
 """The training step: parts of batches, blocks computed again, steps that are not finite."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import micro_config
 
 from hrjax import evaluate, train
 
+SAVING = {"accumulate": 2, "remat": True, "on_nan": "skip", "ema_decay": 0.5}
 
-def batch_of(count, *, seed=0):
-    rng = np.random.default_rng(seed)
+
+def batch_of(count):
+    rng = np.random.default_rng(0)
     return {
         "image": rng.integers(0, 256, (count, 32, 32, 3), np.uint8),
         "keypoints": rng.uniform(4, 28, (count, 16, 2)).astype(np.float32),
@@ -17,20 +22,24 @@ def batch_of(count, *, seed=0):
     }
 
 
-def start(config):
-    """The step of a config on one device, and a function that makes its first state."""
-    job, state = train.prepare(config, evaluate.make_mesh(jax.devices()[:1]))
-    kept = jax.tree.map(np.array, state)
-    return job.train_step, lambda: jax.tree.map(jnp.asarray, kept)
+@pytest.fixture(scope="module")
+def start(drawn):
+    """Maps settings of a recipe's train section to its step on one device and its first state."""
 
+    @functools.cache
+    def prepared(**settings):
+        config = micro_config(drawn)
+        # SGD without momentum, so that what a step changes is the gradient.
+        config.optimizer.update({"name": "sgd", "momentum": 0.0, "lr": 0.1})
+        config.train.update(settings)
+        job, state = train.prepare(config, evaluate.make_mesh(jax.devices()[:1]))
+        return job.train_step, jax.tree.map(np.array, state)
 
-@pytest.fixture
-def plain(tiny):
-    """SGD without momentum, so that a step is the gradient."""
-    tiny.optimizer.name = "sgd"
-    tiny.optimizer.momentum = 0.0
-    tiny.optimizer.lr = 0.1
-    return tiny
+    def fresh(**settings):
+        step, state = prepared(**settings)
+        return step, jax.tree.map(jnp.array, state)  # the step takes its memory over
+
+    return fresh
 
 
 def assert_close(one, other, *, rtol):
@@ -40,18 +49,21 @@ def assert_close(one, other, *, rtol):
     jax.tree.map(compare, one, other)
 
 
-def test_parts_of_a_batch_add_up_to_its_gradient(plain):
-    step, begin = start(plain)
+def test_parts_and_blocks_computed_again_give_the_gradient_of_the_batch(start):
     whole = batch_of(8)
-    # Which rows are in which part does not matter; here every other one is.
+    # Every other row is in the same part.
     parts = [{key: value[part::2] for key, value in whole.items()} for part in (0, 1)]
-    alone = [step(begin(), part) for part in parts]
+    alone = []
+    for part in parts:
+        step, state = start()
+        alone.append(step(state, part))
     params = jax.tree.map(lambda a, b: (a + b) / 2, *[state.params for state, _ in alone])
     # The running statistics move once for each part, the second time from where the first ended.
-    stats = step(begin().replace(stats=alone[0][0].stats), parts[1])[0].stats
-    plain.train.accumulate = 2
-    step, begin = start(plain)
-    state, numbers = step(begin(), whole)
+    step, state = start()
+    stats = step(state.replace(stats=alone[0][0].stats), parts[1])[0].stats
+    step, state = start(**SAVING)
+    assert "remat" in str(jax.make_jaxpr(step)(state, whole))
+    state, numbers = step(state, whole)
     assert_close(state.params, params, rtol=1e-5)
     assert_close(state.stats, stats, rtol=1e-5)
     losses = [numbers["loss"] for _, numbers in alone]
@@ -59,50 +71,35 @@ def test_parts_of_a_batch_add_up_to_its_gradient(plain):
     assert int(state.step) == 1
 
 
-def test_parts_must_divide_the_batch(tiny):
-    tiny.train.accumulate = 3
-    with pytest.raises(ValueError, match=r"batch_size is 8.*in 3 parts \(config.train.accumulate"):
-        train.prepare(tiny)
-    tiny.train.accumulate = 0
-    with pytest.raises(ValueError, match="accumulate is 0; take 1 or more"):
-        train.prepare(tiny)
-
-
-def test_computing_blocks_again_changes_no_number(plain):
-    batch = batch_of(4)
-    step, begin = start(plain)
-    kept, numbers = step(begin(), batch)
-    plain.train.remat = True
-    step, begin = start(plain)
-    again, same = step(begin(), batch)
-    assert "remat" in str(jax.make_jaxpr(step)(begin(), batch))
-    assert float(same["loss"]) == pytest.approx(float(numbers["loss"]), rel=1e-6)
-    assert_close(again.params, kept.params, rtol=1e-5)
-    assert_close(again.stats, kept.stats, rtol=1e-5)
-
-
-def test_a_step_that_is_not_finite_is_left_out(tiny):
-    tiny.train.on_nan = "skip"
-    tiny.train.ema_decay = 0.5
-    step, begin = start(tiny)
-    bad = batch_of(4)
-    bad["keypoints"][1, 3] = np.nan
-    state, numbers = step(begin(), bad)
+def test_a_step_that_is_not_finite_is_left_out(start):
+    step, before = start(**SAVING)
+    kept = jax.tree.map(np.array, before)
+    bad = batch_of(8)
+    bad["visible"][1, 3] = np.nan
+    state, numbers = step(before, bad)
     assert not numbers["finite"]
     assert np.isnan(numbers["loss"])
-    before = begin()
     jax.tree.map(
         np.testing.assert_array_equal,
         (state.params, state.stats, state.average),
-        (before.params, before.stats, before.average),
+        (kept.params, kept.stats, kept.average),
     )
     assert int(state.step) == 1
-    state, numbers = step(state, batch_of(4))
+    state, numbers = step(state, batch_of(8))
     assert numbers["finite"]
     assert int(state.step) == 2
 
 
-def test_an_unknown_choice_for_such_steps_lists_the_choices(tiny):
-    tiny.train.on_nan = "ignore"
+def test_parts_must_divide_the_batch(micro):
+    micro.train.accumulate = 3
+    with pytest.raises(ValueError, match=r"batch_size is 8.*in 3 parts \(config.train.accumulate"):
+        train.prepare(micro)
+    micro.train.accumulate = 0
+    with pytest.raises(ValueError, match="accumulate is 0; take 1 or more"):
+        train.prepare(micro)
+
+
+def test_an_unknown_choice_for_such_steps_lists_the_choices(micro):
+    micro.train.on_nan = "ignore"
     with pytest.raises(ValueError, match=r"config.train.on_nan 'ignore'; choose one of: stop, ski"):
-        train.prepare(tiny)
+        train.prepare(micro)
