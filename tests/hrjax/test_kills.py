@@ -6,9 +6,10 @@ import random
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from hrjax import logs, train
+from hrjax import evaluate, logs, train
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 EVERY = 4  # steps between checkpoints
@@ -18,7 +19,7 @@ EVERY = 4  # steps between checkpoints
 PROGRAM = """
 import json, logging, os, pathlib, signal, sys, threading, time
 from tests.conftest import micro_config
-from tests.hrjax.test_kills import tune
+from tests.hrjax.test_kills import one_device, tune
 from hrjax import logs, train
 
 root, workdir, *moments = sys.argv[1:]
@@ -53,7 +54,7 @@ def run(moment):
         threading.Timer(float(moment), kill).start()
     else:
         globals()[f"kill_in_{moment}"]()
-    train.train(tune(micro_config(root)), workdir)
+    train.train(tune(micro_config(root)), workdir, mesh=one_device())
     os._exit(0)
 
 for moment in moments:
@@ -73,6 +74,10 @@ def tune(config):
     return config
 
 
+def one_device():
+    return evaluate.make_mesh(jax.devices()[:1])
+
+
 def losses(workdir):
     return [(row["step"], row["loss"]) for row in logs.read(workdir) if "loss" in row]
 
@@ -87,11 +92,11 @@ def kill_at(moments, drawn, workdir):
 
 def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, tmp_path):
     tune(micro)
-    train.train(micro, tmp_path / "whole")
+    train.train(micro, tmp_path / "whole", mesh=one_device())
     moments = ["step", "save", "evaluation"]
     ends = kill_at(moments, drawn, tmp_path / "killed")
     assert ends == [[moment, -9] for moment in moments]
-    train.train(micro, tmp_path / "killed")
+    train.train(micro, tmp_path / "killed", mesh=one_device())
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     names = ("killed", "whole")
     rows = [[row for row in logs.read(tmp_path / name) if "eval/PCKh@0.5" in row] for name in names]
@@ -103,8 +108,8 @@ def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, dr
     rng = random.Random(0)
     moments = [f"{rng.uniform(0.5, 6):.2f}" for _ in range(20)]
     tune(micro)
-    train.train(micro, tmp_path / "whole")
+    train.train(micro, tmp_path / "whole", mesh=one_device())
     ends = kill_at(moments, drawn, tmp_path / "killed")
     assert sum(code == -9 for _, code in ends) > 5
-    train.train(micro, tmp_path / "killed")
+    train.train(micro, tmp_path / "killed", mesh=one_device())
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

@@ -285,10 +285,13 @@ def test_a_checkpoint_of_another_model_is_an_error(tiny, tmp_path):
         train.train(tiny, tmp_path / "new", resume_from=str(tmp_path / "old"))
 
 
+def first_device():
+    return evaluate.make_mesh(jax.devices()[:1])
+
+
 def test_two_runs_are_equal_to_the_last_bit(micro, tmp_path):
-    for name, workers in (("one", 0), ("two", 1)):
-        micro.data.workers = workers
-        train.train(micro, tmp_path / name)
+    for name in ("one", "two"):
+        train.train(micro, tmp_path / name, mesh=first_device())
     assert losses(tmp_path / "one") == losses(tmp_path / "two")
     _, state = train.prepare(micro)
     target = abstract(to_items(state))
@@ -320,12 +323,12 @@ def test_a_run_goes_on_with_other_devices(micro, tmp_path, before, after):
 
 def test_a_damaged_checkpoint_does_not_end_the_run(micro, tmp_path, caplog):
     micro.checkpoint.every_steps = 1
-    train.train(micro, tmp_path / "whole")
+    train.train(micro, tmp_path / "whole", mesh=first_device())
     shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
     last = checkpoints.latest(tmp_path / "damaged" / "checkpoints")
     folder = tmp_path / "damaged" / "checkpoints" / str(last)
     shutil.rmtree(folder / "optimizer")
-    train.train(micro, tmp_path / "damaged")
+    train.train(micro, tmp_path / "damaged", mesh=first_device())
     assert "falling back to the checkpoint before it" in caplog.text
     assert folder.with_name(f"{last}.damaged").is_dir()
     assert losses(tmp_path / "damaged") == losses(tmp_path / "whole")
@@ -340,13 +343,21 @@ def mixed(config, drawn):
     config.data.mix.weights = (3.0, 1.0)
 
 
-def test_two_datasets_train_one_network(micro, drawn, tmp_path, caplog):
+def test_two_datasets_are_one_to_train_on(micro, drawn, caplog):
     mixed(micro, drawn)
     with caplog.at_level(logging.INFO):
-        train.train(micro, tmp_path, mesh=evaluate.make_mesh(jax.devices()[:1]))
+        split = train.open_train_split(micro)
     assert "a batch has 6 of the " in caplog.text
     assert " people of coco, 2 of the " in caplog.text
-    assert all(np.isfinite(loss) for _, loss in losses(tmp_path))
+    first = len(pipeline.read("coco", str(drawn), "train"))
+    ops = pipeline.train_ops(micro.augment, split.skeleton, (32, 32), strict=True)
+    with pipeline.batches(split, ops, batch_size=8, seed=0) as batches:
+        batch = next(batches)
+    of_mpii = batch["index"] >= first
+    assert of_mpii.sum() == 2
+    assert batch["keypoints"].shape == (8, 17, 2)
+    assert not batch["visible"][of_mpii, :5].any()  # MPII has no joints of the face
+    assert batch["visible"][of_mpii, 5:].any()
 
 
 def test_roots_of_other_datasets_must_match_them(micro, drawn):
