@@ -61,8 +61,10 @@ def _initialize(launcher, given, local):
             heartbeat_timeout_seconds=PATIENCE,
             shutdown_timeout_seconds=PATIENCE,
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, KeyError) as error:
         reason = (str(error) or repr(error)).splitlines()[0]
+        if isinstance(error, KeyError):
+            reason = f"{error.args[0]} is not set, so this is no job of that launcher"
         what = f"--launcher={launcher}" if launcher != "none" else f"--coordinator={given[0]}"
         raise OSError(
             f"could not join the other processes by {what} ({reason}); start the same command on "

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -132,8 +133,10 @@ def _not_finite(job, step, loss, rows):
 
 def _evaluate(job, state, work):
     work.log.say(f"evaluating {len(job.held_out)} people of {job.held_out.name}")
+    # Evaluation is in float32, whatever training is in.
+    weights = jax.tree.map(lambda x: x.astype(jnp.float32), state.weights)
     predictions = evaluate.predict(
-        job.predict_step, state.weights, job.config, job.held_out, job.mesh, stop=work.stop
+        job.predict_step, weights, job.config, job.held_out, job.mesh, stop=work.stop
     )
     if predictions is None:
         return None

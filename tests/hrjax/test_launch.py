@@ -36,6 +36,14 @@ def test_half_of_what_joins_processes_is_an_error():
         launch.join(process_id=0)
 
 
+def test_processes_that_cannot_be_joined_are_an_error():
+    # JAX has started here already, which is one reason.
+    with pytest.raises(OSError, match=r"could not join the other processes by --launcher=slurm"):
+        launch.join("slurm")
+    with pytest.raises(OSError, match=r"by --coordinator=here:1 \(.*start the same command"):
+        launch.join(coordinator="here:1", num_processes=2, process_id=0)
+
+
 def device(process, number):
     return types.SimpleNamespace(
         process_index=process, id=number, platform="cpu", device_kind="cpu"

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -70,16 +69,6 @@ def losses(workdir):
     return np.array([row["loss"] for row in logs.read(workdir) if "loss" in row])
 
 
-def arrays(workdir, step):
-    """All numbers of a checkpoint, as they are on the disk."""
-    import orbax.checkpoint as ocp
-
-    folder = workdir / "checkpoints" / str(step)
-    names = ("model", "optimizer")
-    with ocp.PyTreeCheckpointer() as reader:
-        return jax.tree.leaves([reader.restore(folder / name) for name in names])
-
-
 @pytest.mark.long
 def test_two_processes_train_as_one_and_go_on_as_one(drawn, tmp_path):
     one, two, moved = (tmp_path / name for name in ("one", "two", "moved"))
@@ -96,13 +85,13 @@ def test_two_processes_train_as_one_and_go_on_as_one(drawn, tmp_path):
     whole = losses(one)
     assert 14 <= last < len(whole)
     np.testing.assert_allclose(losses(two)[:10], whole[:10], rtol=1e-9)
-    # Two processes with two devices, then one with four: the same state, bit by bit, goes on.
+    # One process with four devices goes on from there as well as two with two. That the numbers
+    # are the same bit by bit is what `checkpoints.restore` checks, by their checksums.
     shutil.copytree(two, moved)
     assert start(drawn, moved, devices=4, log=tmp_path / "moved.log").wait(timeout=200) == 0
     assert ends(start_two(drawn, two, logs=tmp_path)) == [0, 0], said()
     assert f"continuing at step {last} " in said()
-    for a, b in zip(arrays(two, last), arrays(moved, last), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert f"continuing at step {last} " in (tmp_path / "moved.log").read_text()
     np.testing.assert_allclose(losses(two), whole, rtol=1e-6)
     np.testing.assert_allclose(losses(moved), whole, rtol=1e-6)
     scores = [json.loads((run / "eval/val/metrics.json").read_text()) for run in (one, two, moved)]
@@ -135,4 +124,4 @@ def test_a_launcher_that_is_not_there_is_an_error(drawn, tmp_path):
     log = tmp_path / "run.log"
     process = start(drawn, tmp_path / "run", "--launcher=slurm", devices=1, log=log)
     assert process.wait(timeout=100) == 1
-    assert "error: could not join the other processes by --launcher=slurm" in log.read_text()
+    assert "by --launcher=slurm (SLURM_JOB_ID is not set" in log.read_text()
