@@ -90,9 +90,33 @@ def hrnext(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def v2(config: ConfigDict) -> ConfigDict:
+    """`config` with what the field has learnt since the papers, instead of what they did.
+
+    Unbiased coding (UDP), AdamW, warm-up and cosine, averaged weights, more augmentation, and more
+    epochs to go with it.
+    """
+    config.heatmap.encoding = "udp"
+    config.eval.decode = "udp"
+    config.loss.factor = 1.0
+    config.augment.half_body = 0.3
+    config.augment.center_shift = 0.3
+    config.augment.scale = 0.5
+    config.augment.rotation = 45.0
+    config.optimizer.name = "adamw"
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.schedule = "cosine"
+    config.optimizer.final_factor = 0.01
+    config.optimizer.warmup_steps = 1000
+    config.train.epochs = 300
+    config.train.ema_decay = 0.9998
+    return config
+
+
 def _base() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
+    config.deterministic = False  # the same bits in every run on GPUs too, slower
     config.init_from = ""  # a checkpoint, a file of weights or its address to start from
 
     config.data = ConfigDict()
@@ -117,6 +141,10 @@ def _base() -> ConfigDict:
     config.data.skeleton.limbs = ()
     config.data.skeleton.sigmas = ()  # of OKS, one per joint
     config.data.skeleton.upper_body = ()  # joints that half-body augmentation calls the upper half
+    config.data.mix = ConfigDict()  # more people to train on; joints are found by their names
+    config.data.mix.datasets = ()  # e.g. ("mpii", "crowdpose")
+    config.data.mix.roots = ()  # where those are; () = data/mpii, data/crowdpose
+    config.data.mix.weights = ()  # of data.dataset and of each of those; () = as they have people
     config.data.draw = ConfigDict()  # draw people into data.root before the run
     config.data.draw.train_images = 0  # 0 = use the files that are there
     config.data.draw.val_images = 0
@@ -167,6 +195,16 @@ def _base() -> ConfigDict:
     config.train.dtype = "float32"  # float32, bfloat16
     config.train.matmul_precision = "default"  # of float32 on accelerators: default, high, highest
     config.train.ema_decay = 0.0  # of the weights' moving average; 0 = none
+    config.train.accumulate = 1  # parts of a batch, computed one after the other to save memory
+    config.train.remat = False  # computes blocks again in the backward pass to save memory
+    config.train.on_nan = "stop"  # or skip: leave such steps out, up to max_skips of them
+    config.train.max_skips = 10
+
+    config.distill = ConfigDict()
+    config.distill.teacher = ""  # a run, checkpoint or file of weights to learn from as well
+    config.distill.model = ""  # the teacher's variant, where `teacher` is not a run of ours
+    config.distill.weight = 0.5  # of the mean squared difference to the teacher's heatmaps
+    config.distill.batch_statistics = False  # the teacher's batch norm as in training (Paddle)
 
     config.eval = ConfigDict()
     config.eval.every_epochs = 10  # 0 = never

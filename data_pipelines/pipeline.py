@@ -17,14 +17,28 @@ import grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import coco, crowdpose, custom, mpii, ochuman, ops, order, pixels, skeletons
+from data_pipelines import (
+    coco,
+    crowdpose,
+    custom,
+    mixture,
+    mpii,
+    ochuman,
+    ops,
+    order,
+    pixels,
+    skeletons,
+    watch,
+)
 from data_pipelines.dataset import Split
+from data_pipelines.mixture import Mixture
 
 # Threads that read ahead, a whole batch each. OpenCV decodes and warps outside of Python's lock, so
 # they share the work of one process; worker processes have one each.
 READ_THREADS = min(8, os.cpu_count() or 1)
 # What only the ops need; the rest of an example is stacked into the batch.
 NOT_BATCHED = ("image_path", "encoded", "center", "size")
+ENDLESS = 2**32  # epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +79,13 @@ DATASETS = {
 }
 
 
+def find(dataset: str) -> Dataset:
+    """The entry of DATASETS."""
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
+    return DATASETS[dataset]
+
+
 def read(
     dataset: str, root: str, split: str, *, boxes: str = "gt", threshold: float = 0.0
 ) -> Split:
@@ -73,15 +94,14 @@ def read(
     `boxes` is "gt" for the annotated people, or a file of detections, of which those with a score
     of at least `threshold` are read.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
+    entry = find(dataset)
     if boxes == "gt":
-        return DATASETS[dataset].read(root, split)
-    if DATASETS[dataset].read_detections is None:
+        return entry.read(root, split)
+    if entry.read_detections is None:
         raise ValueError(
             f"{dataset} is evaluated with its annotated boxes only; got the detections {boxes}"
         )
-    return DATASETS[dataset].read_detections(root, split, boxes, threshold)
+    return entry.read_detections(root, split, boxes, threshold)
 
 
 def read_config(data: Any, split: str, *, boxes: str = "gt", threshold: float = 0.0) -> Split:
@@ -144,8 +164,10 @@ def eval_ops(
     return (ops.Decode(strict), ops.Crop(tuple(input_size), udp))
 
 
-def steps_per_epoch(split: Split, batch_size: int) -> int:
+def steps_per_epoch(split: Split | Mixture, batch_size: int) -> int:
     """Training batches in one epoch: the last partial one is dropped, but there is always one."""
+    if isinstance(split, Mixture):
+        return mixture.steps_per_epoch(split, batch_size)
     return max(1, len(split) // batch_size)
 
 
@@ -153,12 +175,21 @@ class Batches:
     """An iterator over batches whose place can be saved, restored and read by any process count.
 
     The state is the number of global batches taken so far. `close` ends threads and workers; so
-    does leaving a `with` block or the end of the batches.
+    does leaving a `with` block or the end of the batches. `patience` is how many seconds a batch
+    may take before the workers are started again (`watch.take`).
     """
 
-    def __init__(self, batches: grain.MapDataset, *, workers: int, start: int = 0):
+    def __init__(
+        self,
+        batches: grain.MapDataset,
+        *,
+        workers: int,
+        start: int = 0,
+        patience: float = watch.PATIENCE,
+    ):
         self._batches = batches
         self._workers = workers
+        self._patience = patience
         self._next = start
         self._iterator = None
 
@@ -177,15 +208,18 @@ class Batches:
         if self._next >= len(self._batches):
             self.close()
             raise StopIteration
+        batch = watch.take(self._read, self._next, patience=self._patience)
+        self._next += 1
+        return batch
+
+    def _read(self) -> dict[str, np.ndarray]:
         if self._iterator is None:
             self._iterator = self._open()
         try:
-            batch = next(self._iterator)
+            return next(self._iterator)
         except BaseException:
             self.close()  # the place stays at the batch that failed
             raise
-        self._next += 1
-        return batch
 
     def _open(self) -> grain.DatasetIterator:
         # grain's workers read absl flags, which a program without absl.app never parses.
@@ -220,7 +254,7 @@ class Batches:
 
 
 def batches(
-    split: Split,
+    split: Split | Mixture,
     example_ops: Sequence[Callable],
     *,
     batch_size: int,
@@ -239,9 +273,19 @@ def batches(
     With `group_images` the people of an image follow each other, so that it is decoded once.
     """
     share = _share(batch_size, process_count)
-    people = _shuffled(split, batch_size, seed, group_images)
-    people = people.random_map(_Chain(tuple(example_ops)))
-    people = people[: steps_per_epoch(split, batch_size) * batch_size]
+    length = steps_per_epoch(split, batch_size) * batch_size
+    if isinstance(split, Mixture):
+        if group_images:
+            raise ValueError(
+                "config.data.group_images goes with one dataset, not with config.data.mix"
+            )
+        # Each of its datasets has rounds of its own, so that together they have none.
+        length, epochs = length * (epochs or ENDLESS), 1
+        rows = grain.MapDataset.range(length).seed(seed)
+        people = rows.map(functools.partial(_mixed_person, split, batch_size, seed))
+    else:
+        people = _shuffled(split, batch_size, seed, group_images)
+    people = people.random_map(_Chain(tuple(example_ops)))[:length]
     own = people.batch(share, drop_remainder=True)[process_index::process_count]
     return Batches(own.repeat(epochs), workers=workers, start=start)
 
@@ -278,6 +322,10 @@ def _shuffled(split: Split, batch_size: int, seed: int, group_images: bool) -> g
         return people.shuffle()
     _, images = np.unique(split.columns["image_path"], return_inverse=True)
     return order.ShuffledImages(people, np.resize(images, len(people)), seed)
+
+
+def _mixed_person(split: Mixture, batch_size: int, seed: int, place: int) -> dict:
+    return split[mixture.row(split, batch_size, seed, place)]
 
 
 def _row_or_padding(split: Split, row: int) -> dict:

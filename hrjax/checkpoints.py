@@ -1,19 +1,31 @@
 """Checkpoints of a run, written by Orbax in the background: the last ones and the best.
 
-A step's folder holds four items: `model` (params and stats), `average` (the same two, averaged;
-only where the recipe averages), `optimizer` (the optimizer's state) and `position` (where the data
-stood, as JSON).
+A step's folder holds five items: `model` (params and stats), `average` (the same two, averaged;
+only where the recipe averages), `optimizer` (the optimizer's state), `position` (where the data
+stood, as JSON) and `checksums` (of the first three, as JSON).
 """
 
 import json
+import logging
 import pathlib
+import zlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 SCORE = "score"
+DAMAGED = ".damaged"  # what the name of a step's folder ends with when it was set aside
+
+
+class DamagedError(OSError):
+    """A checkpoint can't be read, or holds other numbers than were saved."""
+
+
+class AnotherModelError(ValueError):
+    """A checkpoint holds other arrays than the config's network has."""
 
 
 def open_folder(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
@@ -39,8 +51,11 @@ def save(
     (donation) while the background thread still reads it.
     """
     wait(manager)
+    checksums = {name: _checksum(tree) for name, tree in items.items()}
     trees = {name: ocp.args.StandardSave(_copy(tree)) for name, tree in items.items()}
-    arguments = ocp.args.Composite(**trees, position=ocp.args.JsonSave(position))
+    texts = {"position": position, "checksums": checksums}
+    texts = {name: ocp.args.JsonSave(text) for name, text in texts.items()}
+    arguments = ocp.args.Composite(**trees, **texts)
     metrics = None if score is None else {SCORE: score}
     try:
         manager.save(step, args=arguments, metrics=metrics)
@@ -87,6 +102,7 @@ def find(path: str, *, prefer=best) -> pathlib.Path:
 
 def restore(step_folder: pathlib.Path, targets: dict) -> dict:
     """The items named in `targets` (name → tree of ShapeDtypeStruct), sharded as the targets."""
+    checksums = _read_json(step_folder, "checksums")
     restored = {}
     with ocp.StandardCheckpointer() as reader:
         for name, target in targets.items():
@@ -96,9 +112,39 @@ def restore(step_folder: pathlib.Path, targets: dict) -> dict:
                     f"{step_folder} has no {name}, as converted weights have none; "
                     "train on from such with --config.init_from"
                 )
-            _check_same(reader.metadata(folder).item_metadata.tree, target, folder)
-            restored[name] = reader.restore(folder, target)
+            restored[name] = _read(reader, folder, target, checksums.get(name))
     return restored
+
+
+def restore_latest(
+    folder: pathlib.Path, targets: dict
+) -> tuple[pathlib.Path, dict, list[pathlib.Path]]:
+    """The last step's folder that can be restored, its items, and the damaged ones after it."""
+    damaged = []
+    for step in sorted(_numbers(folder), reverse=True):
+        step_folder = folder / str(step)
+        try:
+            if not _is_step(step_folder):
+                raise DamagedError(
+                    f"{step_folder} is not complete: _CHECKPOINT_METADATA is missing"
+                )
+            read_position(step_folder)
+            return step_folder, restore(step_folder, targets), damaged
+        except (DamagedError, FileNotFoundError) as error:
+            logging.warning("%s; falling back to the checkpoint before it", error)
+            damaged.append(step_folder)
+    raise DamagedError(
+        f"none of the {len(damaged)} checkpoints in {folder} can be read (see above); restore "
+        "one from a copy, or start anew in another --workdir"
+    )
+
+
+def set_aside(damaged: list[pathlib.Path]) -> None:
+    """Renames folders of damaged steps, so that the steps can be saved anew."""
+    for step_folder in damaged:
+        aside = step_folder.with_name(step_folder.name + DAMAGED)
+        step_folder.rename(aside)
+        logging.warning("the damaged checkpoint is now %s; you may delete it", aside)
 
 
 def restore_weights(path: str, target: dict) -> tuple[pathlib.Path, dict]:
@@ -110,7 +156,10 @@ def restore_weights(path: str, target: dict) -> tuple[pathlib.Path, dict]:
 
 def read_position(step_folder: pathlib.Path) -> dict:
     """Where the data stood when the step was saved."""
-    return json.loads((step_folder / "position" / "metadata").read_text())
+    position = _read_json(step_folder, "position")
+    if not position:
+        raise DamagedError(f"{step_folder} is damaged: its position is missing")
+    return position
 
 
 def _score(metrics):
@@ -123,9 +172,14 @@ def _read_score(step_folder):
 
 
 def _steps(folder):
+    return [step for step in _numbers(folder) if _is_step(folder / str(step))]
+
+
+def _numbers(folder):
+    """Steps that have a folder, complete or not."""
     if not folder.is_dir():
         return []
-    return [int(child.name) for child in folder.iterdir() if _is_step(child)]
+    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
 
 
 def _is_step(folder):
@@ -135,6 +189,45 @@ def _is_step(folder):
 
 def _copy(tree):
     return jax.tree.map(jnp.copy, tree)
+
+
+def _checksum(tree):
+    """A checksum of all numbers of a tree of arrays, the same on any devices."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8), total)
+    return total
+
+
+def _read(reader, folder, target, checksum):
+    """One item; `checksum` is what it must have, or None."""
+    try:
+        found = reader.metadata(folder).item_metadata.tree
+        _check_same(found, target, folder)
+        tree = reader.restore(folder, target)
+    except AnotherModelError:
+        raise
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise DamagedError(f"{folder} is damaged ({reason})") from error
+    if checksum is not None and _dtypes(found) == _dtypes(target) and _checksum(tree) != checksum:
+        raise DamagedError(f"{folder} is damaged: it holds other numbers than were saved")
+    return tree
+
+
+def _dtypes(tree):
+    return [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def _read_json(step_folder, name):
+    """A JSON item of a step; {} where there is none."""
+    file = step_folder / name / "metadata"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DamagedError(f"{file} is damaged ({error})") from error
 
 
 def _save_error(manager, step, error):
@@ -162,7 +255,7 @@ def _check_same(found, expected, folder):
         return
     shown = "\n  ".join(problems[:8])
     more = f"\n  … and {len(problems) - 8} more" if len(problems) > 8 else ""
-    raise ValueError(
+    raise AnotherModelError(
         f"{folder} is a checkpoint of another model: {len(problems)} of its arrays differ from "
         f"this config's model\n  {shown}{more}\n"
         "Name the config and variant that it was trained with"

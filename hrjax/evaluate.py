@@ -18,6 +18,7 @@ from data_pipelines.dataset import Split
 from hrjax import (
     checkpoints,
     heatmaps,
+    launch,
     metrics,
     models,
     reports,
@@ -40,10 +41,15 @@ class Result:
 
 
 def evaluate(
-    config: ConfigDict, workdir: pathlib.Path, *, checkpoint: str, output: str = ""
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    checkpoint: str,
+    output: str = "",
+    mesh: Mesh | None = None,
 ) -> Result:
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
-    mesh = make_mesh()
+    mesh = mesh or make_mesh()
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
     reports.check_output(config, output)
     split = open_held_out(config)
@@ -123,8 +129,8 @@ def restore_weights(config: ConfigDict, path: str, target: dict) -> tuple[pathli
         return checkpoints.restore_weights(path, target)
     content = weight_files.read(file)
     _, params, stats = weights.from_torch(config.model.name, content, **model_fields(config))
-    shardings = jax.tree.map(lambda x: x.sharding, target)
-    return file, jax.device_put({"params": params, "stats": stats}, shardings)
+    sharding = jax.tree.leaves(target)[0].sharding
+    return file, launch.place({"params": params, "stats": stats}, sharding)
 
 
 def model_fields(config: ConfigDict) -> dict:
@@ -148,14 +154,20 @@ def make_mesh(devices=None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
-def check_divisible(batch_size: int, mesh: Mesh, name: str) -> None:
-    """Raises ValueError unless the devices can share a batch evenly; `name` is the config field."""
-    count = mesh.devices.size
+def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
+    """Raises ValueError unless the devices can share each of `parts` parts of a batch evenly.
+
+    `name` is the config field of the batch's size.
+    """
+    if parts < 1:
+        raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")
+    count = mesh.devices.size * parts
     if batch_size < 1 or batch_size % count:
         near = max(count, round(batch_size / count) * count)
+        inside = f" in {parts} parts (config.train.accumulate)" if parts > 1 else ""
         raise ValueError(
-            f"{name} is {batch_size}, which {count} devices cannot share evenly; "
-            f"take a multiple of {count}, e.g. --{name}={near}"
+            f"{name} is {batch_size}, which {mesh.devices.size} devices cannot share evenly"
+            f"{inside}; take a multiple of {count}, e.g. --{name}={near}"
         )
 
 

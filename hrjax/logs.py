@@ -89,6 +89,18 @@ class RunLog:
         self.pause()
 
 
+class NoLog:
+    """A RunLog that says nothing: of the processes of a job, only the first one does."""
+
+    def __init__(self, workdir: pathlib.Path, **settings: int):
+        pass
+
+    def _nothing(self, *_: object, **__: object) -> None:
+        pass
+
+    add = write = say = pause = close = _nothing
+
+
 def read(workdir: pathlib.Path) -> list[dict]:
     """The lines of a run's metrics.jsonl; a line that a kill cut short is left out."""
     lines = (workdir / "metrics.jsonl").read_text().split("\n")

@@ -2,13 +2,15 @@
 
 import logging
 import pathlib
+import re
 import sys
 
 import absl.logging
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hrjax import evaluate, models, runs, train
+from hrjax import evaluate, launch, loop, models, runs, train
 
 USAGE = """Trains and evaluates high-resolution networks for human pose estimation.
 
@@ -27,6 +29,10 @@ evaluate a checkpoint, of a run (its best) or of one step (…/checkpoints/12000
                                file of published weights (.pth, .pdparams, …) or its https address
 --output=FILE                  where --mode=eval writes its results too: .json, or .mat for MPII
 --resume_from=PATH             start a new --workdir from the full state of another run or step
+--devices=0,1                  which devices of this machine to use; default all
+--launcher=none|auto|slurm|mpi many processes, as the launcher says (auto: Slurm, Open MPI, TPU)
+--coordinator=HOST:PORT --num_processes=N --process_id=I
+                               many processes, told by hand: process 0 runs at HOST
 --debug                        show the traceback of an error
 """
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -49,32 +55,69 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return SIGNAL_EXIT + 2
-    except (ValueError, OSError, flags.Error, train.NonFiniteLossError) as error:
+    except (ValueError, OSError, flags.Error, loop.NonFiniteLossError) as error:
         if "--debug" in sys.argv:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "--debug" in sys.argv:
+            raise
+        print(f"error: another process may have ended: {error}", file=sys.stderr)
         return 1
 
 
 def _run(options: flags.FlagValues) -> int:
     config: ConfigDict = options.config
     workdir = pathlib.Path(options.workdir or _default_workdir(options))
-    runs.use_compilation_cache()
-    if options.mode == "eval":
-        if options.resume_from:
-            raise ValueError("--resume_from belongs to training; name the --checkpoint to evaluate")
-        checkpoint = options.checkpoint or str(workdir)
-        evaluate.evaluate(config, workdir, checkpoint=checkpoint, output=options.output)
-        return 0
-    if options.output:
+    if options.mode == "eval" and options.resume_from:
+        raise ValueError("--resume_from belongs to training; name the --checkpoint to evaluate")
+    if options.mode == "train" and options.output:
         raise ValueError("--output belongs to --mode=eval")
-    if options.checkpoint:
+    if options.mode == "train" and options.checkpoint:
         raise ValueError(
             "--checkpoint belongs to --mode=eval; to train on, use --resume_from (the full state) "
             "or --config.init_from (the weights)"
         )
-    number = train.train(config, workdir, resume_from=options.resume_from)
-    return SIGNAL_EXIT + number if number else 0
+    runs.use_compilation_cache()
+    mesh = evaluate.make_mesh(_join(options))
+    try:
+        if options.mode == "eval":
+            checkpoint = options.checkpoint or str(workdir)
+            evaluate.evaluate(
+                config, workdir, checkpoint=checkpoint, output=options.output, mesh=mesh
+            )
+            return 0
+        number = train.train(config, workdir, mesh=mesh, resume_from=options.resume_from)
+        return SIGNAL_EXIT + number if number else 0
+    except jax.errors.JaxRuntimeError as error:
+        runs.check_memory(error, config)
+        raise
+
+
+def _join(options):
+    """The devices of the job; from here on only process 0 speaks."""
+    if options.config.deterministic:
+        launch.make_deterministic()
+    devices = launch.join(
+        options.launcher,
+        coordinator=options.coordinator,
+        num_processes=options.num_processes,
+        process_id=options.process_id,
+        devices=_numbers(options.devices),
+    )
+    if jax.process_index():
+        logging.getLogger().setLevel(logging.WARNING)
+    return devices
+
+
+def _numbers(names):
+    """The numbers in --devices, or None for all."""
+    if names == "all":
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", names):
+        raise ValueError(f"--devices={names}: expected numbers with commas, e.g. --devices=0,1")
+    return [int(name) for name in names.split(",")]
 
 
 def _parse(argv: list[str]) -> flags.FlagValues:
@@ -85,6 +128,11 @@ def _parse(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("checkpoint", "", "what eval restores", flag_values=options)
     flags.DEFINE_string("output", "", "where eval writes results too", flag_values=options)
     flags.DEFINE_string("resume_from", "", "what training starts from", flag_values=options)
+    flags.DEFINE_string("devices", "all", "numbers of devices", flag_values=options)
+    flags.DEFINE_enum("launcher", "none", [*launch.LAUNCHERS], "who starts", flag_values=options)
+    flags.DEFINE_string("coordinator", "", "host:port of process 0", flag_values=options)
+    flags.DEFINE_integer("num_processes", None, "how many", flag_values=options)
+    flags.DEFINE_integer("process_id", None, "which one", flag_values=options)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=options)
     _check_config_file(argv)
     try:

@@ -7,17 +7,19 @@ import logging
 import os
 import pathlib
 import signal
+from collections.abc import Iterable
 
 import jax
 from ml_collections import ConfigDict
 
 # Fields that say where and how often, not what: they may change when a run goes on.
 FREE_FIELDS = (
-    *("data.root", "data.workers", "data.strict", "data.max_unreadable", "data.records"),
+    *("data.root", "data.mix.roots", "data.records"),
+    *("data.workers", "data.strict", "data.max_unreadable"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps", "eval.batch_size"),
 )
-
-
+# How XLA and the CUDA libraries say that memory ran out.
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF_MEMORY")
 # glibc's mallopt: keep what is freed (trim threshold, 2 GiB), grow by 256 MiB at a time, never
 # use mmap, one arena for all threads.
 MALLOC_OPTIONS = ((-1, 2**31 - 1), (-2, 2**28), (-4, 0), (-8, 1))
@@ -72,6 +74,51 @@ def stopping():
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def check_writable(workdir: pathlib.Path) -> None:
+    """Makes the work directory; raises OSError that says so where nothing can be written in it."""
+    probe = workdir / f".probe-{os.getpid()}"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); give "
+            "another --workdir, or the right to write there, or free some space"
+        ) from error
+
+
+def check_there(image_paths: Iterable[str], step: int) -> None:
+    """Raises OSError if a folder of these images, which could not be read, isn't there any more."""
+    gone = sorted({str(folder) for folder in map(_folder, image_paths) if not folder.is_dir()})
+    if gone:
+        raise OSError(
+            f"the images of the batch of step {step} can't be read, because {gone[0]} is gone; "
+            "the run ends before it learns from nothing. Bring the folder back and run the same "
+            "command again: it continues from the last checkpoint"
+        )
+
+
+def _folder(path):
+    return pathlib.Path(str(path)).parent
+
+
+def check_memory(error: Exception, config: ConfigDict) -> None:
+    """Raises ValueError that says what to lower if `error` is that memory ran out."""
+    if not any(sign in str(error) for sign in OUT_OF_MEMORY):
+        return
+    height, width = config.data.input_size
+    reason = str(error).splitlines()[0]
+    raise ValueError(
+        f"not enough memory for batches of {config.train.batch_size} crops of {height}x{width} "
+        f"(evaluation: {config.eval.batch_size}): {reason}\n"
+        "Compute a batch in parts (--config.train.accumulate=2, 4, …), keep less of each block "
+        "(--config.train.remat), compute in bfloat16 (--config.train.dtype=bfloat16), or lower "
+        "--config.train.batch_size (and --config.optimizer.lr with it), --config.eval.batch_size "
+        "or --config.data.input_size"
+    ) from error
 
 
 def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:

@@ -5,6 +5,7 @@
     python scripts/benchmark.py --mode=predict --model=hrnet_w32 --input=256x192 --dataset=coco
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
     python scripts/benchmark.py --sweep=conv --batch=8
+    python scripts/benchmark.py --sweep=memory --model=hrnet_w32 --input=256x192 --batch=8
 
 forward is the network alone; train a step with Adam; decode is every way from heatmaps to joints,
 as a share of the network's time; data reads, augments and stacks, and says what a person costs one
@@ -14,6 +15,8 @@ goes from files to joints by `hrjax.Predictor`; the shares are of the time for o
 pictures, cropping, the network, and what follows on the device.
 --sweep=conv times kinds of convolutions as `hrjax.models.lowering` computes them on this backend,
 beside XLA's own convolution.
+--sweep=memory compiles training steps and tells the memory that XLA plans for them: by batch size,
+depth and what saves memory. Nothing is run.
 
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
 2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process;
@@ -49,11 +52,13 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mode", choices=MODES, default="forward")
-    parser.add_argument("--sweep", choices=("conv",), help="instead of a network")
+    parser.add_argument("--sweep", choices=("conv", "memory"), help="instead of a network")
     parser.add_argument("--model", choices=sorted(models.VARIANTS), default="widehrnet_18")
     parser.add_argument("--input", default="256x256", help="height x width of the crops")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--accumulate", type=int, default=1, help="parts of a training batch")
+    parser.add_argument("--remat", action="store_true", help="compute blocks again, to save memory")
     parser.add_argument("--seconds", type=float, default=5, help="how long to measure")
     parser.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), default="mpii")
     parser.add_argument("--root", default="", help="of the dataset, for data and end_to_end")
@@ -64,8 +69,11 @@ def main():
     options = parser.parse_args()
     runs.keep_freed_memory()
 
-    if options.sweep:
+    if options.sweep == "conv":
         print(sweep_convolutions(options.batch, options.seconds))
+        return
+    if options.sweep == "memory":
+        print(sweep_memory(options))
         return
     before = yardstick()
     with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +108,8 @@ def make_config(options, folder):
     config.data.records, config.data.group_images = options.records, options.group_images
     config.train.batch_size = config.eval.batch_size = options.batch
     config.train.dtype = options.dtype
+    config.train.accumulate = options.accumulate
+    config.train.remat = options.remat
     config.eval.every_epochs = 0
     drawn = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
     if options.mode in drawn and not options.root:
@@ -115,11 +125,8 @@ def time_network(config, mode, seconds):
     dtype = jnp.dtype(config.train.dtype)
     batch = random_batch(config)
     if mode == "train":
-        optimizer = optim.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
-        state = train.create_state(params, stats, optimizer, average=False)
-        step = train.make_train_step(graph, optimizer, learning_rate, config)
-        batch = {key: batch[key] for key in ("image", "keypoints", "visible")}
-        return time_jitted(step, (state, batch), seconds, carry=True)
+        step, make_state, batch = training_step(config, graph)
+        return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
     if config.eval.fold_batch_norm:
         eval_graph, params, stats = models.fold_batch_norm(eval_graph, params, stats)
     params = jax.tree.map(lambda x: x.astype(dtype), params)
@@ -224,6 +231,15 @@ def find_people(config):
     return list(found), [np.array(boxes) for boxes in found.values()]
 
 
+def training_step(config, graph):
+    """A step with Adam, what makes its state from params and stats, and a batch of noise."""
+    optimizer = optim.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
+    make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
+    step = train.make_train_step(graph, optimizer, learning_rate, config)
+    batch = random_batch(config)
+    return step, make_state, {key: batch[key] for key in ("image", "keypoints", "visible")}
+
+
 def random_batch(config):
     """A batch of noise in the form that the pipelines deliver."""
     count, joints = config.train.batch_size, config.model.num_joints
@@ -261,6 +277,7 @@ def time_jitted(function, arguments, seconds, *, carry=False):
         "images_per_second": count / median,
         "trace_seconds": traced - start,
         "compile_seconds": done - traced,
+        "program_memory_mib": program_memory(compiled),
         "calls": len(times) - 1,
     }
 
@@ -402,10 +419,7 @@ def sweep_convolutions(batch, seconds):
                 arguments = (x, jnp.asarray(kernel))
                 numbers.append(time_jitted(jax.jit(run), arguments, seconds / 20)["ms"])
         rows.append((name, *(f"{number:.2f}" for number in numbers)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    return as_table(rows)
 
 
 def xla_convolve(x, kernel, *, stride, groups):
@@ -419,6 +433,45 @@ def xla_convolve(x, kernel, *, stride, groups):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+def sweep_memory(options):
+    """A table of MiB that a training step needs, and how long it took to compile."""
+    rows = [("batch", "modules", "saving", "MiB", "MiB a crop", "compile seconds")]
+    config = make_config(options, "")
+    modules = tuple(getattr(config.model, "modules", ()))
+    savings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
+    cases = [
+        *((count * options.batch, modules, {}) for count in (1, 2, 4)),
+        *((options.batch, modules, {name: value}) for name, value in savings.items()),
+    ]
+    if len(modules) > 1:  # the last stage twice as long, and half
+        longer, shorter = (tuple(int(factor * n) or 1 for n in modules) for factor in (2, 0.5))
+        cases += [(options.batch, longer, {}), (options.batch, shorter, {})]
+    for batch, depth, saving in cases:
+        with config.unlocked():
+            config.train.update({"batch_size": batch, "accumulate": 1, "remat": False})
+            config.train.update({"dtype": options.dtype, **saving})
+            if depth:
+                config.model.modules = depth
+        fields = evaluate.model_fields(config)
+        graph, params, stats = models.shapes(config.model.name, training=True, **fields)
+        step, make_state, inputs = training_step(config, graph)
+        start = time.perf_counter()
+        compiled = step.lower(jax.eval_shape(make_state, params, stats), inputs).compile()
+        spent, mib = time.perf_counter() - start, program_memory(compiled)
+        how = " ".join(f"{key}={value}" for key, value in saving.items()) or "-"
+        shape = "x".join(map(str, depth)) or "-"
+        rows.append((str(batch), shape, how, *(f"{x:.0f}" for x in (mib, mib / batch, spent))))
+    return as_table(rows)
+
+
+def program_memory(compiled):
+    """The memory that a compiled program needs, MiB: arguments, results and what is in between."""
+    found = compiled.memory_analysis()
+    inside = found.temp_size_in_bytes + found.output_size_in_bytes
+    shared = found.alias_size_in_bytes  # arguments whose memory the results take over
+    return (inside + found.argument_size_in_bytes - shared) / 2**20
 
 
 def yardstick():
@@ -440,6 +493,14 @@ def peak_memory():
     if stats:
         return stats["peak_bytes_in_use"] / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def as_table(rows):
+    """Rows of text as aligned columns, all but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
 
 
 def as_text(numbers):

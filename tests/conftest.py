@@ -46,6 +46,30 @@ def drawn(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture
 def tiny(drawn):
     """A recipe that trains a network of a few thousand parameters on `drawn` in seconds."""
+    return tiny_config(drawn)
+
+
+@pytest.fixture
+def micro(drawn):
+    """`tiny` with a network of one block, which compiles in a second."""
+    return micro_config(drawn)
+
+
+def micro_config(drawn):
+    """`micro` for people in the folder `drawn`; for programs that tests start."""
+    from configs import resnet_mpii
+
+    config = tiny_config(drawn)
+    with config.unlocked():
+        config.model = resnet_mpii.get_config().model
+        config.model.width = 4
+        config.model.blocks = (1,)
+        config.model.deconvs = 0
+    return config
+
+
+def tiny_config(drawn):
+    """`tiny` for people in the folder `drawn`."""
     from configs import quickstart
 
     config = quickstart.get_config()

@@ -15,13 +15,14 @@ LAYERS = (
     (
         *("data_pipelines.coco", "data_pipelines.crowdpose", "data_pipelines.ochuman"),
         *("data_pipelines.custom", "data_pipelines.order"),
+        *("data_pipelines.mixture", "data_pipelines.watch"),
     ),
     ("data_pipelines.ops", "data_pipelines.pixels", "data_pipelines.figures"),
     ("data_pipelines.check", "data_pipelines.sources", "data_pipelines.scenes"),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
     ("hrjax.models.lowering", "hrjax.models.resizing"),
-    ("hrjax.models.layers",),
+    ("hrjax.models.layers", "hrjax.models.blocks"),
     ("hrjax.models.highres",),
     (
         *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),
@@ -33,20 +34,21 @@ LAYERS = (
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.oks", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
+        *("hrjax.launch", "hrjax.state"),
         *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
         *("hrjax.media", "hrjax.detect"),
     ),
     (
         *("hrjax.weights", "hrjax.weight_files", "hrjax.complexity", "hrjax.boxes"),
-        *("hrjax.results", "hrjax.metrics", "hrjax.average_precision"),
+        *("hrjax.metrics", "hrjax.average_precision"),
     ),
-    ("hrjax.scores", "hrjax.matching", "hrjax.charts"),
+    ("hrjax.scores", "hrjax.matching", "hrjax.charts", "hrjax.results"),
     ("hrjax.analysis",),
     ("hrjax.html_report",),
     ("hrjax.reports",),
-    ("hrjax.evaluate",),
-    ("hrjax.train", "hrjax.pretrained"),
-    ("hrjax.predict",),
+    ("hrjax.evaluate", "hrjax.distill"),
+    ("hrjax.step", "hrjax.loop", "hrjax.pretrained"),
+    ("hrjax.train", "hrjax.predict"),
     ("hrjax.main", "hrjax.annotate"),
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hrjax.models import (
+    blocks,
     ditehrnet,
     efenet,
     hrformer,
@@ -48,10 +49,14 @@ def create(name: str, seed: int = 0, **overrides) -> nnx.Module:
     return _build(name, overrides, Keys(seed))
 
 
-def shapes(name: str, **overrides) -> tuple[nnx.GraphDef, dict, dict]:
-    """The evaluation graph, params and stats of `create`, with shapes instead of arrays: cheap."""
+def shapes(name: str, *, training: bool = False, **overrides) -> tuple[nnx.GraphDef, dict, dict]:
+    """The graph, params and stats of `create`, with shapes instead of arrays: cheap.
+
+    The graph evaluates, or trains with `training`.
+    """
     model = _build(name, overrides, Keys(None))
-    model.eval()
+    if not training:
+        model.eval()
     return split(model)
 
 
@@ -97,13 +102,15 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
     return graph, _plain(params), _plain(stats)
 
 
-def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None):
+def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None, *, remat: bool = False):
     """Heatmaps (n, h/s, w/s, k) of normalised images (n, h, w, 3), and the statistics after them.
 
     Pure: fit for jit and grad. `key` is what drop path draws from in training; networks without it
-    need none.
+    need none. With `remat` the insides of blocks are computed again for gradients, not kept.
     """
     model = assemble(graph, params, stats, key)
+    if remat:
+        blocks.compute_again(model)
     heatmaps = model(images)
     return heatmaps, _plain(nnx.state(model, nnx.BatchStat))
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hrjax.models.blocks import run
 from hrjax.models.layers import (
     Activation,
     Bottleneck,
@@ -19,7 +20,6 @@ from hrjax.models.layers import (
     half_of,
     shuffle,
 )
-from hrjax.models.lowering import settle
 from hrjax.models.resizing import bilinear, nearest
 
 
@@ -104,7 +104,7 @@ class BottleneckStem(nnx.Module):
     def __call__(self, images):
         x = self.conv2(self.conv1(images))
         for block in self.blocks:
-            x = settle(block(x))
+            x = run(block, x)
         return x
 
 
@@ -131,8 +131,8 @@ class Exchange(nnx.Module):
 
     def __call__(self, branches):
         for block in self.blocks:
-            branches = [settle(x) for x in block(branches)]
-        return [settle(x) for x in self.fuse(branches)]
+            branches = run(block, branches)
+        return run(self.fuse, branches)
 
 
 class PerBranch(nnx.Module):

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 from flax import nnx
 
+from hrjax.models.blocks import run
 from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
@@ -123,7 +124,7 @@ class Stem(nnx.Module):
     def __call__(self, images):
         x = settle(self.conv4(self.conv3(self.conv2(self.conv1(images)))))
         for block in self.blocks:
-            x = settle(block(x))
+            x = run(block, x)
         return self.norm(x)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from flax import nnx
 
+from hrjax.models.blocks import run
 from hrjax.models.layers import (
     BOTTLENECK_NAMES,
     Bottleneck,
@@ -13,7 +14,6 @@ from hrjax.models.layers import (
     TransposedConv,
     check_size,
 )
-from hrjax.models.lowering import settle
 from hrjax.models.resizing import max_pool
 
 
@@ -65,7 +65,7 @@ class PoseResNet(nnx.Module):
         outputs = []
         for layer in self.layers:
             for block in layer:
-                x = settle(block(x))
+                x = run(block, x)
             outputs.append(x)
         return outputs
 

@@ -17,6 +17,9 @@ RECIPES = sorted(
 )
 
 
+shapes = functools.cache(models.shapes)  # recipes of one family share networks
+
+
 def load(recipe, variant=""):
     return importlib.import_module(f"configs.{recipe}").get_config(variant)
 
@@ -26,19 +29,13 @@ def family(recipe):
     return [name for name, variant in models.VARIANTS.items() if type(variant) is type(default)]
 
 
-@functools.cache
-def shapes(variant, fields):
-    """The network's parameters; recipes that differ in the data alone share them."""
-    _, params, _ = models.shapes(variant, **{key: x for key, x in fields if key != "name"})
-    return params
-
-
 @pytest.mark.parametrize(
     ("recipe", "variant"), [(recipe, name) for recipe in RECIPES for name in family(recipe)]
 )
 def test_recipe_builds_its_network(recipe, variant):
     config = load(recipe, variant)
-    params = shapes(variant, tuple(sorted(config.model.items())))
+    fields = {key: value for key, value in config.model.items() if key != "name"}
+    _, params, _ = shapes(variant, **fields)
     # A custom dataset's joints are in its files.
     skeleton = pipeline.DATASETS[config.data.dataset].skeleton or skeletons.COCO
     final = jax.tree.leaves(params["final"])
@@ -54,7 +51,7 @@ def test_recipe_gives_heatmaps_of_its_input(recipe):
     config = load(recipe)
     height, width = config.data.input_size
     fields = {key: value for key, value in config.model.items() if key != "name"}
-    graph, params, stats = models.shapes(config.model.name, **fields)
+    graph, params, stats = shapes(config.model.name, **fields)
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     heatmaps, _ = jax.eval_shape(
         lambda params, stats, images: models.apply(graph, params, stats, images),
@@ -142,7 +139,8 @@ def test_recipes_have_what_few_share():
     assert load("resnet_coco").data.color == load("resnet_mpii").data.color == "bgr"
     assert load("hrformer_coco", "hrformer_base_384x288").model.drop_path == 0.3
     assert load("hrformer_coco", "hrformer_base").model.drop_path == 0.2
-    shifted = {recipe for recipe in RECIPES if load(recipe).augment.center_shift}
+    papers = {recipe for recipe in RECIPES if not recipe.endswith("_v2")}
+    shifted = {recipe for recipe in papers if load(recipe).augment.center_shift}
     assert shifted == {
         *("litehrnet_coco", "ditehrnet_coco", "widehrnet_coco", "hrformer_coco", "hrnext_coco"),
         *("hrnext_crowdpose", "hrnext_ochuman"),
@@ -170,3 +168,25 @@ def test_crowds_are_learnt_from_trainval_and_tested_on_detected_boxes():
 def test_unknown_variant_lists_the_family():
     with pytest.raises(ValueError, match=r"unknown variant 'hrnet_w64'.*hrnet_w32, hrnet_w48"):
         load("hrnet_coco", "hrnet_w64")
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.endswith("_v2")])
+def test_second_recipes_take_what_was_learnt_since(recipe):
+    config, first = load(recipe), load(recipe.removesuffix("_v2"))
+    assert (config.heatmap.encoding, config.eval.decode) == ("udp", "udp")
+    assert (config.optimizer.name, config.optimizer.schedule) == ("adamw", "cosine")
+    assert config.optimizer.warmup_steps > 0
+    assert config.train.ema_decay > 0
+    assert config.train.epochs > first.train.epochs
+    assert config.augment.scale >= first.augment.scale
+    assert config.augment.rotation >= first.augment.rotation
+    for field in ("model", "data", "distill"):
+        assert config[field] == first[field]
+
+
+def test_the_distilled_recipe_learns_from_hrnet_as_in_paddle():
+    config = load("litehrnet_coco_distilled")
+    assert config.model.name == "litehrnet_30"
+    assert (config.distill.model, config.distill.weight) == ("hrnet_w32", 0.5)
+    assert not config.distill.batch_statistics
+    assert (config.loss.factor, config.optimizer.lr, config.train.epochs) == (1.0, 2e-3, 210)

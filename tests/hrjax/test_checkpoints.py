@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -122,6 +123,74 @@ def test_errors_name_the_path_that_was_looked_at(tmp_path):
         checkpoints.find(str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="no complete checkpoint in"):
         checkpoints.find(str(tmp_path))
+
+
+def spoil_a_number(step_folder):
+    """Changes one bit in the largest file of the model."""
+    files = [file for file in (step_folder / "model").rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def remove_the_data(step_folder):
+    for folder in (step_folder / "model").rglob("d"):
+        for file in folder.iterdir():
+            file.unlink()
+
+
+def remove_an_item(step_folder):
+    shutil.rmtree(step_folder / "model")
+
+
+def remove_the_position(step_folder):
+    (step_folder / "position" / "metadata").unlink()
+
+
+def cut_the_position(step_folder):
+    (step_folder / "position" / "metadata").write_text('{"data": {"next_')
+
+
+def remove_the_mark(step_folder):
+    (step_folder / "_CHECKPOINT_METADATA").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(spoil_a_number, remove_the_data, remove_an_item),
+        *(remove_the_position, cut_the_position, remove_the_mark),
+    ],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, damage):
+    write(tmp_path, [None, None])
+    damage(tmp_path / "2")
+    found, restored, damaged = checkpoints.restore_latest(tmp_path, targets(items(0.0)))
+    assert (found, damaged) == (tmp_path / "1", [tmp_path / "2"])
+    np.testing.assert_array_equal(restored["model"]["params"]["a"], 1.0)
+    assert f"{tmp_path / '2'}" in caplog.text
+    assert "falling back to the checkpoint before it" in caplog.text
+    checkpoints.set_aside(damaged)
+    with checkpoints.open_folder(tmp_path, keep=2) as manager:
+        checkpoints.save(manager, 2, items(7.0), {"data": 2}, None)
+        checkpoints.wait(manager)
+    assert checkpoints.latest(tmp_path) == 2
+    assert (tmp_path / "2.damaged").is_dir()
+
+
+def test_numbers_that_changed_on_the_disk_are_noticed(tmp_path):
+    write(tmp_path, [None])
+    spoil_a_number(tmp_path / "1")
+    with pytest.raises(checkpoints.DamagedError, match=r"1/model is damaged"):
+        checkpoints.restore_weights(str(tmp_path), targets(items(0.0)["model"]))
+
+
+def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
+    write(tmp_path, [None])
+    remove_an_item(tmp_path / "1")
+    with pytest.raises(checkpoints.DamagedError, match=r"none of the 1 checkpoints in .* can be"):
+        checkpoints.restore_latest(tmp_path, targets(items(0.0)))
 
 
 FILL_THE_DISK = """

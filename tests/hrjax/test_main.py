@@ -70,6 +70,11 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
         (["--config=configs/quickstart.py", "train"], "unknown argument 'train'"),
         (["--config=configs/quickstart.py", "--mode=test"], "train"),
         (["--config=configs/quickstart.py", "--checkpoint=x"], "--resume_from"),
+        (["--config=configs/quickstart.py", "--devices=a"], "expected numbers with commas"),
+        (["--config=configs/quickstart.py", "--devices=0,99"], "this machine has "),
+        (["--config=configs/quickstart.py", "--process_id=0"], "--coordinator=HOST:PORT"),
+        (["--config=configs/quickstart.py", "--launcher=ssh"], "none|auto|slurm|mpi"),
+        (["--config=configs/quickstart.py", "--workdir=/dev/null/run"], "can't write into the"),
         (["--config=configs/quickstart.py", "--mode=eval", "--resume_from=x"], "--checkpoint"),
         (["--config=configs/quickstart.py", "--output=x.json"], "--mode=eval"),
         (["--config=configs/widehrnet_mpii.py", "--config.data.root=nowhere"], "nowhere"),
@@ -77,7 +82,7 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
     ],
 )
 def test_mistakes_get_one_message_and_no_traceback(run, tmp_path, arguments, message):
-    status, _, err = run(*arguments, f"--workdir={tmp_path / 'run'}")
+    status, _, err = run(f"--workdir={tmp_path / 'run'}", *arguments)
     assert status == 1
     assert "error: " in err
     assert message in err

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 
+import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
@@ -58,3 +60,28 @@ def test_handlers_are_put_back():
     with runs.stopping():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"can't write into the work directory .*file/run \(Not a"):
+        runs.check_writable(tmp_path / "file" / "run")
+    runs.check_writable(tmp_path / "new" / "run")
+    assert not list((tmp_path / "new" / "run").iterdir())
+
+
+def test_memory_that_runs_out_says_what_to_lower():
+    settings = ConfigDict(
+        {
+            "train": {"batch_size": 512},
+            "eval": {"batch_size": 64},
+            "data": {"input_size": (384, 288)},
+        }
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        jax.block_until_ready(jax.jit(lambda: jnp.zeros((2**24, 2**24)))())
+    with pytest.raises(ValueError, match="batches of 512 crops of 384x288") as explained:
+        runs.check_memory(caught.value, settings)
+    for field in ("train.accumulate", "train.remat", "train.dtype", "train.batch_size"):
+        assert f"--config.{field}" in str(explained.value)
+    runs.check_memory(RuntimeError("another problem"), settings)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import pipeline
-from hrjax import checkpoints, evaluate, logs, train
+from hrjax import checkpoints, evaluate, logs, loop, train
+from hrjax.state import abstract, to_items
 
 
 def losses(workdir):
@@ -209,7 +210,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny, t
     tiny.checkpoint.every_steps = 1
     tiny.optimizer.name = "sgd"
     tiny.optimizer.lr = 1e30
-    with pytest.raises(train.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
+    with pytest.raises(loop.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
         train.train(tiny, tmp_path)
     step = checkpoints.latest(tmp_path / "checkpoints")
     assert np.isfinite(dict(losses(tmp_path))[step])
@@ -282,3 +283,88 @@ def test_a_checkpoint_of_another_model_is_an_error(tiny, tmp_path):
     tiny.model.expansion = 3
     with pytest.raises(ValueError, match="checkpoint of another model"):
         train.train(tiny, tmp_path / "new", resume_from=str(tmp_path / "old"))
+
+
+def first_device():
+    return evaluate.make_mesh(jax.devices()[:1])
+
+
+def test_two_runs_are_equal_to_the_last_bit(micro, tmp_path):
+    for name in ("one", "two"):
+        train.train(micro, tmp_path / name, mesh=first_device())
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
+    _, state = train.prepare(micro)
+    target = abstract(to_items(state))
+    found = [
+        checkpoints.restore(checkpoints.find(str(tmp_path / name)), target)
+        for name in ("one", "two")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+def test_a_run_goes_on_with_other_devices(micro, tmp_path, before, after):
+    micro.checkpoint.every_steps = 1
+    micro.checkpoint.keep = 9
+    before, after = (evaluate.make_mesh(jax.devices()[:count]) for count in (before, after))
+    train.train(micro, tmp_path / "old", mesh=before)
+    step = tmp_path / "old" / "checkpoints" / "1"
+    found = []
+    for mesh in (before, after):
+        _, state = train.prepare(micro, mesh)
+        found.append(checkpoints.restore(step, abstract(to_items(state))))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert jax.tree.leaves(found[1])[0].sharding.mesh == after
+    # The same samples come next: the losses are the same but for rounding.
+    train.train(micro, tmp_path / "new", mesh=after, resume_from=str(step))
+    expected = [row for row in losses(tmp_path / "old") if row[0] > 1]
+    np.testing.assert_allclose(losses(tmp_path / "new"), expected, rtol=1e-3)
+
+
+def test_a_damaged_checkpoint_does_not_end_the_run(micro, tmp_path, caplog):
+    micro.checkpoint.every_steps = 1
+    train.train(micro, tmp_path / "whole", mesh=first_device())
+    shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    last = checkpoints.latest(tmp_path / "damaged" / "checkpoints")
+    folder = tmp_path / "damaged" / "checkpoints" / str(last)
+    shutil.rmtree(folder / "optimizer")
+    train.train(micro, tmp_path / "damaged", mesh=first_device())
+    assert "falling back to the checkpoint before it" in caplog.text
+    assert folder.with_name(f"{last}.damaged").is_dir()
+    assert losses(tmp_path / "damaged") == losses(tmp_path / "whole")
+    assert checkpoints.latest(tmp_path / "damaged" / "checkpoints") == last
+
+
+def mixed(config, drawn):
+    config.data.dataset = "coco"
+    config.model.num_joints = 17
+    config.data.mix.datasets = ("mpii",)
+    config.data.mix.roots = (str(drawn),)
+    config.data.mix.weights = (3.0, 1.0)
+
+
+def test_two_datasets_are_one_to_train_on(micro, drawn, caplog):
+    mixed(micro, drawn)
+    with caplog.at_level(logging.INFO):
+        split = train.open_train_split(micro)
+    assert "a batch has 6 of the " in caplog.text
+    assert " people of coco, 2 of the " in caplog.text
+    first = len(pipeline.read("coco", str(drawn), "train"))
+    ops = pipeline.train_ops(micro.augment, split.skeleton, (32, 32), strict=True)
+    with pipeline.batches(split, ops, batch_size=8, seed=0) as batches:
+        batch = next(batches)
+    of_mpii = batch["index"] >= first
+    assert of_mpii.sum() == 2
+    assert batch["keypoints"].shape == (8, 17, 2)
+    assert not batch["visible"][of_mpii, :5].any()  # MPII has no joints of the face
+    assert batch["visible"][of_mpii, 5:].any()
+
+
+def test_roots_of_other_datasets_must_match_them(micro, drawn):
+    mixed(micro, drawn)
+    micro.data.mix.roots = ("a", "b")
+    with pytest.raises(ValueError, match=r"mix\.roots are 2 and config\.data\.mix"):
+        train.open_train_split(micro)
+    micro.data.mix.datasets, micro.data.mix.roots = ("lsp",), ()
+    with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: "):
+        train.open_train_split(micro)

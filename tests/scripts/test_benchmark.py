@@ -1,11 +1,12 @@
 """The benchmark prints what it promises, in every mode."""
 
+import dataclasses
 import json
 import sys
 
 import pytest
 
-from hrjax import heatmaps
+from hrjax import heatmaps, models
 from scripts import benchmark
 
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
@@ -39,6 +40,7 @@ def test_times_a_network(run, mode, drawn):
     assert numbers["images_per_second"] == pytest.approx(2000 / numbers["ms"])
     assert numbers["compile_seconds"] > 0
     assert numbers["peak_memory_mib"] > 0
+    assert numbers["program_memory_mib"] > 0
     assert numbers["ms_in_yardsticks"] == pytest.approx(numbers["ms"] / numbers["yardstick_ms"])
 
 
@@ -58,6 +60,32 @@ def check_shares(numbers):
     assert min(shares[:3]) > 0
     ratio = numbers["share_after_network"] / numbers["share_network"]
     assert numbers["after_network_by_network"] == pytest.approx(ratio)
+
+
+def test_tells_the_memory_of_training_steps(monkeypatch, capsys):
+    model = ("--sweep=memory", "--model=pose_resnet_50", "--batch=2", "--input=32x32")
+    narrow = {"width": 4, "blocks": (1, 1), "deconvs": 1, "deconv_width": 4}
+    small = dataclasses.replace(models.VARIANTS["pose_resnet_50"], **narrow)
+    monkeypatch.setattr(models, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *model])
+    benchmark.main()
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["2", "4", "8", "2", "2", "2"]
+    assert [row[2] for row in rows[3:]] == ["accumulate=2", "remat=True", "dtype=bfloat16"]
+    sizes = [benchmark.program_memory(Program(n)) for n in (0, 2**20)]
+    assert sizes == [2.0, 3.0]
+
+
+class Program:
+    """A compiled program of 1 MiB of arguments, which the results share, and 1 MiB of results."""
+
+    def __init__(self, temporary):
+        self.temp_size_in_bytes = temporary
+        self.output_size_in_bytes = 2 * 2**20
+        self.argument_size_in_bytes = self.alias_size_in_bytes = 2**20
+
+    def memory_analysis(self):
+        return self
 
 
 def test_bfloat16_is_a_switch(run):

@@ -1,0 +1,123 @@
+"""Trains in two or more ways on drawn people, several seeds each, and compares the scores.
+
+    python scripts/compare_runs.py --comparison=distill
+    python scripts/compare_runs.py --comparison=v2 --seeds=3 --folder=runs/compare
+
+distill: a small student with and without a teacher, which is trained first. v2: a recipe against
+its second version. All runs of a comparison take equally many steps on the same people; each ends
+within --minutes on two CPU cores or is left out and named. Runs that are there already are kept:
+the same command again goes on.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# Small networks, small crops, few people: what two cores can learn in a few minutes.
+DRAWN = (
+    *("--config.data.root=data/compare", "--config.data.draw.train_images=1000"),
+    *("--config.data.draw.val_images=200", "--config.data.input_size=96,96"),
+    *("--config.heatmap.sigma=1.5", "--config.train.batch_size=16", "--config.eval.batch_size=16"),
+    *("--config.augment.half_body=0.0", "--config.optimizer.warmup_steps=50"),
+    *("--config.optimizer.lr_base_batch=0", "--config.checkpoint.every_steps=500"),
+)
+EPOCHS = 12
+SCHEDULE = (
+    *(f"--config.train.epochs={EPOCHS}", f"--config.eval.every_epochs={EPOCHS}"),
+    "--config.optimizer.milestones=10,11",
+)
+STUDENT = (
+    *("--config.model.width=20", "--config.model.stem_width=16"),
+    *("--config.model.modules=1,1", "--config.model.blocks=1"),
+)
+TEACHER = (
+    *("--config=configs/hrnet_coco.py:hrnet_tiny", "--config.loss.factor=1.0"),
+    *DRAWN,
+    *SCHEDULE,
+)
+V2 = ("--config.train.ema_decay=0.99", "--config.optimizer.lr=4e-3")
+COMPARISONS = {
+    "distill": {
+        "alone": ("--config=configs/litehrnet_coco.py", *DRAWN, *SCHEDULE, *STUDENT),
+        "taught": (
+            *("--config=configs/litehrnet_coco_distilled.py:litehrnet_18", *DRAWN, *SCHEDULE),
+            *(*STUDENT, "--config.augment.center_shift=0.3"),
+            "--config.distill.teacher={folder}/teacher",
+        ),
+    },
+    "v2": {
+        "first": ("--config=configs/litehrnet_coco.py", *DRAWN, *SCHEDULE, *STUDENT),
+        "second": ("--config=configs/litehrnet_coco_v2.py", *DRAWN, *SCHEDULE, *STUDENT, *V2),
+    },
+}
+SCORE = "AP"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--comparison", choices=COMPARISONS, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=4, help="the longest that a run may take")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
+    options = parser.parse_args()
+    folder = options.folder / options.comparison
+    if options.comparison == "distill":
+        score = train(folder / "teacher", TEACHER, 0, options.minutes)
+        print(f"teacher: {SCORE} {score}")
+    scores = {}
+    for name, command in COMPARISONS[options.comparison].items():
+        command = [part.format(folder=folder) for part in command]
+        found = [
+            train(folder / f"{name}_{seed}", command, seed, options.minutes)
+            for seed in range(options.seeds)
+        ]
+        scores[name] = [score for score in found if score is not None]
+    print(summary(scores))
+
+
+def train(workdir, command, seed, minutes):
+    """The score at the end of a run, or None where it did not end in time."""
+    file = workdir / "eval" / "val" / "metrics.json"
+    command = [sys.executable, "-m", "hrjax.main", *command, f"--config.seed={seed}"]
+    if not file.is_file():
+        try:
+            subprocess.run(
+                [*command, f"--workdir={workdir.absolute()}"],
+                cwd=ROOT,
+                check=True,
+                timeout=60 * minutes,
+            )
+        except subprocess.TimeoutExpired:
+            print(f"{workdir.name} took more than {minutes:g} minutes and is left out")
+            return None
+    score = json.loads(file.read_text())[SCORE]
+    print(f"{workdir.name}: {SCORE} {score:.4f}", flush=True)
+    return score
+
+
+def summary(scores):
+    """A table: mean, spread (sample standard deviation) and scores of each way to train."""
+    rows = [("", "mean", "spread", "runs")]
+    for name, found in scores.items():
+        if not found:
+            rows.append((name, "-", "-", "none finished"))
+            continue
+        spread = f"{statistics.stdev(found):.4f}" if len(found) > 1 else "-"
+        runs = " ".join(f"{score:.4f}" for score in found)
+        rows.append((name, f"{statistics.mean(found):.4f}", spread, runs))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+if __name__ == "__main__":
+    main()

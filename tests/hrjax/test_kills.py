@@ -1,0 +1,115 @@
+"""kill -9 at the worst moments: the run goes on, and its losses are those of an undisturbed one."""
+
+import json
+import pathlib
+import random
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from hrjax import evaluate, logs, train
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+EVERY = 4  # steps between checkpoints
+
+# Starts the run again and again, from a process that has imported everything and started nothing.
+# Each of these processes kills itself at its moment, or ends with the run.
+PROGRAM = """
+import json, logging, os, pathlib, signal, sys, threading, time
+from tests.conftest import micro_config
+from tests.hrjax.test_kills import one_device, tune
+from hrjax import logs, train
+
+root, workdir, *moments = sys.argv[1:]
+workdir = pathlib.Path(workdir)
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def kill_in_step(monkey=logs.RunLog.add):
+    def add(self, step, *args, **kwargs):
+        monkey(self, step, *args, **kwargs)
+        if step == 6:  # number 7 is being computed
+            kill()
+    logs.RunLog.add = add
+
+def kill_in_save():
+    def watch():
+        while not list(workdir.glob("checkpoints/12.*tmp*")):
+            time.sleep(0.0002)
+        kill()
+    threading.Thread(target=watch, daemon=True).start()
+
+def kill_in_evaluation(say=logs.RunLog.say):
+    def say_and_die(self, text):
+        say(self, text)
+        if text.startswith("evaluating"):
+            threading.Timer(0.05, kill).start()
+    logs.RunLog.say = say_and_die
+
+def run(moment):
+    if moment.replace(".", "").isdigit():
+        threading.Timer(float(moment), kill).start()
+    else:
+        globals()[f"kill_in_{moment}"]()
+    train.train(tune(micro_config(root)), workdir, mesh=one_device())
+    os._exit(0)
+
+for moment in moments:
+    child = os.fork()
+    if child == 0:
+        run(moment)
+    _, status = os.waitpid(child, 0)
+    print(json.dumps([moment, os.waitstatus_to_exitcode(status)]), flush=True)
+"""
+
+
+def tune(config):
+    """A run with an evaluation after step 15."""
+    config.checkpoint.every_steps = EVERY
+    config.train.epochs = 15
+    config.eval.every_epochs = 15
+    return config
+
+
+def one_device():
+    return evaluate.make_mesh(jax.devices()[:1])
+
+
+def losses(workdir):
+    return [(row["step"], row["loss"]) for row in logs.read(workdir) if "loss" in row]
+
+
+def kill_at(moments, drawn, workdir):
+    """Runs and kills; returns how each process ended."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(drawn), str(workdir), *moments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, tmp_path):
+    tune(micro)
+    train.train(micro, tmp_path / "whole", mesh=one_device())
+    moments = ["step", "save", "evaluation"]
+    ends = kill_at(moments, drawn, tmp_path / "killed")
+    assert ends == [[moment, -9] for moment in moments]
+    train.train(micro, tmp_path / "killed", mesh=one_device())
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    names = ("killed", "whole")
+    rows = [[row for row in logs.read(tmp_path / name) if "eval/PCKh@0.5" in row] for name in names]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, drawn, tmp_path):
+    rng = random.Random(0)
+    moments = [f"{rng.uniform(0.5, 6):.2f}" for _ in range(20)]
+    tune(micro)
+    train.train(micro, tmp_path / "whole", mesh=one_device())
+    ends = kill_at(moments, drawn, tmp_path / "killed")
+    assert sum(code == -9 for _, code in ends) > 5
+    train.train(micro, tmp_path / "killed", mesh=one_device())
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

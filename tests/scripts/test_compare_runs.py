@@ -1,0 +1,39 @@
+"""Comparing ways to train: what is run, and the table."""
+
+import json
+
+import pytest
+
+from hrjax import main
+from scripts import compare_runs
+
+
+def test_the_table_has_mean_and_spread():
+    table = compare_runs.summary({"alone": [0.1, 0.2, 0.3], "taught": [0.5], "lost": []})
+    rows = [row.split() for row in table.splitlines()]
+    assert rows[1] == ["alone", "0.2000", "0.1000", "0.1000", "0.2000", "0.3000"]
+    assert rows[2] == ["taught", "0.5000", "-", "0.5000"]
+    assert rows[3] == ["lost", "-", "-", "none", "finished"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        compare_runs.TEACHER,
+        *(run for runs in compare_runs.COMPARISONS.values() for run in runs.values()),
+    ],
+)
+def test_the_commands_are_understood_and_take_equal_steps(command, monkeypatch):
+    monkeypatch.chdir(compare_runs.ROOT)
+    config = main._parse(["main", *command]).config
+    assert config.train.epochs == compare_runs.EPOCHS == config.eval.every_epochs
+    assert (config.train.batch_size, config.data.input_size) == (16, (96, 96))
+    assert config.data.dataset == "coco"
+
+
+def test_runs_that_are_there_are_kept(tmp_path, capsys):
+    folder = tmp_path / "alone_0" / "eval" / "val"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"AP": 0.25}))
+    assert compare_runs.train(tmp_path / "alone_0", ["--config=none"], 0, 1) == 0.25
+    assert "alone_0: AP 0.2500" in capsys.readouterr().out
