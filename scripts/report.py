@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 from data_pipelines import pipeline
-from hrjax import average_precision, reports
+from hrjax import average_precision, metrics, reports
 
 
 def main():
@@ -32,17 +32,19 @@ def main():
     try:
         results = json.loads(options.results.read_text())
         skeleton = pipeline.DATASETS[options.dataset].skeleton
+        numbers = average_precision.oks_ap(results, options.annotations, skeleton.sigmas)
         page = reports.explain(
             results,
             average_precision.read_truth(options.annotations),
             skeleton,
-            numbers=average_precision.oks_ap(results, options.annotations, skeleton.sigmas),
+            numbers=numbers,
             title=f"{options.results} against {options.annotations}",
             image_path=lambda name: os.path.join(options.images, name),
         )
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     options.output.write_text(page)
+    print(metrics.format_table([list(numbers), [f"{value:.4f}" for value in numbers.values()]]))
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 
