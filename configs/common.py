@@ -218,7 +218,7 @@ def _base() -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.flip_test = True
     config.eval.decode = "quarter"  # argmax, quarter, dark, udp, paddle_dark
-    config.eval.report = False  # whether report.html explains the errors (metrics of OKS)
+    config.eval.report = False  # whether report.html explains what went wrong where
     config.eval.fold_batch_norm = True  # into the convolutions: faster, equal but for rounding
     config.eval.nms = "hard"  # hard, soft, none: what OKS metrics do about people found twice
     config.eval.oks_threshold = 0.9  # of two people more alike, one is dropped; soft: how fast

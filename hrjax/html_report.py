@@ -146,8 +146,8 @@ def _group(name, groups):
         [label, str(group.people), *(_number(value) for value in (group.ap, group.ar))]
         for label, group in groups.items()
     ]
-    values = {label: max(group.ap, 0) for label, group in groups.items()}
-    chart = charts.bars(values, color="#4c9f70", form="{:.3f}")
+    values = {label: group.ap for label, group in groups.items() if group.people}
+    chart = charts.bars(values, color="#4c9f70", form="{:.3f}") if values else ""
     return _section(f"By {name}", GROUPS[name], _table(rows), chart)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import ops
+from data_pipelines import geometry, ops
 from data_pipelines.dataset import Split
 from data_pipelines.skeletons import Skeleton
 from hrjax import analysis, average_precision, html_report, matching, scores, visualize
@@ -20,6 +20,7 @@ PICTURE_PEOPLE = 12
 PICTURE_SIZE = (320, 320)
 DRAWN_SCORE = 0.2
 OUTPUTS = (".json", ".mat")
+AREA_OF_HEIGHT = 0.2  # of a person's height squared, about what COCO's people standing cover
 
 
 def write(
@@ -42,44 +43,83 @@ def write(
     if not scores.compares_images(config):
         save_results(scored, predictions, folder / "pred.mat")
     if config.eval.report and scored.numbers:
-        page = explain(
-            scored.results,
-            split.annotation_file,
+        (folder / "report.html").write_text(_page(config, split, scored))
+
+
+def _page(config, split, scored):
+    if scores.compares_images(config):
+        contents = average_precision.read_truth(split.annotation_file)
+        folder = _image_folder(split, contents)
+        page = functools.partial(explain, scored.results, contents, numbers=scored.numbers)
+        return page(
             split.skeleton,
             title=title(config, split),
-            image_path=functools.partial(os.path.join, _image_folder(split)),
+            image_path=functools.partial(os.path.join, folder),
         )
-        (folder / "report.html").write_text(page)
+    means = {name: value for name, value in scored.numbers.items() if " " not in name}
+    results, contents = _as_coco(split, scored.results)
+    note = "AP below is of OKS, with areas guessed from the heights of the people"
+    return explain(
+        results,
+        contents,
+        split.skeleton,
+        numbers=means,
+        title=f"{title(config, split)}; {note}",
+        image_path=str,
+    )
 
 
-def _image_folder(split):
+def _image_folder(split, contents):
     """Where the images of a split are that its annotation file names."""
     if not len(split):
         return ""
-    contents = average_precision.read_truth(split.annotation_file)
     names = {image["id"]: image["file_name"] for image in contents["images"]}
     path, image = str(split.columns["image_path"][0]), int(split.columns["image_id"][0])
     return path.removesuffix(names[image])
 
 
+def _as_coco(split, results):
+    """MPII's results, and its people as the contents of a file, both in COCO's format."""
+    columns, paths = split.columns, [str(path) for path in split.columns["image_path"]]
+    ids = {path: number for number, path in enumerate(dict.fromkeys(paths), start=1)}
+    sides = columns["size"] / geometry.BOX_PADDING
+    corners = columns["center"] - sides[:, ::-1] / 2
+    boxes = np.concatenate([corners, sides[:, ::-1]], axis=1).astype(float)
+    joints = np.where(columns["truth_visible"][..., None] > 0, columns["truth_keypoints"], 0)
+    joints = np.concatenate([joints, 2 * columns["truth_visible"][..., None]], axis=-1)
+    people = [
+        {"id": row + 1, "image_id": ids[path], "keypoints": joints[row].ravel().tolist()}
+        | {"bbox": boxes[row].tolist(), "area": float(AREA_OF_HEIGHT * sides[row, 0] ** 2)}
+        for row, path in enumerate(paths)
+    ]
+    found = average_precision.coco_results(
+        np.array([entry["keypoints"] for entry in results]),
+        joint_scores := np.array([entry["scores"] for entry in results]),
+        joint_scores.mean(axis=1),
+        np.array([ids[path] for path in paths]),
+    )
+    images = [{"id": number, "file_name": path} for path, number in ids.items()]
+    return found, {"images": images, "annotations": people}
+
+
 def explain(
     results: list[dict],
-    annotation_file: str,
+    contents: dict,
     skeleton: Skeleton,
     *,
+    numbers: dict[str, float],
     title: str,
     image_path: Callable[[str], str],
 ) -> str:
     """An HTML page about the errors of results in COCO's format; see `html_report`.
 
-    `image_path` leads from the name of an image in the annotation file to where the image is.
+    `contents` are an annotation file's, `numbers` stand at the top of the page, and `image_path`
+    leads from the name of an image in the annotation file to where the image is.
     """
     if not skeleton.sigmas:
         raise ValueError(
             "an error analysis needs OKS, and OKS the sigmas of the joints, and there are none"
         )
-    numbers = average_precision.oks_ap(results, annotation_file, skeleton.sigmas)
-    contents = average_precision.read_truth(annotation_file)
     contents = average_precision.complete(contents, skeleton.num_joints)
     truth = matching.read_truth(contents, skeleton.num_joints)
     found = matching.read_found(results, skeleton.num_joints)
@@ -89,15 +129,7 @@ def explain(
 
 
 def check_output(config: ConfigDict, output: str) -> None:
-    """Raises ValueError unless results can be written to a file of this name; none is fine.
-
-    So it does where config.eval.report asks for a page that the metric cannot fill.
-    """
-    if config.eval.report and not scores.compares_images(config):
-        raise ValueError(
-            f"config.eval.report explains AP, and {scores.dataset(config)} is scored by "
-            f"{scores.score_name(config)}"
-        )
+    """Raises ValueError unless results can be written to a file of this name; none is fine."""
     ending = pathlib.Path(output).suffix
     if output and ending not in OUTPUTS:
         raise ValueError(f"--output={output} must end in one of: {', '.join(OUTPUTS)}")

@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 from data_pipelines import pipeline
-from hrjax import reports
+from hrjax import average_precision, metrics, reports
 
 
 def main():
@@ -25,21 +25,26 @@ def main():
     parser.add_argument("--results", required=True, type=pathlib.Path)
     parser.add_argument("--annotations", required=True, help="what the results are compared with")
     parser.add_argument("--images", default="", help="the folder of the images, for pictures")
-    parser.add_argument("--dataset", choices=sorted(pipeline.DATASETS), default="coco")
+    known = [name for name, dataset in pipeline.DATASETS.items() if dataset.skeleton]
+    parser.add_argument("--dataset", choices=sorted(known), default="coco")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("report.html"))
     options = parser.parse_args()
     try:
         results = json.loads(options.results.read_text())
+        skeleton = pipeline.DATASETS[options.dataset].skeleton
+        numbers = average_precision.oks_ap(results, options.annotations, skeleton.sigmas)
         page = reports.explain(
             results,
-            options.annotations,
-            pipeline.DATASETS[options.dataset].skeleton,
+            average_precision.read_truth(options.annotations),
+            skeleton,
+            numbers=numbers,
             title=f"{options.results} against {options.annotations}",
             image_path=lambda name: os.path.join(options.images, name),
         )
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     options.output.write_text(page)
+    print(metrics.format_table([list(numbers), [f"{value:.4f}" for value in numbers.values()]]))
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 

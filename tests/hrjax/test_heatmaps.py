@@ -321,6 +321,19 @@ def test_decode_inverts_encode_to_half_a_cell():
     np.testing.assert_array_equal(scores, 1)
 
 
+@pytest.mark.parametrize(("stride", "size"), [(4, (64, 48)), (2, (128, 96))])
+@pytest.mark.parametrize("encoding", heatmaps.ENCODINGS)
+def test_heatmaps_of_every_stride_lead_back_to_the_joints(stride, size, encoding):
+    keypoints = jnp.array(np.random.default_rng(0).uniform((16, 16), (176, 240), (1, 5, 2)))
+    options = {"size": size, "stride": stride, "sigma": 2.0, "encoding": encoding}
+    maps, _ = heatmaps.encode(keypoints, jnp.ones((1, 5)), **options)
+    cells, _ = heatmaps.decode(maps, "argmax")
+    whole = jnp.eye(2, 3)[None]
+    strides = heatmaps.strides(size, stride, udp=encoding == "udp")
+    found = heatmaps.to_image(cells, strides, whole)
+    assert np.abs(np.asarray(found - keypoints)).max() <= stride / 2 + 0.02
+
+
 def decode_one(values):
     cells, scores = decode(jnp.array(values, jnp.float32)[None, ..., None])
     return np.asarray(cells[0, 0]).tolist(), float(scores[0, 0])

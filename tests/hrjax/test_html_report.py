@@ -93,6 +93,12 @@ def test_the_page_tells_the_planted_error_and_who_is_missing(page):
     assert "image 1" not in missed
 
 
+def test_groups_without_people_have_no_bar(page):
+    crowds = page[page.index("<h2>By people in the image") : page.index("<h2>Found worst")]
+    assert crowds.count("<rect") == 1  # everybody is alone
+    assert crowds.count("<td>-</td>") == 2 * 3
+
+
 def test_pictures_show_truth_and_prediction_side_by_side(page):
     data = re.search(r"base64,([^\"]*)", page).group(1)
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)

@@ -1,7 +1,7 @@
 """What evaluations leave behind: files for people, for servers and for other tools."""
 
 import json
-import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -118,10 +118,21 @@ def test_outputs_have_endings_that_fit(tiny):
         reports.check_output(tiny, "pred.mat")
 
 
-def test_a_report_needs_oks(tiny):
+def test_mpii_has_a_report_too(tiny, tmp_path):
     tiny.eval.report = True
-    with pytest.raises(ValueError, match=r"explains AP, and mpii is scored by PCKh@0\.5"):
-        reports.check_output(tiny, "")
+    split = evaluate.open_held_out(tiny)
+    predictions = perfect(split)
+    rows = np.flatnonzero((split.columns["truth_visible"][:, [10, 15]] > 0).all(axis=1))
+    predictions.keypoints[rows[:, None], [10, 15]] = predictions.keypoints[rows[:, None], [15, 10]]
+    reports.write(tiny, split, predictions, scores.score(tiny, split, predictions), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "PCKh@0.11" in page
+    assert "areas guessed from the heights" in page
+    share = float(re.search(r"right_wrist: ([0-9.]+)% inversion", page).group(1))
+    assert share > 30  # of those whose wrists are apart
+
+
+def test_a_report_needs_oks():
     joints = skeletons.Skeleton(("a",), (), (), (), ())
     with pytest.raises(ValueError, match="OKS the sigmas of the joints, and there are none"):
-        reports.explain([], "truth.json", joints, title="", image_path=pathlib.Path)
+        reports.explain([], {}, joints, numbers={}, title="", image_path=str)

@@ -27,7 +27,9 @@ def test_writes_a_page(monkeypatch, capsys, command, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "What errors cost" in page
     assert "data:image/jpeg" in page
-    assert "report.html" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert printed.startswith("AP ")
 
 
 def test_results_of_other_images_are_an_error(monkeypatch, command, tmp_path):
