@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import geometry, ops
-from hrjax import evaluate, media, metrics, models, pretrained
+from hrjax import evaluate, media, models, oks, pretrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Predictor:
         all_keypoints = np.full((len(used), k, 2), np.nan, np.float32)
         all_scores = np.zeros((len(used), k), np.float32)
         all_keypoints[used], all_scores[used] = keypoints, scores
-        person_scores = metrics.rescore(all_scores, np.ones(len(used)))
+        person_scores = oks.rescore(all_scores, np.ones(len(used)))
         ends = np.cumsum([len(boxes) for boxes, _ in places])[:-1]
         parts = (np.split(x, ends) for x in (all_keypoints, all_scores, person_scores))
         return list(map(People, (boxes for boxes, _ in places), *parts))

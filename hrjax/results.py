@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from data_pipelines import dataset, ops
-from hrjax import metrics
+from hrjax import average_precision, oks
 from hrjax.media import IMAGES, Frame
 
 
@@ -32,7 +32,7 @@ def entries(frame: Frame, people, person_scores: np.ndarray) -> list[dict]:
     """
     ids = np.full(len(person_scores), frame.image_id)
     keypoints = np.nan_to_num(people.keypoints, nan=0)
-    rows = metrics.coco_results(keypoints, people.scores, person_scores, ids)
+    rows = average_precision.coco_results(keypoints, people.scores, person_scores, ids)
     return [
         {**row, "file_name": frame.name, "box": box}
         for row, box in zip(rows, people.boxes.tolist(), strict=True)
@@ -70,7 +70,7 @@ def _picture(path, people):
         keypoints, scores = joints[..., :2], joints[..., 2]
     person_scores = [row.get("score") for row in people]
     if None in person_scores:
-        person_scores = metrics.rescore(scores, np.ones(len(people)))
+        person_scores = oks.rescore(scores, np.ones(len(people)))
     name = str(first.get("file_name") or first.get("image") or "")
     # `entries` are of upright images; evaluation takes pixels as they are stored.
     upright = "file_name" in first

@@ -1,8 +1,11 @@
 """Work directories and signals."""
 
+import ctypes
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -85,3 +88,46 @@ def test_memory_that_runs_out_says_what_to_lower():
     for field in ("train.accumulate", "train.remat", "train.dtype", "train.batch_size"):
         assert f"--config.{field}" in str(explained.value)
     runs.check_memory(RuntimeError("another problem"), settings)
+
+
+HOLES = """
+import ctypes, random, sys
+from hrjax import runs
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS.split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype, libc.malloc.restype = Info, ctypes.c_size_t
+def holes():
+    info = libc.mallinfo2()
+    return info.fordblks - info.keepcost
+if sys.argv[1] == "keep":
+    runs.keep_freed_memory()
+random.seed(0)
+pieces = [libc.malloc(ctypes.c_size_t(random.randrange(600, 60000))) for _ in range(10000)]
+for piece in pieces[::2]:
+    libc.free(ctypes.c_void_p(piece))
+before = holes()
+runs.fill_holes()
+print(before >> 20, (holes() - runs.HOLES_END * (holes() > runs.HOLES_END)) >> 20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
+def test_no_holes_are_left_in_memory_after_compiling():
+    before, after = run_python(HOLES, "keep")
+    assert before > 100
+    assert after < before / 50
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
+def test_memory_that_malloc_does_not_keep_is_left_alone():
+    before, after = run_python(HOLES, "default")
+    assert abs(after - before) < before / 10
+
+
+def run_python(code, *arguments):
+    """The numbers that a process of its own prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [int(word) for word in done.stdout.split()]
