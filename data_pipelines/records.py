@@ -99,6 +99,7 @@ def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
         builder = Images({name: files[name] for name in names}, part)
         with contextlib.redirect_stdout(io.StringIO()):  # tfds says what it does
             builder.download_and_prepare(file_format="array_record")
+        shutil.rmtree(part / "downloads", ignore_errors=True)
         broken = verify_part(pathlib.Path(builder.data_dir))
         if broken:
             shutil.rmtree(builder.data_dir)
