@@ -1,5 +1,6 @@
 """Images in ArrayRecord shards: as they were, resumable, checked."""
 
+import json
 import pathlib
 import pickle
 
@@ -65,6 +66,17 @@ def test_broken_records_are_found_by_their_checksums(files, tmp_path):
     assert part == shard.parent
     assert set(names) <= set(files)
     assert names
+
+
+def test_readable_records_of_other_images_are_found_too(files, tmp_path):
+    root = str(tmp_path / "packed")
+    list(records.build(root, files))
+    (file,) = pathlib.Path(root).rglob("metadata.json")
+    metadata = json.loads(file.read_text())
+    metadata["names"].reverse()
+    file.write_text(json.dumps(metadata))
+    ((_, names),) = records.verify(root)
+    assert names == ["4.jpg", "3.jpg", "1.jpg", "0.jpg"]
 
 
 @pytest.mark.parametrize("folder", ["images/train2017", "train2017"])
