@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_a_build_goes_on_with_what_is_missing(files, tmp_path, monkeypatch):
     assert list(records.build(root, files)) == [2, 4, 5]
     assert list(records.build(root, files)) == [5]
     assert sorted(records.index(root).values()) == list(range(5))
+
+
+def test_a_part_that_was_removed_is_built_again(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PART_IMAGES", 2)
+    root = tmp_path / "packed"
+    list(records.build(str(root), files))
+    shutil.rmtree(root / dataset.RECORDS / "part_00001")
+    left_over = root / dataset.RECORDS / "part_00003" / "images" / "incomplete.A_1.0.0"
+    left_over.mkdir(parents=True)
+    assert list(records.build(str(root), files)) == [3, 5]
+    assert not left_over.exists()
+    split = records.attach(_split(root, *files), str(root))
+    contents = [split[row]["encoded"]() for row in range(5)]
+    assert contents == [file.read_bytes() for file in files.values()]
 
 
 def test_broken_records_are_found_by_their_checksums(files, tmp_path):
