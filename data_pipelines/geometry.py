@@ -4,6 +4,8 @@ Points are (x, y), sizes (height, width), boxes (x, y, w, h); matrices are (2, 3
 (x, y, 1).
 """
 
+import math
+
 import numpy as np
 
 BOX_PADDING = 1.25
@@ -71,27 +73,38 @@ def crop_matrix(
         return _udp_crop_matrix(center, size, rotation, input_size)
     height, width = input_size
     zoom = width / float(size[1])
-    angle = np.deg2rad(float(rotation))
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    offset = np.array([width / 2, height / 2]) - linear @ np.asarray(center, np.float64)
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    # Plain numbers: this runs for every person, and NumPy's small arrays take longer.
+    cos, sin, x, y = *_turn(rotation, zoom), *map(float, center)
+    return np.array(
+        [
+            [cos, sin, width / 2 - cos * x - sin * y],
+            [-sin, cos, height / 2 + sin * x - cos * y],
+        ]
+    )
 
 
 def _udp_crop_matrix(center, size, rotation, input_size):
-    angle = np.deg2rad(float(rotation))
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin], [sin, cos]])
-    width_height = np.asarray(size, np.float64)[::-1]
-    zoom = (np.array(input_size[::-1]) - 1) / width_height
-    offset = zoom * (width_height / 2 - turn @ np.asarray(center, np.float64))
-    return np.concatenate([zoom[:, None] * turn, offset[:, None]], axis=1)
+    height, width = map(float, size)
+    zoom_x, zoom_y = (input_size[1] - 1) / width, (input_size[0] - 1) / height
+    cos, sin, x, y = *_turn(rotation, 1.0), *map(float, center)
+    return np.array(
+        [
+            [zoom_x * cos, -zoom_x * sin, zoom_x * (width / 2 - cos * x + sin * y)],
+            [zoom_y * sin, zoom_y * cos, zoom_y * (height / 2 - sin * x - cos * y)],
+        ]
+    )
+
+
+def _turn(rotation, zoom):
+    angle = math.radians(float(rotation))
+    return zoom * math.cos(angle), zoom * math.sin(angle)
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
     """The matrix of the opposite direction."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+    (a, b, x), (c, d, y) = matrix.tolist()
+    scale = 1 / (a * d - b * c)
+    return scale * np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]])
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

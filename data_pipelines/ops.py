@@ -117,10 +117,10 @@ class ShiftCenter:
     probability: float
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
-        shift, gate = 2 * rng.random(2) - 1, rng.random()
+        draws, gate = rng.random(2), rng.random()
         if gate >= self.probability:
             return example
-        move = CENTER_SHIFT * shift * example["size"][::-1]
+        move = CENTER_SHIFT * (2 * draws - 1) * example["size"][::-1]
         return {**example, "center": (example["center"] + move).astype(np.float32)}
 
 
@@ -134,15 +134,14 @@ class RandomFlip:
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         if rng.random() > self.probability:
             return example
-        image = example["image"]
-        last, mirror = image.shape[1] - 1, np.array([-1, 1], np.float32)
-        offset = np.array([last, 0], np.float32)
-        order = np.arange(len(example["visible"]))
-        left, right = np.array(self.flip_pairs, int).reshape(-1, 2).T
-        order[left], order[right] = right, left
+        last = example["image"].shape[1] - 1
+        mirror, offset = np.array([-1, 1], np.float32), np.array([last, 0], np.float32)
+        order = list(range(len(example["visible"])))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
         return {
             **example,
-            "image": cv2.flip(image, 1),
+            "image": cv2.flip(example["image"], 1),
             "center": example["center"] * mirror + offset,
             "keypoints": (example["keypoints"] * mirror + offset)[order],
             "visible": example["visible"][order],
@@ -210,9 +209,9 @@ class RandomCrop:
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         scale_draw, rotation_draw, gate = rng.standard_normal(), rng.standard_normal(), rng.random()
-        zoom = 1 + self.scale * np.clip(scale_draw, -1, 1)
+        zoom = 1 + self.scale * min(max(scale_draw, -1), 1)
         turned = gate <= self.rotation_probability
-        rotation = self.rotation * np.clip(rotation_draw, -2, 2) if turned else 0.0
+        rotation = self.rotation * min(max(rotation_draw, -2), 2) if turned else 0.0
         return _crop(example, self.input_size, zoom, rotation, self.udp)
 
 

@@ -73,7 +73,8 @@ class Encoded:
         return _open(self.shards)
 
     def __call__(self, row: int) -> bytes:
-        return _read(self._source, int(self.rows[row]))
+        _, image = _read(self._source, int(self.rows[row]))
+        return image
 
     def __reduce__(self):
         return Encoded, (self.shards, self.rows)
@@ -90,15 +91,17 @@ def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
     missing = [name for name in files if name not in known]
     done = len(files) - len(missing)
     yield done
-    first = len(_parts(folder))
+    first = 1 + max((_number(part) for part in _parts(folder)), default=-1)
     tfds.disable_progress_bar()
     for start in range(0, len(missing), PART_IMAGES):
         names = missing[start : start + PART_IMAGES]
         number = first + start // PART_IMAGES
         part = folder / f"part_{number:05d}"
+        shutil.rmtree(part, ignore_errors=True)  # what an interrupted build left
         builder = Images({name: files[name] for name in names}, part)
         with contextlib.redirect_stdout(io.StringIO()):  # tfds says what it does
             builder.download_and_prepare(file_format="array_record")
+        shutil.rmtree(part / "downloads", ignore_errors=True)
         broken = verify_part(pathlib.Path(builder.data_dir))
         if broken:
             shutil.rmtree(builder.data_dir)
@@ -127,7 +130,8 @@ def verify_part(part: pathlib.Path) -> list[str]:
         zip(metadata["names"], metadata["sha256"], strict=True)
     ):
         try:
-            whole = hashlib.sha256(_read(source, number)).hexdigest() == expected
+            found, image = _read(source, number)
+            whole = (found.decode(), hashlib.sha256(image).hexdigest()) == (name, expected)
         except ValueError:
             whole = False
         if not whole:
@@ -171,6 +175,10 @@ def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
     return [file.parent for file in found if ".incomplete" not in file.parent.name]
 
 
+def _number(part: pathlib.Path) -> int:
+    return int(part.parent.parent.name.removeprefix("part_"))
+
+
 def _metadata(part: pathlib.Path) -> dict:
     return json.loads((part / "metadata.json").read_text())
 
@@ -186,10 +194,10 @@ def _open(shards: Sequence[str]) -> grain.sources.ArrayRecordDataSource:
         raise ValueError(f"records can't be opened: {error}; build them again") from error
 
 
-def _read(source: Sequence, number: int) -> bytes:
+def _read(source: Sequence, number: int) -> tuple[bytes, bytes]:
+    """A record's name and image."""
     try:
-        record = source[number]
-        example = tf_example_pb2.Example.FromString(record)
-        return example.features.feature["image"].bytes_list.value[0]
+        features = tf_example_pb2.Example.FromString(source[number]).features.feature
+        return tuple(features[key].bytes_list.value[0] for key in ("name", "image"))
     except Exception as error:  # array_record and protobuf each have kinds of their own
         raise ValueError(f"the record {number} can't be read: {error}") from error

@@ -315,28 +315,31 @@ def time_data(config, seconds):
 
 
 def time_person(config, seconds):
-    """CPU milliseconds of a person in one thread, their parts, and those of bare decoding."""
+    """CPU milliseconds of a person in one thread, their parts, and those of bare decoding.
+
+    The two take turns, batch by batch, so that what else the machine does falls on both.
+    """
     cv2.setNumThreads(1)
     parts = dict.fromkeys(("decode", "crop"), 0.0)
     split, batches = open_data(config, functools.partial(Timed, parts))
     batches[0]  # files that were never read come from the disk
-    for name in parts:
-        parts[name] = 0.0
-    begin, step, rows = time.thread_time(), 0, []
-    while not rows or time.thread_time() - begin < seconds:
-        step += 1
-        rows += batches[step]["index"].tolist()
-    total = time.thread_time() - begin
-    bare = statistics.mean(time_bare_decode(split[row]) for row in rows[:2000])
-    person = total / len(rows)
+    parts |= dict.fromkeys(parts, 0.0)
+    person, bare = [], []
+    while len(person) < 4 or sum(person) * config.train.batch_size < seconds:
+        start = time.thread_time()
+        rows = batches[1 + len(person)]["index"].tolist()
+        person.append((time.thread_time() - start) / len(rows))
+        bare.append(statistics.mean(time_bare_decode(split[row]) for row in rows))
+    total = sum(person) * config.train.batch_size
+    ratios = [one / other for one, other in zip(person, bare, strict=True)]
     return {
-        "person_ms": 1000 * person,
-        "people_per_second_per_core": 1 / person,
+        "person_ms": 1000 * statistics.median(person),
+        "people_per_second_per_core": 1 / statistics.median(person),
         "share_decode": parts["decode"] / total,
         "share_crop": parts["crop"] / total,
         "share_rest": 1 - sum(parts.values()) / total,
-        "imdecode_ms": 1000 * bare,
-        "person_in_imdecodes": person / bare,
+        "imdecode_ms": 1000 * statistics.median(bare),
+        "person_in_imdecodes": statistics.median(ratios),
     }
 
 

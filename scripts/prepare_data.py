@@ -18,6 +18,7 @@ import pathlib
 import shutil
 import sys
 
+import absl.logging
 import numpy as np
 import tqdm
 
@@ -32,6 +33,7 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 def main() -> int:
     """Runs the command line; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets says what it does
     options = _parser().parse_args()
     options.root = options.root or pipeline.DATASETS[options.dataset].root
     try:

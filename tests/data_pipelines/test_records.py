@@ -1,7 +1,9 @@
 """Images in ArrayRecord shards: as they were, resumable, checked."""
 
+import json
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +54,20 @@ def test_a_build_goes_on_with_what_is_missing(files, tmp_path, monkeypatch):
     assert sorted(records.index(root).values()) == list(range(5))
 
 
+def test_a_part_that_was_removed_is_built_again(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PART_IMAGES", 2)
+    root = tmp_path / "packed"
+    list(records.build(str(root), files))
+    shutil.rmtree(root / dataset.RECORDS / "part_00001")
+    left_over = root / dataset.RECORDS / "part_00003" / "images" / "incomplete.A_1.0.0"
+    left_over.mkdir(parents=True)
+    assert list(records.build(str(root), files)) == [3, 5]
+    assert not left_over.exists()
+    split = records.attach(_split(root, *files), str(root))
+    contents = [split[row]["encoded"]() for row in range(5)]
+    assert contents == [file.read_bytes() for file in files.values()]
+
+
 def test_broken_records_are_found_by_their_checksums(files, tmp_path):
     root = str(tmp_path / "packed")
     list(records.build(root, files))
@@ -65,6 +81,17 @@ def test_broken_records_are_found_by_their_checksums(files, tmp_path):
     assert part == shard.parent
     assert set(names) <= set(files)
     assert names
+
+
+def test_readable_records_of_other_images_are_found_too(files, tmp_path):
+    root = str(tmp_path / "packed")
+    list(records.build(root, files))
+    (file,) = pathlib.Path(root).rglob("metadata.json")
+    metadata = json.loads(file.read_text())
+    metadata["names"].reverse()
+    file.write_text(json.dumps(metadata))
+    ((_, names),) = records.verify(root)
+    assert names == ["4.jpg", "3.jpg", "1.jpg", "0.jpg"]
 
 
 @pytest.mark.parametrize("folder", ["images/train2017", "train2017"])
