@@ -74,8 +74,7 @@ def draw_people(
     for person in zip(boxes, person_scores, strict=True):
         canvas = _draw_box(canvas, *person)
     for box, *person in zip(boxes, keypoints, scores, strict=True):
-        # Twice as thick as in an image of the box's size, so that far people are not blots.
-        thickness = min(_thickness(image.shape[:2]), 2 * _thickness(box[2:]))
+        thickness = limb_thickness(image, box[2:])
         canvas = draw_skeleton(canvas, *person, skeleton, threshold=threshold, thickness=thickness)
         canvas = _draw_cores(canvas, *person, threshold, _dot(thickness))
     return canvas
@@ -110,6 +109,11 @@ def _draw_cores(image, keypoints, scores, threshold, radius):
         color = (grey, grey, grey)
         cv2.circle(canvas, point, core, color, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
     return canvas
+
+
+def limb_thickness(image: np.ndarray, size: np.ndarray) -> int:
+    """Of a person of `size` (two sides, in pixels) in an image, so that far people are no blots."""
+    return min(_thickness(image.shape[:2]), 2 * _thickness(size))
 
 
 def _thickness(size):

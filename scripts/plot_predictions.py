@@ -66,9 +66,8 @@ def draw_all(options) -> list[str]:
 def draw(image, picture, options):
     """The image with its people of enough score, and their mean score."""
     used = picture.person_scores >= options.min_score
-    skeleton = skeleton_of(picture.keypoints.shape[1])
     for person in zip(picture.keypoints[used], picture.scores[used], strict=True):
-        image = visualize.draw_skeleton(image, *person, skeleton, threshold=options.threshold)
+        image = draw_person(image, *person, options.threshold)
     scores = picture.person_scores[used]
     return image, float(scores.mean()) if len(scores) else 0.0
 
@@ -77,10 +76,19 @@ def draw_truth(image, people):
     """The image with its annotated people."""
     for person in people:
         joints = np.reshape(np.asarray(person, np.float64), (-1, 3))
-        image = visualize.draw_skeleton(
-            image, joints[:, :2], joints[:, 2], skeleton_of(len(joints)), threshold=0.0
-        )
+        image = draw_person(image, joints[:, :2], joints[:, 2], 0.0)
     return image
+
+
+def draw_person(image, keypoints, scores, threshold):
+    """The image with one person's skeleton."""
+    shown = keypoints[scores > threshold]
+    size = np.ptp(shown, axis=0) if len(shown) else np.zeros(2)
+    return visualize.draw_skeleton(
+        *(image, keypoints, scores, skeleton_of(len(keypoints))),
+        threshold=threshold,
+        thickness=visualize.limb_thickness(image, size),
+    )
 
 
 def skeleton_of(joints):

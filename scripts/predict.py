@@ -133,6 +133,7 @@ def annotate_images(annotator, options):
                 if options.heatmaps:
                     save_heatmaps(annotator.predictor, frame, people.boxes, path)
             bar.update(len(batch))
+        bar.update(len(files) - bar.n)  # those that could not be read
 
 
 def save_heatmaps(predictor, frame, found, path):

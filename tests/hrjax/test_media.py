@@ -125,6 +125,17 @@ def test_videos_read_back_frame_by_frame(video):
     opened.close()
 
 
+def test_videos_have_the_colors_that_others_see(tmp_path):
+    path = tmp_path / "red.avi"
+    writer = media.VideoWriter(path, 10.0)
+    writer.write(np.full((64, 64, 3), (200, 20, 20), np.uint8))
+    writer.close()
+    _, seen = cv2.VideoCapture(str(path)).read()  # blue, green, red
+    np.testing.assert_allclose(seen[32, 32], (20, 20, 200), atol=6)
+    (frame,) = media.Video(str(path))
+    np.testing.assert_allclose(frame.image[32, 32], (200, 20, 20), atol=6)
+
+
 def test_a_video_that_is_cut_says_where_it_ends(tmp_path, dots):
     path = tmp_path / "walk.avi"
     writer = media.VideoWriter(path, 10.0)

@@ -53,5 +53,5 @@ for number in plt.get_fignums():
     command = [sys.executable, "demo.py"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **own}, check=True, timeout=360)
     scores = json.loads((tmp_path / "runs/demo/eval/val/metrics.json").read_text())
-    assert scores["PCKh@0.5"] > 35  # the mean pose scores 26
+    assert scores["PCKh@0.5"] > 50  # the mean pose scores 26
     assert len(list(tmp_path.glob("figure*.png"))) == 5
