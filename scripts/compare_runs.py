@@ -67,7 +67,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=4, help="the longest that a run may take")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
     options = parser.parse_args()
-    folder = options.folder / options.comparison
+    folder = (options.folder / options.comparison).absolute()
     if options.comparison == "distill":
         score = train(folder / "teacher", TEACHER, 0, options.minutes)
         print(f"teacher: {SCORE} {score}")
@@ -89,7 +89,7 @@ def train(workdir, command, seed, minutes):
     if not file.is_file():
         try:
             subprocess.run(
-                [*command, f"--workdir={workdir.absolute()}"],
+                [*command, f"--workdir={workdir}"],
                 cwd=ROOT,
                 check=True,
                 timeout=60 * minutes,

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from conftest import micro_config
 
 from hrjax import checkpoints, distill, evaluate, models, runs, train
+from tests.conftest import micro_config
 
 FIRST = slice(0, 1)
 

@@ -42,14 +42,18 @@ def start(root, workdir, *options, devices, log):
         )
 
 
-def start_two(root, workdir, *options, logs):
-    """Two processes of one job."""
+def start_two(root, workdir, *options, logs, each=((), ())):
+    """Two processes of one job; `each` are options that only one of them has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     job = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
     return [
-        start(root, workdir, *job, f"--process_id={p}", *options, devices=2, log=logs / f"{p}.log")
+        start(
+            *(root, workdir, *job, f"--process_id={p}", *options, *each[p]),
+            devices=2,
+            log=logs / f"{p}.log",
+        )
         for p in (0, 1)
     ]
 
@@ -117,6 +121,14 @@ def test_two_processes_evaluate_as_one(drawn, tmp_path):
     )
     assert "PCKh@0.5" in (tmp_path / "0.log").read_text()
     assert "PCKh@0.5" not in (tmp_path / "1.log").read_text()
+
+
+@pytest.mark.long
+def test_processes_with_different_configs_say_so(drawn, tmp_path):
+    seeds = (("--config.seed=0",), ("--config.seed=1",))
+    assert ends(start_two(drawn, tmp_path / "run", logs=tmp_path, each=seeds)) == [1, 1]
+    for name in ("0.log", "1.log"):
+        assert "error: the processes differ in their config" in (tmp_path / name).read_text()
 
 
 @pytest.mark.long

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import micro_config
 
 from hrjax import evaluate, train
+from tests.conftest import micro_config
 
 SAVING = {"accumulate": 2, "remat": True, "on_nan": "skip", "ema_decay": 0.5}
 

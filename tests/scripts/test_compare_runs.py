@@ -1,6 +1,7 @@
 """Comparing ways to train: what is run, and the table."""
 
 import json
+import sys
 
 import pytest
 
@@ -25,7 +26,8 @@ def test_the_table_has_mean_and_spread():
 )
 def test_the_commands_are_understood_and_take_equal_steps(command, monkeypatch):
     monkeypatch.chdir(compare_runs.ROOT)
-    config = main._parse(["main", *command]).config
+    monkeypatch.setattr(sys, "argv", ["main", *command])
+    config = main._parse(sys.argv).config
     assert config.train.epochs == compare_runs.EPOCHS == config.eval.every_epochs
     assert (config.train.batch_size, config.data.input_size) == (16, (96, 96))
     assert config.data.dataset == "coco"
