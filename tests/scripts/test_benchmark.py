@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks import convolutions, timing
 from hrjax import heatmaps, models
 from scripts import benchmark
 
@@ -14,7 +15,7 @@ SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mp
 
 def test_sweeps_convolutions(monkeypatch, capsys):
     cases = {"depthwise": ((8, 6, 4), (3, 4, 2, 4)), "1x1": ((8, 6, 4), (1, 5, 1, 1))}
-    monkeypatch.setattr(benchmark, "CONVOLUTIONS", cases)
+    monkeypatch.setattr(convolutions, "CONVOLUTIONS", cases)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--sweep=conv", *SMALL])
     benchmark.main()
     rows = capsys.readouterr().out.splitlines()
@@ -72,7 +73,7 @@ def test_tells_the_memory_of_training_steps(monkeypatch, capsys):
     rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["2", "4", "8", "2", "2", "2"]
     assert [row[2] for row in rows[3:]] == ["accumulate=2", "remat=True", "dtype=bfloat16"]
-    sizes = [benchmark.program_memory(Program(n)) for n in (0, 2**20)]
+    sizes = [timing.program_memory(Program(n)) for n in (0, 2**20)]
     assert sizes == [2.0, 3.0]
 
 

@@ -1,0 +1,84 @@
+"""Benchmarks of networks: the forward pass, a training step, decoding, and their memory."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.timing import as_table, program_memory, random_batch, time_jitted
+from hrjax import evaluate, heatmaps, models, optim, train
+
+
+def time_forward(config, seconds):
+    """Tracing, compiling and running the network alone, folded where evaluation folds it."""
+    _, graph, params, stats = evaluate.create_model(config)
+    dtype = jnp.dtype(config.train.dtype)
+    if config.eval.fold_batch_norm:
+        graph, params, stats = models.fold_batch_norm(graph, params, stats)
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    step = jax.jit(lambda *arguments: models.apply(graph, *arguments)[0])
+    images = models.normalize(random_batch(config)["image"]).astype(dtype)
+    return time_jitted(step, (params, stats, images), seconds)
+
+
+def time_training(config, seconds):
+    """Tracing, compiling and running a training step."""
+    graph, _, params, stats = evaluate.create_model(config)
+    step, make_state, batch = training_step(config, graph)
+    return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
+
+
+def time_decoding(config, seconds):
+    """Milliseconds of the network, and the share of it that each decoding takes after it."""
+    graph, params, stats = models.fold_batch_norm(*evaluate.create_model(config)[1:])
+    network = jax.jit(lambda weights, images: models.apply(graph, *weights, images)[0])
+    images = models.normalize(random_batch(config)["image"])
+    numbers = time_jitted(network, ((params, stats), images), seconds)
+    maps = network((params, stats), images)
+    kernel = heatmaps.dark_kernel(config.heatmap.sigma)
+    for method in heatmaps.DECODERS:
+        decode = functools.partial(heatmaps.decode, method=method, kernel=kernel)
+        times = time_jitted(jax.jit(lambda _, maps, f=decode: f(maps)), ((), maps), seconds / 4)
+        numbers[f"share_{method}"] = times["ms"] / numbers["ms"]
+    return numbers
+
+
+def training_step(config, graph):
+    """A step with Adam, what makes its state from params and stats, and a batch of noise."""
+    optimizer = optim.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
+    make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
+    step = train.make_train_step(graph, optimizer, learning_rate, config)
+    batch = random_batch(config)
+    return step, make_state, {key: batch[key] for key in ("image", "keypoints", "visible")}
+
+
+def sweep_memory(config):
+    """A table of MiB that a training step needs, and how long it took to compile."""
+    rows = [("batch", "modules", "saving", "MiB", "MiB a crop", "compile seconds")]
+    batch_size, dtype = config.train.batch_size, config.train.dtype
+    modules = tuple(getattr(config.model, "modules", ()))
+    savings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
+    cases = [
+        *((count * batch_size, modules, {}) for count in (1, 2, 4)),
+        *((batch_size, modules, {name: value}) for name, value in savings.items()),
+    ]
+    if len(modules) > 1:  # the last stage twice as long, and half
+        longer, shorter = (tuple(int(factor * n) or 1 for n in modules) for factor in (2, 0.5))
+        cases += [(batch_size, longer, {}), (batch_size, shorter, {})]
+    for batch, depth, saving in cases:
+        with config.unlocked():
+            config.train.update({"batch_size": batch, "accumulate": 1, "remat": False})
+            config.train.update({"dtype": dtype, **saving})
+            if depth:
+                config.model.modules = depth
+        fields = evaluate.model_fields(config)
+        graph, params, stats = models.shapes(config.model.name, training=True, **fields)
+        step, make_state, inputs = training_step(config, graph)
+        start = time.perf_counter()
+        compiled = step.lower(jax.eval_shape(make_state, params, stats), inputs).compile()
+        spent, mib = time.perf_counter() - start, program_memory(compiled)
+        how = " ".join(f"{key}={value}" for key, value in saving.items()) or "-"
+        shape = "x".join(map(str, depth)) or "-"
+        rows.append((str(batch), shape, how, *(f"{x:.0f}" for x in (mib, mib / batch, spent))))
+    return as_table(rows)

@@ -1,0 +1,98 @@
+"""What the benchmarks share: times of jitted functions, memory, the yardstick, tables."""
+
+import resource
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hrjax import runs
+
+
+def random_batch(config):
+    """A batch of noise in the form that the pipelines deliver."""
+    count, joints = config.train.batch_size, config.model.num_joints
+    height, width = config.data.input_size
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 256, (count, height, width, 3), np.uint8),
+        "keypoints": rng.uniform(0, min(height, width), (count, joints, 2)).astype(np.float32),
+        "visible": np.ones((count, joints), np.float32),
+        "to_original": np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
+        "index": np.arange(count, dtype=np.int32),
+        "mask": np.ones(count, bool),
+    }
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def time_jitted(function, arguments, seconds, *, carry=False):
+    """Milliseconds a call; with `carry` the first result is the next call's first argument."""
+    start = time.perf_counter()
+    lowered = function.lower(*arguments)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    runs.fill_holes()
+    first, *rest = arguments
+    times = []
+    while len(times) < 4 or sum(times) < seconds:
+        begin = time.perf_counter()
+        result = jax.block_until_ready(compiled(first, *rest))
+        times.append(time.perf_counter() - begin)
+        first = result[0] if carry else first
+    median = statistics.median(times[1:])
+    count = jax.tree.leaves(rest)[-1].shape[0]
+    return {
+        "ms": 1000 * median,
+        "images_per_second": count / median,
+        "trace_seconds": traced - start,
+        "compile_seconds": done - traced,
+        "program_memory_mib": program_memory(compiled),
+        "calls": len(times) - 1,
+    }
+
+
+def program_memory(compiled):
+    """The memory that a compiled program needs, MiB: arguments, results and what is in between."""
+    found = compiled.memory_analysis()
+    inside = found.temp_size_in_bytes + found.output_size_in_bytes
+    shared = found.alias_size_in_bytes  # arguments whose memory the results take over
+    return (inside + found.argument_size_in_bytes - shared) / 2**20
+
+
+def yardstick():
+    """Milliseconds of a 2048x2048 by 2048x2048 float32 matrix product: the median of seven."""
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((2048, 2048), np.float32))
+    product(a).block_until_ready()
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def peak_memory():
+    """The most memory in use so far, MiB: of the accelerator, or of this process on a CPU."""
+    stats = jax.devices()[0].memory_stats()
+    if stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def as_table(rows):
+    """Rows of text as aligned columns, all but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def as_text(numbers):
+    """Numbers as aligned lines."""
+    width = max(map(len, numbers))
+    rows = [(k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in numbers.items()]
+    return "\n".join(f"{key:{width}}  {value}" for key, value in rows)
