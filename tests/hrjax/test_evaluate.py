@@ -176,3 +176,10 @@ def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
         ValueError, match=r"config.heatmap.encoding 'unbiased'; choose one of: msra"
     ):
         evaluate.make_predict_step(None, evaluate.make_mesh(), tiny, split.skeleton)
+
+
+def test_another_dataset_than_that_of_training_can_be_evaluated_on(tiny, drawn):
+    tiny.eval.dataset, tiny.eval.root, tiny.model.num_joints = "coco", str(drawn), 17
+    split = evaluate.open_held_out(tiny)
+    assert split.annotation_file.endswith("person_keypoints_val2017.json")
+    assert tiny.data.dataset == "mpii"
