@@ -27,8 +27,8 @@ def annotated(
     Columns beside the example's: image_id and annotation_id () int64; area () float64, of the
     segment or, where the file has none, AREA_OF_BOX of the box; crowd_index () float64, NaN where
     the file has none; box (4,) float64, as annotated, where center and size are of the box that
-    the references clip. With `trust_counts` a num_keypoints of 0 drops a person too, whatever joints
-    are labelled.
+    the references clip. With `trust_counts` a num_keypoints of 0 drops a person too, whatever
+    joints are labelled.
     """
     found = keypoint_file.annotations(file, skeleton.num_joints)
     rows, joints = found["image_row"], found["joints"]
