@@ -153,6 +153,12 @@ def _check_joints(path: pathlib.Path, count: int, joints: Joints) -> None:
             f"config.data.skeleton.sigmas has {len(joints.sigmas)} numbers for the {count} joints "
             f"of {path}"
         )
+    for name in ("flip_pairs", "limbs"):
+        pairs = getattr(joints, name)
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+            raise ValueError(
+                f"config.data.skeleton.{name} is {pairs}; expected pairs of joints, e.g. ((1, 2),)"
+            )
     numbers = (*sum(joints.flip_pairs, ()), *sum(joints.limbs, ()), *joints.upper_body)
     wrong = [number for number in numbers if not 0 <= number < count]
     if wrong:

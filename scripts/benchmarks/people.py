@@ -5,7 +5,6 @@ import functools
 import pathlib
 import statistics
 import time
-import typing
 
 import cv2
 import jax
@@ -56,7 +55,7 @@ def time_person(config, seconds):
     """
     cv2.setNumThreads(1)
     parts = dict.fromkeys(("decode", "crop"), 0.0)
-    split, batches = open_data(config, functools.partial(Timed, parts))
+    split, batches = open_data(config, functools.partial(timed, parts))
     batches[0]  # files that were never read come from the disk
     parts |= dict.fromkeys(parts, 0.0)
     person, bare = [], []
@@ -78,21 +77,19 @@ def time_person(config, seconds):
     }
 
 
-class Timed:
-    """An op that adds its CPU seconds to `parts`, if it is one of those that take long."""
+TIMED = {ops.Decode: "decode", ops.RandomCrop: "crop"}
 
-    NAMES: typing.ClassVar = {ops.Decode: "decode", ops.RandomCrop: "crop"}
 
-    def __init__(self, parts, op):
-        self.parts, self.op, self.name = parts, op, self.NAMES.get(type(op))
+def timed(parts, op):
+    """The op, which adds its CPU seconds to `parts` if it is one of TIMED."""
 
-    def __call__(self, example, rng):
-        """What the op gives."""
+    def run(example, rng):
         start = time.thread_time()
-        example = self.op(example, rng)
-        if self.name:
-            self.parts[self.name] += time.thread_time() - start
+        example = op(example, rng)
+        parts[TIMED[type(op)]] += time.thread_time() - start
         return example
+
+    return run if type(op) in TIMED else op
 
 
 def time_bare_decode(example):

@@ -56,6 +56,7 @@ def test_person_is_read_from_both_layouts(tmp_path, images):
     assert split.columns["image_id"][0] == 7
     assert split.columns["annotation_id"][0] == 3
     assert split.columns["area"][0] == 900
+    assert split.columns["box"].tolist() == [[10, 20, 31, 61]]
 
 
 def _detection(**changes):

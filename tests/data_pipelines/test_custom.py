@@ -111,6 +111,7 @@ def test_several_categories_must_be_chosen_from(tmp_path):
     [
         (custom.Joints(sigmas=(0.1,)), "sigmas has 1 numbers for the 4 joints"),
         (custom.Joints(flip_pairs=((1, 4),)), "names the joint 4; .* has 4, counted from 0"),
+        (custom.Joints(flip_pairs=(1, 2)), r"flip_pairs is \(1, 2\); expected pairs of joints"),
         (custom.Joints(names=("a", "b")), r"has shape \(12,\), expected \(6,\)"),
     ],
 )

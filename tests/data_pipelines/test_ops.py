@@ -76,6 +76,24 @@ def test_decode_leaves_the_stored_orientation(tmp_path):
     assert ops.read_image(str(path)).shape == (8, 24, 3)
 
 
+@pytest.mark.parametrize("sampling", [0x411111, 0x211111, 0x221111, 0x121111, 0x111111])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_jpegs_of_all_kinds_have_the_pixels_that_opencv_gives(sampling, progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    options += [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_QUALITY, 90]
+    data = cv2.imencode(".jpg", image, options)[1]
+    expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(ops.decode(data.tobytes(), "a.jpg"), expected)
+
+
+def test_real_jpegs_have_the_pixels_that_opencv_gives(shared):
+    for path in sorted((shared / "samples").glob("*/images/*.jpg")):
+        expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(ops.read_image(str(path)), expected)
+
+
 def _broken_files(folder):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     whole = cv2.imencode(".jpg", noise)[1].tobytes()

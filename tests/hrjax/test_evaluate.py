@@ -224,3 +224,10 @@ def test_real_photographs_score_what_the_released_weights_do(shared, tmp_path):
     assert result.score == pytest.approx(0.6609, abs=0.005)
     results = json.loads((tmp_path / "eval/val/results.json").read_text())
     assert len(results) == 467
+
+
+def test_another_dataset_than_that_of_training_can_be_evaluated_on(tiny, drawn):
+    tiny.eval.dataset, tiny.eval.root, tiny.model.num_joints = "coco", str(drawn), 17
+    split = evaluate.open_held_out(tiny)
+    assert split.annotation_file.endswith("person_keypoints_val2017.json")
+    assert tiny.data.dataset == "mpii"

@@ -368,3 +368,15 @@ def test_roots_of_other_datasets_must_match_them(micro, drawn):
     micro.data.mix.datasets, micro.data.mix.roots = ("lsp",), ()
     with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: "):
         train.open_train_split(micro)
+
+
+def test_the_loss_takes_its_options_from_the_config(tiny):
+    job, state = train.prepare(tiny, evaluate.make_mesh(jax.devices()[:1]))
+    shapes = {"image": (8, 32, 32, 3), "keypoints": (8, 16, 2), "visible": (8, 16)}
+    batch = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in shapes.items()}
+    tiny.loss.hard_joints = 17
+    with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 17"):
+        jax.eval_shape(job.train_step, state, batch)
+    tiny.loss.joint_weights = (1.0, 1.5)
+    with pytest.raises(ValueError, match=r"config\.loss\.joint_weights has 2 numbers"):
+        jax.eval_shape(job.train_step, state, batch)
