@@ -59,6 +59,9 @@ class Mixture:
         keypoints, visible = (np.concatenate(part) for part in zip(*pairs, strict=True))
         return {**columns, "keypoints": keypoints, "visible": visible}
 
+    def __reduce__(self):
+        return Mixture, (self.splits, self.weights, self.skeleton)  # without `columns`
+
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits)
 

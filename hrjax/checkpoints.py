@@ -156,10 +156,9 @@ def restore_weights(path: str, target: dict) -> tuple[pathlib.Path, dict]:
 
 def read_position(step_folder: pathlib.Path) -> dict:
     """Where the data stood when the step was saved."""
-    position = _read_json(step_folder, "position")
-    if not position:
+    if not (step_folder / "position" / "metadata").is_file():
         raise DamagedError(f"{step_folder} is damaged: its position is missing")
-    return position
+    return _read_json(step_folder, "position")
 
 
 def _score(metrics):

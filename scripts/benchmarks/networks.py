@@ -57,16 +57,7 @@ def sweep_memory(config):
     """A table of MiB that a training step needs, and how long it took to compile."""
     rows = [("batch", "modules", "saving", "MiB", "MiB a crop", "compile seconds")]
     batch_size, dtype = config.train.batch_size, config.train.dtype
-    modules = tuple(getattr(config.model, "modules", ()))
-    savings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
-    cases = [
-        *((count * batch_size, modules, {}) for count in (1, 2, 4)),
-        *((batch_size, modules, {name: value}) for name, value in savings.items()),
-    ]
-    if len(modules) > 1:  # the last stage twice as long, and half
-        longer, shorter = (tuple(int(factor * n) or 1 for n in modules) for factor in (2, 0.5))
-        cases += [(batch_size, longer, {}), (batch_size, shorter, {})]
-    for batch, depth, saving in cases:
+    for batch, depth, saving in memory_cases(batch_size, config.model.get("modules", ())):
         with config.unlocked():
             config.train.update({"batch_size": batch, "accumulate": 1, "remat": False})
             config.train.update({"dtype": dtype, **saving})
@@ -82,3 +73,13 @@ def sweep_memory(config):
         shape = "x".join(map(str, depth)) or "-"
         rows.append((str(batch), shape, how, *(f"{x:.0f}" for x in (mib, mib / batch, spent))))
     return as_table(rows)
+
+
+def memory_cases(batch, modules):
+    """What `sweep_memory` compiles: sizes of batches, modules of each stage, settings."""
+    savings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
+    return [
+        *((count * batch, modules, {}) for count in (1, 2, 4)),
+        *((batch, tuple(times * n for n in modules), {}) for times in (2, 4) if modules),
+        *((batch, modules, {name: value}) for name, value in savings.items()),
+    ]

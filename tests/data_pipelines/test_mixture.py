@@ -1,6 +1,7 @@
 """Several datasets as one: joints by name, shares of a batch, the same people in every run."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -48,6 +49,14 @@ def test_columns_are_those_of_the_examples(both):
     for row in (0, 8, 9, 14):
         for key in ("keypoints", "visible", "center", "size"):
             np.testing.assert_array_equal(both.columns[key][row], both[row][key])
+
+
+def test_workers_get_the_splits_and_no_copy_of_their_columns(both):
+    both.columns  # noqa: B018 (computed and kept from here on)
+    again = pickle.loads(pickle.dumps(both))
+    assert "columns" not in vars(again)
+    assert again[9]["image_path"] == both[9]["image_path"]
+    np.testing.assert_array_equal(again[9]["keypoints"], both[9]["keypoints"])
 
 
 def test_joints_with_two_names_are_one():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import convolutions, timing
+from benchmarks import convolutions, networks, timing
 from hrjax import heatmaps, models
 from scripts import benchmark
 
@@ -64,17 +64,28 @@ def check_shares(numbers):
 
 
 def test_tells_the_memory_of_training_steps(monkeypatch, capsys):
-    model = ("--sweep=memory", "--model=pose_resnet_50", "--batch=2", "--input=32x32")
-    narrow = {"width": 4, "blocks": (1, 1), "deconvs": 1, "deconv_width": 4}
+    narrow = {"width": 4, "blocks": (1,), "deconvs": 0}
     small = dataclasses.replace(models.VARIANTS["pose_resnet_50"], **narrow)
     monkeypatch.setattr(models, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *model])
+    monkeypatch.setattr(networks, "memory_cases", lambda *_: [(64, (), {"remat": True})])
+    command = ("--sweep=memory", "--model=pose_resnet_50", "--batch=4", "--input=32x32")
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *command])
     benchmark.main()
-    rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:]]
-    assert [row[0] for row in rows] == ["2", "4", "8", "2", "2", "2"]
-    assert [row[2] for row in rows[3:]] == ["accumulate=2", "remat=True", "dtype=bfloat16"]
-    sizes = [timing.program_memory(Program(n)) for n in (0, 2**20)]
-    assert sizes == [2.0, 3.0]
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split()[:3] == ["64", "-", "remat=True"]
+    assert int(row.split()[3]) >= 1
+
+
+def test_memory_is_told_by_batch_depth_and_setting():
+    cases = networks.memory_cases(8, (1, 4, 3))
+    assert [batch for batch, _, _ in cases] == [8, 16, 32, 8, 8, 8, 8, 8]
+    assert [depth for _, depth, _ in cases[3:5]] == [(2, 8, 6), (4, 16, 12)]
+    assert [list(saving) for _, _, saving in cases[5:]] == [["accumulate"], ["remat"], ["dtype"]]
+    assert len(networks.memory_cases(8, ())) == 6
+
+
+def test_memory_counts_what_arguments_and_results_share_once():
+    assert [timing.program_memory(Program(n)) for n in (0, 2**20)] == [2.0, 3.0]
 
 
 class Program:
