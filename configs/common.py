@@ -103,6 +103,8 @@ def v2(config: ConfigDict) -> ConfigDict:
     config.augment.center_shift = 0.3
     config.augment.scale = 0.5
     config.augment.rotation = 45.0
+    config.augment.color_jitter = 0.2
+    config.augment.dropout = 0.5
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 0.01
     config.optimizer.schedule = "cosine"
