@@ -58,7 +58,7 @@ class Decode:
 def _read_once(path: str, encoded: Callable[[], bytes] | None) -> np.ndarray:
     """The picture, decoded again only if this thread's last one was another."""
     if getattr(_LAST, "path", None) != path:
-        _LAST.path = None
+        _LAST.path = _LAST.image = None  # first, so that its memory, still in the cache, is taken
         image = read_image(path) if encoded is None else decode(encoded(), path)
         image.flags.writeable = False
         _LAST.path, _LAST.image = path, image
