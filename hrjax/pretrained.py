@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import pathlib
 import re
@@ -105,6 +106,17 @@ def recipe(model: str, dataset: str) -> ConfigDict:
         ) from error
 
 
+def read_recipe(argument: str) -> ConfigDict:
+    """The recipe in FILE.py or FILE.py:VARIANT[_HxW], as the main program's --config has it."""
+    name, _, variant = argument.partition(":")
+    if not pathlib.Path(name).is_file():
+        raise FileNotFoundError(f"there is no config file {name} (from {pathlib.Path.cwd()})")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(name).stem, name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
 def dataset_of(joints: int) -> str:
     """The first dataset with that many joints."""
     counts = {
@@ -165,4 +177,4 @@ def _tuples(tree):
     """JSON's lists as the tuples that they were."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
-    return tuple(tree) if isinstance(tree, list) else tree
+    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree

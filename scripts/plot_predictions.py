@@ -20,7 +20,8 @@ import numpy as np
 import tqdm
 
 from data_pipelines import dataset, pipeline
-from hrjax import pretrained, results, visualize
+from data_pipelines.skeletons import Skeleton
+from hrjax import results, visualize
 
 
 def main():
@@ -92,8 +93,10 @@ def draw_person(image, keypoints, scores, threshold):
 
 
 def skeleton_of(joints):
-    """The skeleton of the first dataset with that many joints."""
-    return pipeline.DATASETS[pretrained.dataset_of(joints)].skeleton
+    """The skeleton of the first dataset with that many joints; joints alone where none has them."""
+    known = [entry.skeleton for entry in pipeline.DATASETS.values() if entry.skeleton]
+    unnamed = Skeleton(tuple(map(str, range(joints))), *[()] * 4)
+    return next((skeleton for skeleton in known if skeleton.num_joints == joints), unnamed)
 
 
 def read_truth(file):

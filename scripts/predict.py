@@ -35,6 +35,7 @@ def main():
         predictor = predict.Predictor(
             options.checkpoint,
             model=options.model,
+            config=pretrained.read_recipe(options.config) if options.config else None,
             flip_test=options.flip_test,
             decode=options.decode,
         )
@@ -66,6 +67,7 @@ def parse():
     )
     parser.add_argument("--source", required=True, help="image, folder, video, webcam, webcam:1")
     parser.add_argument("--model", default="", help="the variant of a file, VARIANT[_HxW]")
+    parser.add_argument("--config", help="a recipe instead, FILE.py[:VARIANT[_HxW]]")
     parser.add_argument("--boxes", action="append", default=[], help="a JSON, or x,y,w,h")
     parser.add_argument("--detector", help="an ONNX file of a person detector, e.g. YOLOX's")
     parser.add_argument(

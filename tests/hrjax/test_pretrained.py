@@ -98,6 +98,27 @@ def test_every_recipe_is_found_by_its_family_and_dataset():
         assert found.to_dict() == default.to_dict()
 
 
+def test_recipes_are_read_from_files(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from configs import hrnet_mpii\n\n\n"
+        "def get_config(variant=''):\n"
+        "    return hrnet_mpii.get_config(variant)\n"
+    )
+    found = pretrained.read_recipe(f"{file}:hrnet_tiny_64x64")
+    assert found.to_dict() == pretrained.recipe("hrnet_tiny_64x64", "mpii").to_dict()
+    with pytest.raises(FileNotFoundError, match=r"no config file gone\.py \(from /"):
+        pretrained.read_recipe("gone.py:hrnet_w32")
+
+
+def test_saved_lists_become_the_tuples_that_they_were(tiny_weights, tmp_path):
+    config = pretrained.recipe("hrnet_tiny", "mpii")
+    config.data.skeleton.flip_pairs = ((0, 1), (2, 3))
+    runs.save_config(config, tmp_path)
+    save_step(tmp_path, tiny_weights)
+    assert pretrained.load(tmp_path).config.data.skeleton.flip_pairs == ((0, 1), (2, 3))
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path, file, tiny_weights):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint resnet: .*one of: hrnet_w32_coco"):
         pretrained.load("resnet")

@@ -68,6 +68,16 @@ def test_the_truth_stands_on_the_right(run, files):
     assert not cv2.imread(str(files / "out" / other))[:, 80:].any()  # nobody is annotated
 
 
+def test_joints_of_unknown_skeletons_are_dots(run, files):
+    row = {"image_id": 785, "keypoints": [20, 30, 0.9, 60, 30, 0.9], "score": 0.5}
+    (files / "results.json").write_text(json.dumps([row]))
+    (name,) = run()
+    drawn = cv2.imread(str(files / "out" / name)).any(axis=-1)
+    assert drawn[30, 20]
+    assert drawn[30, 60]
+    assert not drawn[:, 30:50].any()
+
+
 def test_missing_images_are_listed_and_the_rest_is_drawn(run, files):
     (files / "images" / "000000000139.jpg").unlink()
     with pytest.raises(SystemExit, match="error: there is no image 139 in images or below"):
