@@ -119,6 +119,42 @@ def test_a_video(run, tmp_path, dots):
     assert (len(list(written)), written.rate) == (9, 10.0)
 
 
+def test_a_camera_films_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
+    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    for _ in range(6):
+        writer.write(dots(POINTS))
+    writer.close()
+    opened, write = cv2.VideoCapture, media.VideoWriter.write
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: opened(str(tmp_path / "walk.mp4")))
+    shown = []
+
+    def interrupt(self, image):
+        shown.append(image)
+        write(self, image)
+        if len(shown) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    assert run("--source=webcam:1", *BOXES) == ""
+    assert [entry["image_id"] for entry in entries(tmp_path)] == [0, 0, 1, 1, 2, 2]
+    assert entries(tmp_path)[0]["file_name"] == "webcam1"
+    assert (tmp_path / "out" / "webcam1.mp4").stat().st_size > 0
+
+
+def test_an_interrupted_video_keeps_what_was_done(run, tmp_path, dots, monkeypatch):
+    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    for _ in range(10):
+        writer.write(dots(POINTS))
+    writer.close()
+
+    def interrupt(self, image):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    assert "interrupted" in run(f"--source={tmp_path / 'walk.mp4'}", *BOXES)
+    assert len(entries(tmp_path)) == 16  # of the first eight frames
+
+
 def test_heatmaps_are_drawn_on_request(run, photos, tmp_path):
     assert run(f"--source={photos / '1.png'}", *BOXES, "--heatmaps") == ""
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
