@@ -129,9 +129,8 @@ def time_predict(config, seconds):
     _, graph, params, stats = evaluate.create_model(config)
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
     skeleton = pipeline.DATASETS[config.data.dataset].skeleton
-    step = evaluate.make_predict_step(
-        graph, evaluate.make_mesh(jax.devices()[:1]), config, skeleton
-    )
+    mesh = evaluate.make_mesh(jax.devices()[:1])
+    step = evaluate.make_predict_step(graph, mesh, config, skeleton)
     network, after = split_predict_step(config, graph, skeleton)
     batch, weights = random_batch(config), {"params": params, "stats": stats}
     numbers = time_jitted(step, (weights, batch), seconds / 3)
