@@ -102,6 +102,7 @@ def find(path: str, *, prefer=best) -> pathlib.Path:
 
 def restore(step_folder: pathlib.Path, targets: dict) -> dict:
     """The items named in `targets` (name → tree of ShapeDtypeStruct), sharded as the targets."""
+    step_folder = step_folder.absolute()  # Orbax finds nothing in a relative one
     checksums = _read_json(step_folder, "checksums")
     restored = {}
     with ocp.StandardCheckpointer() as reader:

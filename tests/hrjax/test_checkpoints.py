@@ -186,6 +186,14 @@ def test_numbers_that_changed_on_the_disk_are_noticed(tmp_path):
         checkpoints.restore_weights(str(tmp_path), targets(items(0.0)["model"]))
 
 
+def test_a_relative_folder_restores_too(tmp_path, monkeypatch):
+    write(tmp_path / "run", [None])
+    monkeypatch.chdir(tmp_path)
+    found, restored, damaged = checkpoints.restore_latest(pathlib.Path("run"), targets(items(0.0)))
+    assert (found, damaged) == (pathlib.Path("run") / "1", [])
+    np.testing.assert_array_equal(restored["model"]["params"]["a"], 1.0)
+
+
 def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
     write(tmp_path, [None])
     remove_an_item(tmp_path / "1")
