@@ -61,8 +61,9 @@ def test_eight_devices_train_as_one_in_float64(tiny):
 
 
 def test_eight_devices_train_as_one_in_float32(tiny):
-    # Large enough that no BatchNorm averages eight numbers, whose rounding Adam would magnify.
-    tiny.data.input_size = (64, 64)
+    # Half a recipe's size: with 96x96 the coarsest branch averages so few numbers that Adam magnifies
+    # their rounding to 1e-3 and more after five steps, with some seeds; here it is below 1e-4.
+    tiny.data.input_size = (128, 128)
     tiny.train.batch_size = 16
     batches = batches_of(tiny, 5)
     one, _ = run_steps(tiny, 1, batches)
