@@ -29,8 +29,8 @@ def get_config(variant=""):
     config.optimizer.lr = 8e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
-    config.train.epochs = 10
+    config.train.epochs = 14
     config.train.batch_size = 16
-    config.eval.every_epochs = 10
+    config.eval.every_epochs = 14
     config.checkpoint.every_steps = 500
     return config.lock()
