@@ -61,8 +61,8 @@ def test_eight_devices_train_as_one_in_float64(tiny):
 
 
 def test_eight_devices_train_as_one_in_float32(tiny):
-    # Half a recipe's size: with 96x96 the coarsest branch averages so few numbers that Adam magnifies
-    # their rounding to 1e-3 and more after five steps, with some seeds; here it is below 1e-4.
+    # Half a recipe's size: with 96x96 the coarsest branch averages so few numbers that, with some
+    # seeds, Adam magnifies their rounding to 1e-3 and more in five steps; here it is below 1e-4.
     tiny.data.input_size = (128, 128)
     tiny.train.batch_size = 16
     batches = batches_of(tiny, 5)
