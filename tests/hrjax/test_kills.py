@@ -22,7 +22,7 @@ from tests.conftest import micro_config
 from tests.hrjax.test_kills import one_device, tune
 from hrjax import logs, train
 
-root, workdir, *moments = sys.argv[1:]
+root, workdir, epochs, *moments = sys.argv[1:]
 workdir = pathlib.Path(workdir)
 
 def kill():
@@ -49,12 +49,21 @@ def kill_in_evaluation(say=logs.RunLog.say):
             threading.Timer(0.05, kill).start()
     logs.RunLog.say = say_and_die
 
+def kill_after_first_step(seconds, add=logs.RunLog.add):
+    def add_and_count(self, *args, **kwargs):
+        add(self, *args, **kwargs)
+        logs.RunLog.add = add
+        threading.Timer(seconds, kill).start()
+    logs.RunLog.add = add_and_count
+
 def run(moment):
-    if moment.replace(".", "").isdigit():
-        threading.Timer(float(moment), kill).start()
+    if moment.startswith("start+"):
+        threading.Timer(float(moment[6:]), kill).start()
+    elif moment.startswith("first step+"):
+        kill_after_first_step(float(moment[11:]))
     else:
         globals()[f"kill_in_{moment}"]()
-    train.train(tune(micro_config(root)), workdir, mesh=one_device())
+    train.train(tune(micro_config(root), int(epochs)), workdir, mesh=one_device())
     os._exit(0)
 
 for moment in moments:
@@ -66,10 +75,10 @@ for moment in moments:
 """
 
 
-def tune(config):
-    """A run with an evaluation after step 15."""
+def tune(config, epochs=15):
+    """A run of two steps an epoch, with an evaluation after every 15 epochs."""
     config.checkpoint.every_steps = EVERY
-    config.train.epochs = 15
+    config.train.epochs = epochs
     config.eval.every_epochs = 15
     return config
 
@@ -82,9 +91,10 @@ def losses(workdir):
     return [(row["step"], row["loss"]) for row in logs.read(workdir) if "loss" in row]
 
 
-def kill_at(moments, drawn, workdir):
+def kill_at(moments, drawn, workdir, epochs=15):
     """Runs and kills; returns how each process ended."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(drawn), str(workdir), *moments]
+    arguments = [str(drawn), str(workdir), str(epochs), *moments]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
@@ -105,11 +115,16 @@ def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, t
 
 @pytest.mark.long
 def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, drawn, tmp_path):
-    rng = random.Random(0)
-    moments = [f"{rng.uniform(0.5, 6):.2f}" for _ in range(20)]
-    tune(micro)
+    rng, epochs = random.Random(0), 150
+    # Before the first step (restoring, compiling) or soon after, and among steps and saves.
+    moments = [
+        *(f"start+{rng.uniform(0.2, 2):.2f}" for _ in range(10)),
+        *(f"first step+{rng.uniform(0, 0.4):.3f}" for _ in range(10)),
+    ]
+    rng.shuffle(moments)
+    tune(micro, epochs)
     train.train(micro, tmp_path / "whole", mesh=one_device())
-    ends = kill_at(moments, drawn, tmp_path / "killed")
-    assert sum(code == -9 for _, code in ends) > 5
+    ends = kill_at(moments, drawn, tmp_path / "killed", epochs)
+    assert sum(code == -9 for _, code in ends) > 10  # a fast machine may finish before the last
     train.train(micro, tmp_path / "killed", mesh=one_device())
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

@@ -12,7 +12,7 @@ import pytest
 import hrjax
 from data_pipelines.dataset import Split
 from data_pipelines.skeletons import COCO
-from hrjax import evaluate, metrics, predict, pretrained
+from hrjax import average_precision, evaluate, predict, pretrained
 
 POINTS = ((40, 30), (100, 80), (135, 25))
 BOXES = ((15, 10, 40, 50), (80, 50, 30, 60), (110, 0, 50, 50))
@@ -206,7 +206,7 @@ def test_real_people_are_found_as_well_as_published(shared):
     for image_id, people in zip(boxes, predictor(paths, list(boxes.values())), strict=True):
         ids = np.full(len(people.boxes), image_id)
         arrays = people.keypoints, people.scores, people.person_scores
-        results += metrics.coco_results(*arrays, ids)
+        results += average_precision.coco_results(*arrays, ids)
     assert len(results) == 468
     # The last digits depend on OpenCV's resampling.
-    assert metrics.coco_ap(results, str(file))["AP"] == pytest.approx(0.6585, abs=0.005)
+    assert average_precision.coco_ap(results, str(file))["AP"] == pytest.approx(0.6585, abs=0.005)
