@@ -132,12 +132,13 @@ def _mean_precision(results, truth, sigmas, images):
 
 def _evaluate(results, truth, sigmas, images=None):
     """The ten numbers, and the precision at 10 thresholds, 101 recalls, 1 category, 3 sizes, 1."""
+    files, evaluator = _library()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        annotated = COCO()
+        annotated = files()
         # A copy, for pycocotools writes into the people.
         annotated.dataset = {**truth, "annotations": [{**x} for x in truth["annotations"]]}
         annotated.createIndex()
-        evaluation = COCOeval(annotated, _found(annotated, results), "keypoints")
+        evaluation = evaluator(annotated, _found(annotated, results), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.array(sigmas, np.float64)
         evaluation.params.imgIds = images or evaluation.params.imgIds
         evaluation.evaluate()
@@ -146,12 +147,21 @@ def _evaluate(results, truth, sigmas, images=None):
     return evaluation.stats.tolist(), evaluation.eval["precision"]
 
 
+def _library():
+    """The classes of pycocotools, or of faster-coco-eval where it is: the same numbers, sooner."""
+    try:
+        import faster_coco_eval
+    except ImportError:
+        return COCO, COCOeval
+    return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+
+
 def _found(annotated, results):
     """The results as pycocotools wants them."""
     if results:
         return annotated.loadRes([{**entry} for entry in results])
     # loadRes looks at the first result, and there is none.
-    found = COCO()
+    found = type(annotated)()
     found.dataset = {**annotated.dataset, "annotations": []}
     found.createIndex()
     return found

@@ -5,6 +5,7 @@ import gzip
 import io
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ def person(annotation_id, image_id, at, **changes):
     fields = {"id": annotation_id, "image_id": image_id, "category_id": 1, "iscrowd": 0}
     fields |= {"bbox": [at, at, 100, 100], "area": 9500.0, "num_keypoints": 17}
     return {**fields, "keypoints": joints.ravel().tolist(), **changes}
+
+
+@pytest.fixture(autouse=True, params=["pycocotools", "faster_coco_eval"])
+def library(request, monkeypatch):
+    """Everything here holds with both libraries; without the faster one pycocotools is used."""
+    pytest.importorskip(request.param)
+    if request.param == "pycocotools":
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
 
 
 @pytest.fixture

@@ -14,4 +14,4 @@ def test_says_how_much_faster_the_arrays_are(monkeypatch, capsys):
     numbers = json.loads(capsys.readouterr().out)
     assert 200 < numbers["kept"] < 400
     assert numbers["times_faster"] == pytest.approx(numbers["loops_s"] / numbers["arrays_s"])
-    assert numbers["pycocotools_s"] > 0
+    assert {"pycocotools_s", "faster_coco_eval_s"} & numbers.keys()
