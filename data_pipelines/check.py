@@ -97,11 +97,12 @@ def check_annotations(split: Split) -> list[Problem]:
     counts = found["num_keypoints"]
     places = (found["joints"][..., :2] < 0) | (found["joints"][..., :2] > sizes[:, None, ::-1])
     beyond = (places.any(axis=-1) & (flags > 0)).any(axis=1)
+    zero = "annotations have the id 0, a miss to pycocotools"
     return [
         Problem("image ids are used twice", _twice(file.images["id"]), serious=True),
         Problem("file names are listed twice", _twice(np.array(file.names, str)), serious=True),
         Problem("annotation ids are used twice", _twice(ids), serious=True),
-        Problem("annotations have the id 0, a miss to pycocotools", _ids(ids, ids == 0), True),
+        Problem(zero, _ids(ids, ids == 0), serious=True),
         Problem("boxes are empty", _ids(ids, empty), serious=False),
         Problem("boxes reach outside of their image", _ids(ids, outside), serious=False),
         Problem("areas are zero", _ids(ids, (found["area"] <= 0) & person), serious=False),
@@ -128,7 +129,8 @@ def _joints_outside(split: Split) -> Problem:
     ids = columns.get("annotation_id", np.arange(len(split)))
     # Half of the joints: MPII's boxes are guessed from the body's height, arms often reach out.
     many = outside.sum(axis=1) > 0.5 * columns["visible"].sum(axis=1)
-    return Problem("people have most of their joints outside of their box", _ids(ids, many), False)
+    what = "people have most of their joints outside of their box"
+    return Problem(what, _ids(ids, many), serious=False)
 
 
 def _ids(ids: np.ndarray, chosen: np.ndarray) -> tuple[str, ...]:
@@ -144,9 +146,10 @@ def check_names(skeleton: Skeleton) -> list[Problem]:
     """Flip pairs that aren't left and right of the same name, and such names without a pair."""
     named = {frozenset(pair) for pair in custom.mirrored_names(skeleton.names)}
     used = {frozenset(pair) for pair in skeleton.flip_pairs}
+    wrong, missing = _pair_names(skeleton, used - named), _pair_names(skeleton, named - used)
     return [
-        Problem("flip pairs don't match their names", _pair_names(skeleton, used - named), True),
-        Problem("left and right joints aren't paired", _pair_names(skeleton, named - used), True),
+        Problem("flip pairs don't match their names", wrong, serious=True),
+        Problem("left and right joints aren't paired", missing, serious=True),
     ]
 
 
@@ -165,7 +168,8 @@ def check_sides(split: Split) -> list[Problem]:
     if not skeleton.flip_pairs:
         return []
     pairs = [
-        pair if "left" in skeleton.names[pair[0]] else pair[::-1] for pair in skeleton.flip_pairs
+        pair[::-1] if custom.is_right(skeleton.names[pair[0]]) else pair
+        for pair in skeleton.flip_pairs
     ]
     left, right = np.array(pairs).T
     shown = (columns["visible"][:, left] > 0) & (columns["visible"][:, right] > 0)
@@ -176,7 +180,8 @@ def check_sides(split: Split) -> list[Problem]:
     names = [f"{skeleton.names[a]}-{skeleton.names[b]}" for a, b in zip(left, right, strict=True)]
     against = _disagreeing(sides, others)
     swapped = tuple(name for name, wrong in zip(names, against, strict=True) if wrong)
-    problems = [Problem("flip pairs look exchanged, seen by the other pairs", swapped, False)]
+    what = "flip pairs look exchanged, seen by the other pairs"
+    problems = [Problem(what, swapped, serious=False)]
     if "nose" in skeleton.names:
         nose = columns["visible"][:, skeleton.names.index("nose")] > 0
         facing = np.sign(sides.sum(axis=1))[nose]

@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data_pipelines import skeletons
+from data_pipelines.people import AREA_OF_BOX
 from hrjax.oks import check_finite
 
 COCO_NUMBERS = (
@@ -22,7 +23,6 @@ CROWDPOSE_NUMBERS = {"AP": 0, "AP .5": 1, "AP .75": 2, "AR": 5, "AR .5": 6, "AR 
 # number, has 0.2 and 0.8.
 CROWDING = {"AP (E)": (-np.inf, 0.2), "AP (M)": (0.2, 0.8), "AP (H)": (0.8, np.inf)}
 PERSON = 1
-AREA_OF_BOX = 0.53  # the usual area where a file has none: this share of the box
 
 
 def coco_results(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from data_pipelines import ops
+from data_pipelines import geometry, ops
 from data_pipelines.skeletons import Skeleton
 from hrjax import analysis, charts, matching, visualize
 from hrjax.analysis import KINDS, Analysis
@@ -192,7 +192,7 @@ def _tiles(found, skeleton, image_path, person, row):
     example = {
         "image_path": image_path(int(truth.images[person])),
         "center": corner + extent / 2,
-        "size": 1.25 * np.maximum(extent[::-1], 1),
+        "size": geometry.BOX_PADDING * np.maximum(extent[::-1], 1),
         "visible": truth.visibility[person],
     }
     example = ops.Decode(strict=False)(example, None)

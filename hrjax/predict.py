@@ -59,10 +59,8 @@ class Predictor:
             self.config.eval.flip_test = flip_test
         self.config.eval.decode = decode or self.config.eval.decode
         self._batch_size = batch_size
-        self._graph, self._weights = (
-            network.graph,
-            {"params": network.params, "stats": network.stats},
-        )
+        self._graph = network.graph
+        self._weights = {"params": network.params, "stats": network.stats}
         if self.config.eval.fold_batch_norm:
             self._graph, self._weights = _fold(self._graph, self._weights)
             self.config.eval.fold_batch_norm = False  # once, not in every step
@@ -180,8 +178,9 @@ def _fold(graph, weights):
     graphs = []
 
     def fold(weights):
-        graph_, params, stats = models.fold_batch_norm(graph, *weights.values())
-        graphs.append(graph_)
+        network = models.fold_batch_norm(graph, weights["params"], weights["stats"])
+        structure, params, stats = network
+        graphs.append(structure)
         return {"params": params, "stats": stats}
 
     folded = jax.jit(fold)(weights)

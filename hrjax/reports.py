@@ -49,12 +49,13 @@ def write(
 def _page(config, split, scored):
     if scores.compares_images(config):
         contents = average_precision.read_truth(split.annotation_file)
-        folder = _image_folder(split, contents)
-        page = functools.partial(explain, scored.results, contents, numbers=scored.numbers)
-        return page(
+        return explain(
+            scored.results,
+            contents,
             split.skeleton,
+            numbers=scored.numbers,
             title=title(config, split),
-            image_path=functools.partial(os.path.join, folder),
+            image_path=functools.partial(os.path.join, _image_folder(split, contents)),
         )
     means = {name: value for name, value in scored.numbers.items() if " " not in name}
     results, contents = _as_coco(split, scored.results)

@@ -94,6 +94,8 @@ def train(workdir, command, seed, minutes):
                 check=True,
                 timeout=60 * minutes,
             )
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"error: {workdir.name} ended with {error.returncode}; what it said is above")
         except subprocess.TimeoutExpired:
             print(f"{workdir.name} took more than {minutes:g} minutes and is left out")
             return None

@@ -140,6 +140,14 @@ def test_people_labelled_from_the_viewers_side_are_found(tmp_path):
     assert found == {"of the sides look exchanged in people whose nose is seen": ("all",)}
 
 
+def test_sides_are_told_by_short_names_too(tmp_path):
+    def change(contents):
+        names = [name.replace("left_", "l_").replace("right_", "r_") for name in NAMES]
+        contents["categories"][0]["keypoints"] = names
+
+    assert _found(_write(tmp_path, change)) == {}
+
+
 def test_the_summary_counts_people_and_joints(tmp_path):
     text = check.summarize(_write(tmp_path))
     assert "2 people to use in 2 images; dropped: nobody; 14 joints labelled" in text

@@ -117,6 +117,8 @@ def test_mistakes_say_what_to_do(both):
     uneven = dataclasses.replace(both, weights=(100.0, 1.0))
     with pytest.raises(ValueError, match=r"batches of 6.*nobody of mpii\.json; take larger"):
         pipeline.batches(uneven, [], batch_size=6, seed=0)
+    with pytest.raises(ValueError, match=r"group_images goes with one dataset, not with config"):
+        pipeline.batches(both, [], batch_size=6, seed=0, group_images=True)
     other = Skeleton(("tail",), (), (), (0.1,), ())
     with pytest.raises(ValueError, match=r"none of the joints of zoo\.json \(tail\) is one of"):
         mixture.mix([_split(2, COCO), _split(2, other, "zoo.json")], (), COCO)
