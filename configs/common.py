@@ -1,7 +1,6 @@
 """The base recipe, with every option and its default, and what differs from dataset to dataset."""
 
 import dataclasses
-import re
 
 from ml_collections import ConfigDict
 
@@ -16,7 +15,7 @@ def recipe(variant: str, *, default: str) -> ConfigDict:
     An empty `variant` is `default`. `widehrnet_18_se_384x288` is widehrnet_18_se with an input of
     384x288 pixels; without a size, the dataset's own is used.
     """
-    name, height, width = re.fullmatch(r"(.*?)(?:_(\d+)x(\d+))?", variant or default).groups()
+    name, size = models.split_size(variant or default)
     family = type(models.VARIANTS[default])
     choices = [key for key, value in models.VARIANTS.items() if type(value) is family]
     if name not in choices:
@@ -26,8 +25,7 @@ def recipe(variant: str, *, default: str) -> ConfigDict:
         )
     config = _base()
     config.model = ConfigDict({"name": name, **dataclasses.asdict(models.VARIANTS[name])})
-    if height:
-        config.data.input_size = (int(height), int(width))
+    config.data.input_size = size or config.data.input_size
     return config
 
 

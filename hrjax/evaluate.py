@@ -15,18 +15,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry, pipeline, skeletons, synthetic
 from data_pipelines.dataset import Split
-from hrjax import (
-    checkpoints,
-    heatmaps,
-    launch,
-    metrics,
-    models,
-    reports,
-    scores,
-    visualize,
-    weight_files,
-    weights,
-)
+from hrjax import heatmaps, metrics, models, reports, restoring, scores, visualize
 from hrjax.scores import Predictions, score_name
 
 
@@ -53,13 +42,10 @@ def evaluate(
     check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
     reports.check_output(config, output)
     split = open_held_out(config)
-    _, graph, params, stats = create_model(config)
     whole = NamedSharding(mesh, PartitionSpec())
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-        {"params": params, "stats": stats},
+    found, graph, restored = restoring.restore(
+        config.model.name, model_fields(config), checkpoint, whole
     )
-    found, restored = restore_weights(config, checkpoint, target)
     logging.info("evaluating %s", found)
     step = make_predict_step(graph, mesh, config, split.skeleton)
     predictions = predict(step, restored, config, split, mesh)
@@ -117,20 +103,6 @@ def create_model(config: ConfigDict):
     model.eval()
     eval_graph, _, _ = models.split(model)
     return graph, eval_graph, params, stats
-
-
-def restore_weights(config: ConfigDict, path: str, target: dict) -> tuple[pathlib.Path, dict]:
-    """The weights of a checkpoint, or of a file or address of a published one, and where they were.
-
-    `target` has the shapes and shardings of {"params", "stats"}.
-    """
-    file = weight_files.find(path)
-    if file is None:
-        return checkpoints.restore_weights(path, target)
-    content = weight_files.read(file)
-    _, params, stats = weights.from_torch(config.model.name, content, **model_fields(config))
-    sharding = jax.tree.leaves(target)[0].sharding
-    return file, launch.place({"params": params, "stats": stats}, sharding)
 
 
 def model_fields(config: ConfigDict) -> dict:

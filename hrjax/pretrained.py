@@ -3,18 +3,15 @@
 import dataclasses
 import importlib
 import importlib.util
-import json
 import pathlib
-import re
 
 import jax
-from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from data_pipelines import pipeline
 from data_pipelines.skeletons import Skeleton
-from hrjax import checkpoints, evaluate, models, weight_files, weights
+from hrjax import checkpoints, evaluate, models, restoring, runs, weight_files, weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Network:
 
     config: ConfigDict
     skeleton: Skeleton
-    graph: nnx.GraphDef
+    graph: models.Graph
     params: dict
     stats: dict
 
@@ -63,13 +60,9 @@ def load(checkpoint: str, *, model: str = "", config: ConfigDict | None = None) 
     if config is None:
         config = _find_config(checkpoint, model)
     address = PUBLISHED[checkpoint].address if checkpoint in PUBLISHED else checkpoint
-    graph, *shapes = models.shapes(config.model.name, **evaluate.model_fields(config))
     whole = NamedSharding(evaluate.make_mesh(jax.local_devices()[:1]), PartitionSpec())
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-        dict(zip(("params", "stats"), shapes, strict=True)),
-    )
-    _, found = evaluate.restore_weights(config, address, target)
+    fields = evaluate.model_fields(config)
+    _, graph, found = restoring.restore(config.model.name, fields, address, whole)
     return Network(config, skeleton_of(config), graph, found["params"], found["stats"])
 
 
@@ -81,13 +74,13 @@ def skeleton_of(config: ConfigDict) -> Skeleton:
 
 def split_model(model: str) -> tuple[str, tuple[int, int] | None]:
     """The variant and the input size in `hrnet_w32_256x192`; None where no size is appended."""
-    name, height, width = re.fullmatch(r"(.*?)(?:_(\d+)x(\d+))?", model).groups()
+    name, size = models.split_size(model)
     if name not in models.VARIANTS:
         raise ValueError(
             f"unknown model {name!r}; choose one of: {', '.join(sorted(models.VARIANTS))} "
             "(add _HxW for another input size, e.g. _384x288)"
         )
-    return name, (int(height), int(width)) if height else None
+    return name, size
 
 
 def recipe(model: str, dataset: str) -> ConfigDict:
@@ -157,24 +150,16 @@ def _names_file(checkpoint):
 
 
 def _saved_config(step, model):
-    """The config beside a step: of converted weights one folder up, of a run two."""
-    files = [folder / "config.json" for folder in step.parents[:2]]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
+    """The config that a run or converted weights were saved with."""
+    saved = runs.find_config(step)
+    if saved is None:
         raise ValueError(
-            f"{step} has no config.json that says which network it is (looked for "
-            f"{' and '.join(map(str, files))}); give its config, or convert the weights anew"
+            f"{step} has no config.json that says which network it is, nor have the two folders "
+            "above it; give its config, or convert the weights anew"
         )
-    config = ConfigDict(_tuples(json.loads(file.read_text())))
+    config = ConfigDict(saved)
     name, size = split_model(model or config.model.name)
     if name != config.model.name:
-        raise ValueError(f"{step} is a {config.model.name} and no {name} ({file})")
+        raise ValueError(f"{step} is a {config.model.name} and no {name}")
     config.data.input_size = size or config.data.input_size
     return config
-
-
-def _tuples(tree):
-    """JSON's lists as the tuples that they were."""
-    if isinstance(tree, dict):
-        return {key: _tuples(value) for key, value in tree.items()}
-    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree

@@ -185,6 +185,22 @@ def read_config(workdir: pathlib.Path) -> dict:
     return flatten(json.loads((workdir / "config.json").read_text()))
 
 
+def find_config(path: pathlib.Path) -> dict | None:
+    """The config of the run, or the converted weights, that `path` leads to or into; nested."""
+    folder = path.absolute()
+    # A step of converted weights is one folder below its config, that of a run two.
+    files = [place / "config.json" for place in (folder, *folder.parents[:2])]
+    file = next((file for file in files if file.is_file()), None)
+    return None if file is None else _tuples(json.loads(file.read_text()))
+
+
+def _tuples(tree):
+    """JSON's lists as the tuples that they were."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
+
+
 def flatten(tree: dict, prefix: str = "") -> dict:
     """Nested dicts as one dict of dotted names."""
     flat = {}

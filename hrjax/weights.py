@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from hrjax import dialects, models
 
@@ -46,7 +45,7 @@ class Match:
 
 def from_torch(
     name: str, state_dict: Mapping[str, np.ndarray], **overrides
-) -> tuple[nnx.GraphDef, dict, dict]:
+) -> tuple[models.Graph, dict, dict]:
     """The evaluation graph, params and stats of `name` with the weights of a published checkpoint.
 
     `state_dict` holds arrays under the names of the official code, of mmpose or of Paddle, or is

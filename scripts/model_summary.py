@@ -9,10 +9,8 @@ tool that the published figure came from, which counts other things too, in its 
 """
 
 import argparse
-import importlib
-import pathlib
 
-from hrjax import complexity, evaluate, models
+from hrjax import complexity, evaluate, models, pretrained
 
 
 def main():
@@ -28,17 +26,12 @@ def main():
     options = parser.parse_args()
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:
-        name, fields, size = read_config(options.config)
+        config = pretrained.read_recipe(options.config)
+        name, fields = config.model.name, evaluate.model_fields(config)
+        size = config.data.input_size
     if options.input:
         size = tuple(int(side) for side in options.input.split("x"))
     print(complexity.summarize(name, size, depth=options.depth, **fields))
-
-
-def read_config(argument):
-    """The variant, its fields and the input size of a recipe."""
-    path, _, variant = argument.partition(":")
-    config = importlib.import_module(f"configs.{pathlib.Path(path).stem}").get_config(variant)
-    return config.model.name, evaluate.model_fields(config), config.data.input_size
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The only door to the networks: make one by name, take it apart, apply it."""
 
 import dataclasses
+import re
 import types
 import typing
 
@@ -34,6 +35,8 @@ VARIANTS = types.MappingProxyType(
     {name: family.VARIANTS[name] for name, family in FAMILIES.items()}
 )
 
+Graph = nnx.GraphDef  # a network without its numbers; static under jax.jit
+
 # ImageNet's, of RGB / 255: what the references of all families were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -42,14 +45,18 @@ STD = (0.229, 0.224, 0.225)
 def create(name: str, seed: int = 0, **overrides) -> nnx.Module:
     """A new network in training mode: images (n, h, w, 3) float → heatmaps (n, h/s, w/s, k).
 
-    The stride s is 4; EFENet's is 2.
-
-    EFENet's heatmaps are (n, h/2, w/2, k). `overrides` replace fields of `VARIANTS[name]`.
+    The stride s is 4, EFENet's 2. `overrides` replace fields of `VARIANTS[name]`.
     """
     return _build(name, overrides, Keys(seed))
 
 
-def shapes(name: str, *, training: bool = False, **overrides) -> tuple[nnx.GraphDef, dict, dict]:
+def split_size(model: str) -> tuple[str, tuple[int, int] | None]:
+    """The variant and the input size in `hrnet_w32_256x192`; None where no size is appended."""
+    name, height, width = re.fullmatch(r"(.*?)(?:_(\d+)x(\d+))?", model).groups()
+    return name, (int(height), int(width)) if height else None
+
+
+def shapes(name: str, *, training: bool = False, **overrides) -> tuple[Graph, dict, dict]:
     """The graph, params and stats of `create`, with shapes instead of arrays: cheap.
 
     The graph evaluates, or trains with `training`.
@@ -93,7 +100,7 @@ def _has_type(value, kind) -> bool:
     return type(value) is kind or (kind is float and type(value) is int)
 
 
-def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
+def split(model: nnx.Module) -> tuple[Graph, dict, dict]:
     """The structure of `model` (hashable), its params and its batch statistics, as nested dicts.
 
     A graph made after `model.eval()` evaluates; one made from a fresh `create` trains.
@@ -102,7 +109,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
     return graph, _plain(params), _plain(stats)
 
 
-def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None, *, remat: bool = False):
+def apply(graph: Graph, params: dict, stats: dict, images, key=None, *, remat: bool = False):
     """Heatmaps (n, h/s, w/s, k) of normalised images (n, h, w, 3), and the statistics after them.
 
     Pure: fit for jit and grad. `key` is what drop path draws from in training; networks without it
@@ -115,7 +122,7 @@ def apply(graph: nnx.GraphDef, params: dict, stats: dict, images, key=None, *, r
     return heatmaps, _plain(nnx.state(model, nnx.BatchStat))
 
 
-def features(graph: nnx.GraphDef, params: dict, stats: dict, images) -> list:
+def features(graph: Graph, params: dict, stats: dict, images) -> list:
     """The branches' feature maps (n, h/4, w/4, c), (n, h/8, w/8, 2c), … of normalised images.
 
     They are what the last stage puts out, before any head. Networks that read their largest branch
@@ -124,9 +131,7 @@ def features(graph: nnx.GraphDef, params: dict, stats: dict, images) -> list:
     return assemble(graph, params, stats).features(images)
 
 
-def fold_batch_norm(
-    graph: nnx.GraphDef, params: dict, stats: dict
-) -> tuple[nnx.GraphDef, dict, dict]:
+def fold_batch_norm(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dict, dict]:
     """The network for evaluation only, with each batch norm inside the convolution before it.
 
     Fewer operations and the same heatmaps but for rounding. Batch norms that follow something else
@@ -140,7 +145,7 @@ def fold_batch_norm(
     return split(model)
 
 
-def assemble(graph: nnx.GraphDef, params: dict, stats: dict, key=None) -> nnx.Module:
+def assemble(graph: Graph, params: dict, stats: dict, key=None) -> nnx.Module:
     """The network that `split` took apart; `key` goes to its drop paths."""
     model = nnx.merge(graph, _by_index(params), _by_index(stats))
     if key is not None:

@@ -1,0 +1,29 @@
+"""A network with weights from wherever they are: a checkpoint, a file or an address."""
+
+import pathlib
+
+import jax
+from jax.sharding import Sharding
+
+from hrjax import checkpoints, launch, models, weight_files, weights
+
+
+def restore(
+    name: str, fields: dict, path: str, sharding: Sharding, *, training: bool = False
+) -> tuple[pathlib.Path, models.Graph, dict]:
+    """Where the weights at `path` were found, the network's graph, and {"params", "stats"}.
+
+    `path` is a checkpoint of ours, or a file of published weights or its address. `name` is the
+    variant and `fields` what is set of it; the graph evaluates, or trains with `training`.
+    """
+    graph, params, stats = models.shapes(name, training=training, **fields)
+    file = weight_files.find(path)
+    if file is not None:
+        _, params, stats = weights.from_torch(name, weight_files.read(file), **fields)
+        return file, graph, launch.place({"params": params, "stats": stats}, sharding)
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        {"params": params, "stats": stats},
+    )
+    found, restored = checkpoints.restore_weights(path, target)
+    return found, graph, restored
