@@ -45,9 +45,18 @@ def images(recorded: dict) -> np.ndarray:
     return _noise(0, (2, 3, *recorded["input_size"]))
 
 
-def target(recorded: dict) -> np.ndarray:
-    """What the training step compares the output with, (2, h/4, w/4, k)."""
-    return _noise(1, recorded["output_shape"], scale=0.1)
+def contrasting_images(recorded: dict, count: int) -> np.ndarray:
+    """Noise of another mean and contrast in each image, on which batch norms see a spread."""
+    noise = _noise(0, (count, 3, *recorded["input_size"])).astype(np.float64)
+    random = np.random.Generator(np.random.PCG64(2))
+    contrast = random.uniform(0.5, 2.0, (count, 1, 1, 1))
+    mean = random.standard_normal((count, 3, 1, 1)).transpose(0, 2, 3, 1)
+    return (noise * contrast + mean).astype(np.float32)
+
+
+def target(recorded: dict, count: int = 2) -> np.ndarray:
+    """What the training step compares the output with, (count, h/4, w/4, k)."""
+    return _noise(1, (count, *recorded["output_shape"][1:]), scale=0.1)
 
 
 def _noise(seed, shape, scale=1.0):

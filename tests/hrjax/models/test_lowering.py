@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, settle, standardize
 
@@ -168,17 +169,35 @@ def test_settle_changes_neither_values_nor_gradients(dtype):
         np.testing.assert_array_equal(y.astype(np.float32), x.astype(np.float32))
 
 
-def loops(function):
-    """How many loops are left in the compiled function."""
-    return jax.jit(function).lower(jnp.ones(3)).compile().as_text().count(" while(")
+def calls(function, *devices):
+    """How many calls are left in the function, compiled for a batch sharded over the devices."""
+    mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
+    x = jax.device_put(jnp.ones((8, 3)), NamedSharding(mesh, PartitionSpec("data")))
+    text = jax.jit(function).lower(x).compile().as_text()
+    assert "all-gather" not in text
+    return text.count(" call(")
 
 
-def test_settle_is_a_loop_forth_and_back_on_cpu_alone(monkeypatch):
-    assert loops(lambda x: settle(x)) == 1
-    assert loops(jax.grad(lambda x: (settle(x) ** 2).sum())) == 2
+def test_settle_is_a_call_forth_and_back_on_cpu_alone(monkeypatch):
+    assert calls(lambda x: settle(x)) == 1
+    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum())) == 2
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert loops(lambda x: settle(x)) == 0
-    assert loops(jax.grad(lambda x: (settle(x) ** 2).sum())) == 0
+    assert calls(lambda x: settle(x)) == 0
+    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum())) == 0
+
+
+def test_settle_keeps_a_batch_on_its_devices():
+    assert calls(settle, *jax.devices()[:8]) == 1
+    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum()), *jax.devices()[:8]) == 2
+
+
+def test_settle_separates_what_stands_on_its_sides():
+    def fusions(wall):
+        compiled = jax.jit(lambda x: 2 * wall(jnp.sin(x)) + 1).lower(jnp.ones((8, 3))).compile()
+        return compiled.as_text().count(" fusion(")
+
+    assert fusions(lambda x: x) == 1
+    assert fusions(settle) == 2
 
 
 def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
