@@ -59,6 +59,31 @@ def test_mpii_centers_and_sizes_are_the_official_ones(boxes):
 
 
 @pytest.mark.parametrize("input_size", SIZES, ids=_named)
+def test_center_and_size_of_a_box_are_those_of_mmpose_1(boxes, input_size):
+    # mmpose 1.x cuts the corners of a box to the image's last pixel; from there on it agrees.
+    last = boxes["image_wh"] - 1
+    near, extent = boxes["box_xywh"][:, :2], boxes["box_xywh"][:, 2:]
+    corners = np.clip(near, 0, last), np.clip(near + extent, 0, last)
+    box = np.concatenate([corners[0], corners[1] - corners[0]], axis=1)
+    kept = boxes["mm1_valid"]
+    np.testing.assert_array_equal((box[:, 2:] > 0).all(axis=1), kept)
+    center, size = geometry.box_center_size(box)
+    padded, name = boxes["mm1_scale_px_before_fix"][kept], _named(input_size)
+    np.testing.assert_allclose(size[kept, ::-1], padded, rtol=1e-5)
+    size = geometry.fit_aspect(size, input_size)[kept, ::-1]
+    np.testing.assert_allclose(center[kept], boxes[f"mm1_center_{name}"][kept], rtol=1e-5)
+    np.testing.assert_allclose(size, boxes[f"mm1_scale_px_{name}"][kept], rtol=1e-5)
+
+
+def test_mpii_centers_and_sizes_are_those_of_mmpose_1(boxes):
+    center, size = geometry.mpii_center_size(boxes["mpii_raw_center"], boxes["mpii_raw_scale"])
+    np.testing.assert_allclose(center, boxes["mpii_mm1_center"], rtol=1e-5)
+    # mmpose 1.x pads even where there is no center, which the official HRNet does not.
+    padding = np.where(boxes["mpii_raw_center"][:, :1] == -1, geometry.BOX_PADDING, 1)
+    np.testing.assert_allclose(size * padding, boxes["mpii_mm1_scale_px"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("input_size", SIZES, ids=_named)
 def test_crop_matrix_is_the_official_one(affine, input_size):
     name = _named(input_size)
     sizes = _size(affine[f"scale_{name}"])

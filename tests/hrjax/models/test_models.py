@@ -252,6 +252,13 @@ def test_normalize_subtracts_imagenets_mean_of_rgb():
     np.testing.assert_allclose(normal[0, 0], expected, atol=2e-6)
 
 
+def test_normalize_is_the_references(shared):
+    recorded = np.load(shared / "reference" / "golden" / "warp_crops.npz")
+    normal = models.normalize(recorded["normalize_in_u8_hwc"])
+    theirs = recorded["normalize_out_chw"].transpose(1, 2, 0)
+    np.testing.assert_allclose(normal, theirs, rtol=1e-6, atol=1e-6)
+
+
 def test_normalize_turns_the_channels_round_but_not_the_mean():
     image = np.array([[[[1, 2, 3]]]], np.uint8)
     np.testing.assert_array_equal(
