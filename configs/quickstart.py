@@ -4,7 +4,7 @@ The people are drawn into data/synthetic on the first run, in MPII's layout and 
 their mean pose scores a PCKh@0.5 of 27, which is printed when the run starts.
 
     python -m hrjax.main --config=configs/quickstart.py
-    python -m hrjax.main --config=configs/quickstart.py --config.train.epochs=100 --workdir=runs/q
+    python -m hrjax.main --config=configs/quickstart.py --config.train.epochs=80 --workdir=runs/q
 """
 
 from configs import common
@@ -15,7 +15,7 @@ def get_config(variant=""):
     config = common.mmpose(common.mpii(common.recipe(variant, default="widehrnet_18")))
     config.data.root = "data/synthetic"
     config.data.input_size = (96, 96)
-    config.data.draw.train_images = 1500
+    config.data.draw.train_images = 3000
     config.data.draw.val_images = 200
     config.model.width = 24
     config.model.stem_width = 16
@@ -29,8 +29,8 @@ def get_config(variant=""):
     config.optimizer.lr = 8e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
-    config.train.epochs = 14
+    config.train.epochs = 7
     config.train.batch_size = 16
-    config.eval.every_epochs = 14
+    config.eval.every_epochs = 7
     config.checkpoint.every_steps = 500
     return config.lock()

@@ -35,10 +35,13 @@ STUDENT = (
     *("--config.model.width=20", "--config.model.stem_width=16"),
     *("--config.model.modules=1,1", "--config.model.blocks=1"),
 )
+# A larger network that learns for longer: it must know more than the student.
 TEACHER = (
-    *("--config=configs/hrnet_coco.py:hrnet_tiny", "--config.loss.factor=1.0"),
-    *DRAWN,
-    *SCHEDULE,
+    *("--config=configs/widehrnet_coco.py", *DRAWN),
+    *("--config.model.width=32", "--config.model.stem_width=16", "--config.model.expansion=2"),
+    *("--config.model.modules=1,1,1", "--config.model.blocks=1"),
+    *("--config.optimizer.lr=8e-3", "--config.optimizer.schedule=cosine"),
+    *(f"--config.train.epochs={2 * EPOCHS}", f"--config.eval.every_epochs={2 * EPOCHS}"),
 )
 V2 = ("--config.train.ema_decay=0.99", "--config.optimizer.lr=4e-3")
 COMPARISONS = {
