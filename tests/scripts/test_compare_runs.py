@@ -18,17 +18,21 @@ def test_the_table_has_mean_and_spread():
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "epochs"),
     [
-        compare_runs.TEACHER,
-        *(run for runs in compare_runs.COMPARISONS.values() for run in runs.values()),
+        (compare_runs.TEACHER, 2 * compare_runs.EPOCHS),
+        *(
+            (command, compare_runs.EPOCHS)
+            for commands in compare_runs.COMPARISONS.values()
+            for command in commands.values()
+        ),
     ],
 )
-def test_the_commands_are_understood_and_take_equal_steps(command, monkeypatch):
+def test_the_commands_are_understood_and_take_equal_steps(command, epochs, monkeypatch):
     monkeypatch.chdir(compare_runs.ROOT)
     monkeypatch.setattr(sys, "argv", ["main", *command])
     config = main._parse(sys.argv).config
-    assert config.train.epochs == compare_runs.EPOCHS == config.eval.every_epochs
+    assert config.train.epochs == epochs == config.eval.every_epochs
     assert (config.train.batch_size, config.data.input_size) == (16, (96, 96))
     assert config.data.dataset == "coco"
 
