@@ -73,7 +73,7 @@ def skeleton_of(config: ConfigDict) -> Skeleton:
 
 
 def split_model(model: str) -> tuple[str, tuple[int, int] | None]:
-    """The variant and the input size in `hrnet_w32_256x192`; None where no size is appended."""
+    """`models.split_size` of a variant that exists; ValueError lists those that do."""
     name, size = models.split_size(model)
     if name not in models.VARIANTS:
         raise ValueError(
@@ -160,6 +160,9 @@ def _saved_config(step, model):
     config = ConfigDict(saved)
     name, size = split_model(model or config.model.name)
     if name != config.model.name:
-        raise ValueError(f"{step} is a {config.model.name} and no {name}")
+        raise ValueError(
+            f"{step} is a {config.model.name} and no {name}, says the config.json that it was "
+            "saved with; leave the model out or name another checkpoint"
+        )
     config.data.input_size = size or config.data.input_size
     return config

@@ -14,13 +14,16 @@ def restore(
     """Where the weights at `path` were found, the network's graph, and {"params", "stats"}.
 
     `path` is a checkpoint of ours, or a file of published weights or its address. `name` is the
-    variant and `fields` what is set of it; the graph evaluates, or trains with `training`.
+    variant and `fields` what is set of it; the graph evaluates, or trains with `training`. The
+    arrays lie as `sharding` says.
     """
-    graph, params, stats = models.shapes(name, training=training, **fields)
     file = weight_files.find(path)
     if file is not None:
-        _, params, stats = weights.from_torch(name, weight_files.read(file), **fields)
+        graph, params, stats = weights.from_torch(name, weight_files.read(file), **fields)
+        if training:
+            graph, _, _ = models.shapes(name, training=True, **fields)
         return file, graph, launch.place({"params": params, "stats": stats}, sharding)
+    graph, params, stats = models.shapes(name, training=training, **fields)
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         {"params": params, "stats": stats},

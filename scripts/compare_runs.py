@@ -3,10 +3,10 @@
     python scripts/compare_runs.py --comparison=distill
     python scripts/compare_runs.py --comparison=v2 --seeds=3 --folder=runs/compare
 
-distill: a small student with and without a teacher, which is trained first. v2: a recipe against
-its second version. All runs of a comparison take equally many steps on the same people; each ends
-within --minutes on two CPU cores or is left out and named. Runs that are there already are kept:
-the same command again goes on.
+distill: a small student with and without a teacher, which is trained first, for twice as long. v2:
+a recipe against its second version. What is compared takes equally many steps on the same people;
+each run ends within --minutes on two CPU cores or is left out and named. Runs that are there
+already are kept: the same command again goes on.
 """
 
 import argparse

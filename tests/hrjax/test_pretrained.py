@@ -49,7 +49,7 @@ def test_a_run_and_its_steps_bring_their_recipe(tiny_weights, tmp_path):
     assert pretrained.load(tmp_path / "run", model="hrnet_tiny_96x64").config.data.input_size == (
         *(96, 64),
     )
-    with pytest.raises(ValueError, match=r"7 is a hrnet_tiny and no hrnet_w32"):
+    with pytest.raises(ValueError, match="7 is a hrnet_tiny and no hrnet_w32, says the config"):
         pretrained.load(tmp_path / "run", model="hrnet_w32")
 
 
