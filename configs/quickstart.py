@@ -15,7 +15,7 @@ def get_config(variant=""):
     config = common.mmpose(common.mpii(common.recipe(variant, default="widehrnet_18")))
     config.data.root = "data/synthetic"
     config.data.input_size = (96, 96)
-    config.data.draw.train_images = 3000
+    config.data.draw.train_images = 4500
     config.data.draw.val_images = 200
     config.model.width = 24
     config.model.stem_width = 16
@@ -29,8 +29,8 @@ def get_config(variant=""):
     config.optimizer.lr = 8e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
-    config.train.epochs = 7
+    config.train.epochs = 5
     config.train.batch_size = 16
-    config.eval.every_epochs = 7
+    config.eval.every_epochs = 5
     config.checkpoint.every_steps = 500
     return config.lock()

@@ -6,10 +6,15 @@ import jax.numpy as jnp
 import optax
 from flax import serialization
 
+from hrjax.packing import pack
+
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a step changes; `average` is {"params", "stats"} or None."""
+    """Everything that a step changes; `average` is {"params", "stats"} or None.
+
+    The optimizer sees the params packed (`hrjax.packing`), and so is its state.
+    """
 
     step: jax.Array
     params: dict
@@ -31,7 +36,7 @@ def create_state(params: dict, stats: dict, optimizer, *, average: bool) -> Trai
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(pack(params)),
         average=copy,
     )
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from hrjax import heatmaps, losses, models
 from hrjax.distill import Teacher
+from hrjax.packing import pack, unpack
 from hrjax.state import TrainState
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
@@ -38,11 +39,13 @@ def make_train_step(
         gradients, stats, numbers = _gradients(
             functools.partial(derive, state.params), state, batch, key, taught, config
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        before = pack(state.params)
+        updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
+        packed = optax.apply_updates(before, updates)
+        params = unpack(packed, state.params)
         average = _moving_average(state.average, params, stats, config.train.ema_decay)
         after = TrainState(state.step + 1, params, stats, opt_state, average)
-        finite = _all_finite((numbers["loss"], params, stats))
+        finite = _all_finite((numbers["loss"], packed, pack(stats)))
         if config.train.on_nan == "skip":
             after = jax.tree.map(functools.partial(_keep_unless, finite), state, after)
         return after, {**numbers, "lr": rate, "finite": finite}
@@ -123,8 +126,9 @@ def _gradients(derive, state, batch, key, taught, config):
 def _moving_average(average, params, stats, decay):
     if average is None:
         return None
-    new = {"params": params, "stats": stats}
-    return jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, average, new)
+    new = pack({"params": params, "stats": stats})
+    mixed = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, pack(average), new)
+    return unpack(mixed, average)
 
 
 def _all_finite(tree):

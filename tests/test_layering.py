@@ -30,7 +30,7 @@ LAYERS = (
         *("hrjax.models.hrformer", "hrjax.models.hrnext"),
     ),
     ("hrjax.models.efenet",),
-    ("hrjax.models",),
+    ("hrjax.models", "hrjax.packing"),
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
         *("hrjax.oks", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),

@@ -19,7 +19,7 @@ from hrjax.models import (
     resnet,
     widehrnet,
 )
-from hrjax.models.layers import ConvBN, DropPath, Keys
+from hrjax.models.layers import ConvBN, Keys, give_draws
 
 FAMILIES = types.MappingProxyType(
     {
@@ -115,7 +115,9 @@ def apply(graph: Graph, params: dict, stats: dict, images, key=None, *, remat: b
     Pure: fit for jit and grad. `key` is what drop path draws from in training; networks without it
     need none. With `remat` the insides of blocks are computed again for gradients, not kept.
     """
-    model = assemble(graph, params, stats, key)
+    model = assemble(graph, params, stats)
+    if key is not None:
+        give_draws(model, key, len(images))
     if remat:
         blocks.compute_again(model)
     heatmaps = model(images)
@@ -145,14 +147,9 @@ def fold_batch_norm(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dic
     return split(model)
 
 
-def assemble(graph: Graph, params: dict, stats: dict, key=None) -> nnx.Module:
-    """The network that `split` took apart; `key` goes to its drop paths."""
-    model = nnx.merge(graph, _by_index(params), _by_index(stats))
-    if key is not None:
-        for _, module in nnx.iter_modules(model):
-            if isinstance(module, DropPath):
-                module.key = key
-    return model
+def assemble(graph: Graph, params: dict, stats: dict) -> nnx.Module:
+    """The network that `split` took apart."""
+    return nnx.merge(graph, _by_index(params), _by_index(stats))
 
 
 def normalize(images, color: str = "rgb"):

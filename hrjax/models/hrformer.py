@@ -135,10 +135,10 @@ class TransformerBlock(nnx.Module):
         options = {"window": config.window, "position_bias": config.position_bias}
         self.norm1 = LayerNorm(width, rngs=rngs)
         self.attention = WindowAttention(width, heads, **options, rngs=rngs)
-        self.drop1 = DropPath(rate, rngs=rngs)
+        self.drop1 = DropPath(rate)
         self.norm2 = LayerNorm(width, rngs=rngs)
         self.mlp = Steps(unit(width, wide), unit(wide, wide, 3, groups=wide), unit(wide, width))
-        self.drop2 = DropPath(rate, rngs=rngs)
+        self.drop2 = DropPath(rate)
 
     def __call__(self, x):
         x = x + self.drop1(self.attention(self.norm1(x)))

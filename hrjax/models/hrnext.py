@@ -97,7 +97,7 @@ class ContextBlock(nnx.Module):
         self.layer_scale_1 = nnx.Param(rngs.constant((width,), 1e-2))
         self.layer_scale_2 = nnx.Param(rngs.constant((width,), 1e-2))
         self.layer_scale_3 = nnx.Param(rngs.constant((width,), 1e-2))
-        self.drops = nnx.List([DropPath(rate, rngs=rngs) for _ in range(3)])
+        self.drops = nnx.List([DropPath(rate) for _ in range(3)])
         if config.double_updates:
             for _, module in nnx.iter_modules(self):
                 if isinstance(module, BatchNorm):

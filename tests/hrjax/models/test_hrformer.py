@@ -6,7 +6,7 @@ from flax import nnx
 
 import hrjax
 from hrjax.models import hrformer
-from hrjax.models.layers import Keys
+from hrjax.models.layers import DropPath, Keys, give_draws
 
 
 def attention(channels=1, heads=1, window=4, position_bias=False):
@@ -134,8 +134,8 @@ def test_the_last_module_fuses_the_largest_branch_alone():
     assert rows == [2, 3, 3, 3, 3, 4, 1]
 
 
-def test_every_drop_path_draws_from_a_stream_of_its_own():
+def test_every_drop_path_gets_draws_of_its_own():
     model = hrformer.build(hrformer.HRFormerConfig(), rngs=Keys(None))
-    streams = [m.stream for _, m in nnx.iter_modules(model) if hasattr(m, "stream")]
-    assert len(streams) == 88
-    assert len(set(streams)) == 88
+    give_draws(model, jax.random.key(0), 4)
+    draws = [np.asarray(m.draws) for _, m in nnx.iter_modules(model) if isinstance(m, DropPath)]
+    assert len(np.unique(draws, axis=0)) == len(draws) == 88

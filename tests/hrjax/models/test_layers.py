@@ -15,8 +15,10 @@ from hrjax.models.layers import (
     Keys,
     LayerNorm,
     Linear,
+    Steps,
     TransposedConv,
     gelu,
+    give_draws,
     shuffle,
 )
 
@@ -183,8 +185,8 @@ def test_gelu_is_the_exact_one(dtype, rtol):
 
 
 def dropped(key, samples=512, rate=0.25):
-    drop = DropPath(rate, rngs=Keys(0))
-    drop.key = key
+    drop = DropPath(rate)
+    give_draws(drop, key, samples)
     return drop(jnp.full((samples, 2, 3, 1), 3.0))
 
 
@@ -197,11 +199,10 @@ def test_drop_path_drops_whole_samples_and_scales_the_rest():
 
 
 def test_drop_path_draws_anew_for_each_key_and_each_layer():
-    keys = Keys(0)
-    first, second = DropPath(0.5, rngs=keys), DropPath(0.5, rngs=keys)
+    first, second = DropPath(0.5), DropPath(0.5)
     draws = []
     for drop, seed in ((first, 0), (second, 0), (first, 1), (first, 0)):
-        drop.key = jax.random.key(seed)
+        give_draws(Steps(first, second), jax.random.key(seed), 64)
         draws.append(np.ravel(drop(jnp.ones((64, 1, 1, 1)))))
     assert (draws[0] != draws[1]).any()
     assert (draws[0] != draws[2]).any()
@@ -210,8 +211,8 @@ def test_drop_path_draws_anew_for_each_key_and_each_layer():
 
 def test_drop_path_in_evaluation_or_at_rate_0_needs_no_key():
     x = jnp.ones((4, 1, 1, 1))
-    assert DropPath(0.0, rngs=Keys(0))(x) is x
-    drop = DropPath(0.5, rngs=Keys(0))
+    assert DropPath(0.0)(x) is x
+    drop = DropPath(0.5)
     with pytest.raises(ValueError, match="drop path draws random numbers in training"):
         drop(x)
     drop.eval()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, settle, standardize
+from hrjax.models.lowering import (
+    convolve,
+    convolve_each,
+    convolve_transposed,
+    multiply,
+    settle,
+    standardize,
+)
 
 
 def noise(*shape, seed=0):
@@ -158,6 +165,47 @@ def test_standardize_has_the_gradients_of_autodiff():
     ours = gradients(lambda *arguments: standardize(*arguments, 1e-5)[0])
     for a, b in zip(ours, gradients(plain), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 6), (6, 4), (5, 5)])
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_multiply_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
+    x, matrix, weight = noise(2, 3, 5, inputs), noise(inputs, outputs), noise(2, 3, 5, outputs)
+
+    def gradients(product):
+        return jax.grad(lambda x, matrix: jnp.sum(product(x, matrix) * weight), (0, 1))(x, matrix)
+
+    expected = gradients(jnp.matmul)
+    np.testing.assert_array_equal(multiply(x, matrix), x @ matrix)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for ours, theirs in zip(gradients(multiply), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 32), (32, 8)])
+def test_a_matrix_gradient_transposes_the_narrower_factor_alone(inputs, outputs):
+    def gradient(x, matrix, weight):
+        return jax.grad(lambda matrix: jnp.sum(jnp.sin(multiply(x, matrix)) * weight))(matrix)
+
+    shapes = ((8, 64, 48, inputs), (inputs, outputs), (8, 64, 48, outputs))
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    text = jax.jit(gradient).lower(*arguments).compile().as_text()
+    assert "f32[8,24576]" in text
+    assert "f32[32,24576]" not in text
+
+
+@pytest.mark.parametrize("height", [8, 12, 11, 24, 3])
+def test_depthwise_gradients_hold_for_every_height(height):
+    x, kernel, weight = noise(2, height, 5, 4), noise(3, 3, 1, 4), noise(2, height, 5, 4, seed=1)
+
+    def gradients(convolution):
+        def total(x, kernel):
+            return jnp.sum(convolution(x, kernel, stride=1, groups=4) * weight)
+
+        return jax.grad(total, (0, 1))(x, kernel)
+
+    for ours, theirs in zip(gradients(convolve), gradients(plainly), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
