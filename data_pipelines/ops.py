@@ -126,7 +126,10 @@ class ShiftCenter:
 
 @dataclasses.dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors the person left to right. Reads and writes image, center, keypoints, visible."""
+    """Mirrors the person left to right. Reads and writes image, center, keypoints, visible.
+
+    image is a mirrored view of what it was: only what a crop shows of it is ever moved.
+    """
 
     flip_pairs: tuple[tuple[int, int], ...]
     probability: float
@@ -141,7 +144,7 @@ class RandomFlip:
             order[left], order[right] = right, left
         return {
             **example,
-            "image": cv2.flip(example["image"], 1),
+            "image": example["image"][:, ::-1],
             "center": example["center"] * mirror + offset,
             "keypoints": (example["keypoints"] * mirror + offset)[order],
             "visible": example["visible"][order],
@@ -266,13 +269,26 @@ def _crop(
 ) -> dict:
     size = geometry.fit_aspect(example["size"], input_size) * zoom
     matrix = geometry.crop_matrix(example["center"], size, rotation, input_size, udp=udp)
-    image = cv2.warpAffine(example["image"], matrix, input_size[::-1], flags=cv2.INTER_LINEAR)
     return {
         **example,
-        "image": image,
+        "image": _warp(example["image"], matrix, input_size),
         "keypoints": geometry.transform(example["keypoints"], matrix).astype(np.float32),
         "to_original": geometry.invert(matrix).astype(np.float32),
     }
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+    """The crop. Of a mirrored view, which OpenCV would copy, only what is seen is moved."""
+    height, width = input_size
+    if image.strides[1] < 0:
+        corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+        corners = geometry.transform(corners, geometry.invert(matrix))
+        last = np.array(image.shape[1::-1]) - 1
+        left, top = start = np.clip(np.floor(corners.min(axis=0)) - 1, 0, last).astype(int)
+        right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, last).astype(int)
+        image = cv2.flip(image[top : bottom + 1, left : right + 1][:, ::-1], 1)
+        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ start])
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,8 +33,8 @@ from hrjax.models.layers import (
     Separable,
     Steps,
     dense,
-    gelu,
 )
+from hrjax.models.lowering import gelu
 from hrjax.models.resizing import bilinear_areas
 
 

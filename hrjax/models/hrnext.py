@@ -27,9 +27,8 @@ from hrjax.models.layers import (
     Separable,
     Steps,
     dense,
-    gelu,
 )
-from hrjax.models.lowering import settle
+from hrjax.models.lowering import gelu, settle
 from hrjax.models.resizing import bilinear_areas
 
 

@@ -18,6 +18,7 @@ from hrjax.models.lowering import (
     convolve_transposed,
     multiply,
     standardize,
+    standardize_pixels,
 )
 
 Activation = Callable[[jax.Array], jax.Array]
@@ -180,10 +181,9 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(rngs.constant((channels,), 0.0))
 
     def __call__(self, x):
-        y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        y = y - jnp.mean(y, -1, keepdims=True)
-        y = y * lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
-        return (y * self.scale.get_value() + self.bias.get_value()).astype(x.dtype)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        scale, bias = self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
+        return standardize_pixels(x.astype(dtype), scale, bias, self.epsilon).astype(x.dtype)
 
 
 class Linear(nnx.Module):
@@ -381,13 +381,6 @@ class Bottleneck(nnx.Module):
     def __call__(self, x):
         shortcut = x if self.shortcut is None else self.shortcut(x)
         return jax.nn.relu(shortcut + self.conv3(self.conv2(self.conv1(x))))
-
-
-def gelu(x):
-    """The exact GELU, in float32 or better."""
-    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    # By erf as PyTorch has it; jax.nn.gelu's erfc takes half as long again.
-    return (y * (0.5 + 0.5 * lax.erf(y * math.sqrt(0.5)))).astype(x.dtype)
 
 
 # Official names of bottlenecks and of what else has convolutions and batch norms side by side.

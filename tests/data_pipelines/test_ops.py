@@ -151,6 +151,20 @@ def test_flip_mirrors_pixels_joints_and_box_and_exchanges_sides():
     assert flipped["visible"][right] == 0
 
 
+@pytest.mark.parametrize("udp", [False, True])
+def test_a_crop_of_a_mirrored_view_is_the_crop_of_the_mirrored_image(udp):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    for _ in range(200):
+        center, size = rng.uniform(-20, 140, 2), rng.uniform(5, 150, 2)
+        rotation = rng.choice([0.0, rng.uniform(-80, 80)])
+        size = geometry.fit_aspect(size, (32, 24))
+        matrix = geometry.crop_matrix(center, size, rotation, (32, 24), udp=udp)
+        view = ops._warp(image[:, ::-1], matrix, (32, 24))
+        whole = ops._warp(np.ascontiguousarray(image[:, ::-1]), matrix, (32, 24))
+        np.testing.assert_array_equal(view, whole)
+
+
 def test_flipping_twice_changes_nothing():
     keypoints = np.random.default_rng(1).uniform(0, 40, (16, 2)).astype(np.float32)
     example = _example(keypoints=keypoints, visible=np.ones(16, np.float32))

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,11 @@ from hrjax.models.lowering import (
     convolve,
     convolve_each,
     convolve_transposed,
+    gelu,
     multiply,
     settle,
     standardize,
+    standardize_pixels,
 )
 
 
@@ -183,15 +187,18 @@ def test_multiply_has_the_gradients_of_a_matrix_product(monkeypatch, backend, in
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 32), (32, 8)])
-def test_a_matrix_gradient_transposes_the_narrower_factor_alone(inputs, outputs):
-    def gradient(x, matrix, weight):
-        return jax.grad(lambda matrix: jnp.sum(jnp.sin(multiply(x, matrix)) * weight))(matrix)
+def test_a_matrix_gradient_transposes_no_image(inputs, outputs):
+    def transposed(product):
+        def gradient(x, matrix, weight):
+            return jax.grad(lambda matrix: jnp.sum(jnp.sin(product(x, matrix)) * weight))(matrix)
 
-    shapes = ((8, 64, 48, inputs), (inputs, outputs), (8, 64, 48, outputs))
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    text = jax.jit(gradient).lower(*arguments).compile().as_text()
-    assert "f32[8,24576]" in text
-    assert "f32[32,24576]" not in text
+        shapes = ((8, 64, 48, inputs), (inputs, outputs), (8, 64, 48, outputs))
+        arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+        text = jax.jit(gradient).lower(*arguments).compile().as_text()
+        return [n for n in (inputs, outputs) if f"f32[{n},24576]" in text]
+
+    assert transposed(multiply) == []
+    assert transposed(jnp.matmul) == [outputs]  # what autodiff and XLA make of it
 
 
 @pytest.mark.parametrize("height", [8, 12, 11, 24, 3])
@@ -206,6 +213,42 @@ def test_depthwise_gradients_hold_for_every_height(height):
 
     for ours, theirs in zip(gradients(convolve), gradients(plainly), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.004)])
+def test_gelu_is_the_exact_one(dtype, rtol):
+    x = jnp.asarray([-2.0, -0.5, 0.0, 1.0, 3.0], dtype)
+    expected = [v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in (-2.0, -0.5, 0.0, 1.0, 3.0)]
+    assert gelu(x).dtype == dtype
+    np.testing.assert_allclose(gelu(x).astype(np.float32), expected, rtol=rtol, atol=1e-7)
+
+
+def test_gelu_has_the_gradient_of_autodiff():
+    x = jnp.linspace(-6, 6, 97)
+
+    def formula(x):
+        return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
+
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (gelu, formula))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_are_standardized_with_the_gradients_of_autodiff():
+    def formula(x, scale, bias, epsilon):
+        centred = x - jnp.mean(x, -1, keepdims=True)
+        var = jnp.mean(jnp.square(centred), -1, keepdims=True)
+        return centred / jnp.sqrt(var + epsilon) * scale + bias
+
+    weight, arguments = noise(2, 3, 4, 5, seed=3), (noise(2, 3, 4, 5), noise(5, seed=1), noise(5))
+
+    def both(function):
+        def total(*arguments):
+            return jnp.sum(function(*arguments, 1e-6) * weight)
+
+        return function(*arguments, 1e-6), *jax.grad(total, (0, 1, 2))(*arguments)
+
+    for ours, theirs in zip(both(standardize_pixels), both(formula), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -237,6 +280,15 @@ def test_settle_is_a_call_forth_and_back_on_cpu_alone(monkeypatch):
 def test_settle_keeps_a_batch_on_its_devices():
     assert calls(settle, *jax.devices()[:8]) == 1
     assert calls(jax.grad(lambda x: (settle(x) ** 2).sum()), *jax.devices()[:8]) == 2
+
+
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_gradients_of_a_matrix_leave_a_batch_on_its_devices(outputs):
+    # `calls` raises where images are gathered; the gradient itself is summed over the devices.
+    def gradient(x):
+        return jax.grad(lambda matrix: jnp.sum(jnp.sin(multiply(x, matrix))))(noise(3, outputs))
+
+    assert calls(gradient, *jax.devices()[:8]) > 0
 
 
 def test_settle_separates_what_stands_on_its_sides():
