@@ -287,7 +287,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) ->
         left, top = start = np.clip(np.floor(corners.min(axis=0)) - 1, 0, last).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, last).astype(int)
         image = cv2.flip(image[top : bottom + 1, left : right + 1][:, ::-1], 1)
-        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ start])
+        matrix = matrix + [[0, 0, shift] for shift in (matrix[:, :2] @ start).tolist()]
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
 
 

@@ -142,6 +142,8 @@ def _depthwise_forward(x, kernel, stride, dilation):
 def _depthwise_backward(stride, dilation, saved, gradient):
     x, kernel = saved
     size = kernel.shape[0]
+    # Otherwise XLA computes the gradient anew for each row of taps.
+    gradient = settle(gradient)
     taps = _shifted(x.astype(_exact(x)), size, stride, dilation)
     products = [tap * gradient for tap in taps.values()]
     axes = (0, 1, 2) if kernel.ndim == 3 else (1, 2)
