@@ -6,7 +6,7 @@ their mean pose scores a PCKh@0.5 of 27, which is printed when the run starts.
     python -m hrjax.main --config=configs/quickstart.py
     python -m hrjax.main --config=configs/quickstart.py --config.train.epochs=80 --workdir=runs/q
 
-The first takes minutes and reaches a PCKh@0.5 of 83, the second half an hour and 92 (docs/benchmarks.md).
+The first takes minutes and reaches a PCKh@0.5 of 82 to 83, the second half an hour and 92.
 """
 
 from configs import common
