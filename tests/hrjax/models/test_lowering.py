@@ -251,6 +251,17 @@ def test_pixels_are_standardized_with_the_gradients_of_autodiff():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_what_leads_to_a_depthwise_gradient_is_computed_once():
+    def gradients(x, kernel):
+        def total(x, kernel):
+            return jnp.sum(jnp.sin(convolve(x, kernel, stride=1, groups=4)))
+
+        return jax.grad(total, (0, 1))(x, kernel)
+
+    compiled = jax.jit(gradients).lower(noise(2, 16, 16, 4), noise(3, 3, 1, 4)).compile()
+    assert compiled.as_text().count(" cosine(") == 1
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_settle_changes_neither_values_nor_gradients(dtype):
     x = jnp.asarray([1.5, -2.0, np.inf, np.nan], dtype)
