@@ -280,6 +280,7 @@ def _crop(
 def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
     """The crop. Of a mirrored view, which OpenCV would copy, only what is seen is moved."""
     height, width = input_size
+    # A pixel more on each side than the corners say, for bilinear sampling.
     if image.strides[1] < 0:
         corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
         corners = geometry.transform(corners, geometry.invert(matrix))

@@ -1,11 +1,9 @@
 """Small arrays side by side in one vector, so that what is done to each of them is done once.
 
-A network has a thousand parameters and more, most of them a few hundred numbers. An optimizer that
-goes through them one by one takes half of the operations of a training step, and of the time to
-compile it, for a hundredth of the arithmetic.
+A network has a thousand parameters and more, most of them a few hundred numbers. An optimizer
+and a check for NaN that go through them one by one are nearly half of the operations of HRNeXt's
+training step.
 """
-
-import math
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +35,7 @@ def unpack(packed: dict, like):
             return packed["large"][jax.tree_util.keystr(path)]
         name = _name(path)
         start = starts[name]
-        starts[name] = end = start + math.prod(x.shape)
+        starts[name] = end = start + x.size
         return packed["small"][name][start:end].reshape(x.shape)
 
     return jax.tree_util.tree_map_with_path(take, like)

@@ -1,7 +1,7 @@
-"""How convolutions, batch norm and long chains of blocks are computed: what speed depends on.
+"""How products, norms, GELU and long chains of blocks are computed: what speed depends on.
 
-Each function is exact; only the way to the result depends on the backend. The halves of derivatives
-written by hand are under jit, which saves 40% of a training step's tracing.
+Each function is exact; only the way to the result depends on the backend. The longer halves of
+derivatives written by hand are under jit, which saves 40% of a training step's tracing.
 """
 
 import functools
@@ -286,7 +286,7 @@ def _gelu_forward(x):
 
 @jax.jit
 def _gelu_backward(x, gradient):
-    # By hand, so that only `x` is kept: erf again is faster than to store it and what follows.
+    # By hand, so that nothing is kept but `x`.
     y = x.astype(_exact(x))
     density = jnp.exp(-0.5 * jnp.square(y)) * (1 / math.sqrt(2 * math.pi))
     return (((_normal_share(y) + y * density) * gradient).astype(x.dtype),)

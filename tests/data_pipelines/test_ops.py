@@ -154,15 +154,15 @@ def test_flip_mirrors_pixels_joints_and_box_and_exchanges_sides():
 @pytest.mark.parametrize("udp", [False, True])
 def test_a_crop_of_a_mirrored_view_is_the_crop_of_the_mirrored_image(udp):
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    view = rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)[:, ::-1]
+    options = {"scale": 0.25, "rotation": 40, "rotation_probability": 0.5, "udp": udp}
+    crop = ops.RandomCrop((32, 24), **options)
     for _ in range(200):
-        center, size = rng.uniform(-20, 140, 2), rng.uniform(5, 150, 2)
-        rotation = rng.choice([0.0, rng.uniform(-80, 80)])
-        size = geometry.fit_aspect(size, (32, 24))
-        matrix = geometry.crop_matrix(center, size, rotation, (32, 24), udp=udp)
-        view = ops._warp(image[:, ::-1], matrix, (32, 24))
-        whole = ops._warp(np.ascontiguousarray(image[:, ::-1]), matrix, (32, 24))
-        np.testing.assert_array_equal(view, whole)
+        box = {"center": rng.uniform(-20, 140, 2), "size": rng.uniform(5, 150, 2)}
+        draws = (*rng.standard_normal(2), rng.random())
+        seen = crop(_example(view, **box), Script(*draws))
+        whole = crop(_example(np.ascontiguousarray(view), **box), Script(*draws))
+        np.testing.assert_array_equal(seen["image"], whole["image"])
 
 
 def test_flipping_twice_changes_nothing():
