@@ -21,9 +21,9 @@ FREE_FIELDS = (
 )
 # How XLA and the CUDA libraries say that memory ran out.
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF_MEMORY")
-# glibc's mallopt: keep what is freed (trim threshold, 2 GiB), grow by 256 MiB at a time, never
-# use mmap, one arena for all threads.
-MALLOC_OPTIONS = ((-1, 2**31 - 1), (-2, 2**28), (-4, 0), (-8, 1))
+# glibc's mallopt: never trim what is freed (a step frees gigabytes at once), grow by 256 MiB at a
+# time, never use mmap, one arena for all threads.
+MALLOC_OPTIONS = ((-1, -1), (-2, 2**28), (-4, 0), (-8, 1))
 # What `fill_holes` asks malloc for: first a block larger than any hole, then pieces ever smaller.
 HOLES_END = 2**30
 HOLE_SIZES = tuple(size for power in range(26, 8, -1) for size in (2**power, 3 * 2 ** (power - 2)))

@@ -126,6 +126,25 @@ def test_memory_that_malloc_does_not_keep_is_left_alone():
     assert abs(after - before) < before / 10
 
 
+LARGE = """
+import ctypes, sys
+from hrjax import runs
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
+runs.keep_freed_memory()
+block = libc.malloc(ctypes.c_size_t(3 * 2**30))
+before = libc.sbrk(0)
+libc.free(ctypes.c_void_p(block))
+print(before, libc.sbrk(0))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
+def test_freed_blocks_of_gigabytes_are_kept():
+    before, after = run_python(LARGE)
+    assert after == before
+
+
 def run_python(code, *arguments):
     """The numbers that a process of its own prints."""
     command = [sys.executable, "-c", code, *arguments]
