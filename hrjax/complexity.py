@@ -116,11 +116,11 @@ def _watched(model, calls):
     seen, numbers = set(), itertools.count()
 
     def watch(original):
-        def call(self, *arguments):
+        def call(self, *arguments, **options):
             repeated, number = id(self) in seen, next(numbers)
             seen.add(id(self))
             with jax.named_scope(f"call{number}"):
-                outputs = original(self, *arguments)
+                outputs = original(self, *arguments, **options)
             shapes = [getattr(x, "shape", None) for x in (arguments[0], outputs)]
             macs = _macs(self, *shapes)
             calls[number] = Call(paths[id(self)], self, repeated, *shapes, macs, [])

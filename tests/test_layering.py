@@ -22,7 +22,8 @@ LAYERS = (
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
     ("hrjax.models.lowering", "hrjax.models.resizing"),
-    ("hrjax.models.layers", "hrjax.models.blocks"),
+    ("hrjax.models.functional", "hrjax.models.blocks"),
+    ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     (
         *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hrjax.models.functional import attend, gelu
 from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
@@ -34,7 +35,6 @@ from hrjax.models.layers import (
     Steps,
     dense,
 )
-from hrjax.models.lowering import gelu
 from hrjax.models.resizing import bilinear_areas
 
 
@@ -98,14 +98,15 @@ class WindowAttention(nnx.Module):
     def _attend(self, x):
         """Attention among the tokens of each window, (windows, tokens, channels)."""
         split = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
-        q, k, v = (project(x).reshape(split) for project in (self.q, self.k, self.v))
-        logits = jnp.einsum("wqhc,wkhc->whqk", q / math.sqrt(split[-1]), k)
-        if self.position_bias:
-            table = self.relative_position_bias_table.get_value()
-            logits = logits + jnp.moveaxis(table[relative_positions(self.window)], -1, 0)
-        exact = logits.astype(jnp.promote_types(x.dtype, jnp.float32))
-        weights = jax.nn.softmax(exact, axis=-1).astype(x.dtype)
-        return self.out(jnp.einsum("whqk,wkhc->wqhc", weights, v).reshape(x.shape))
+        q, k, v = (layer(x).reshape(split).swapaxes(1, 2) for layer in (self.q, self.k, self.v))
+        outputs = attend(q / math.sqrt(split[-1]), k, v, self._position_bias())
+        return self.out(outputs.swapaxes(1, 2).reshape(x.shape))
+
+    def _position_bias(self):
+        if not self.position_bias:
+            return None
+        table = self.relative_position_bias_table.get_value()
+        return jnp.moveaxis(table[relative_positions(self.window)], -1, 0)
 
 
 def _padding(size, window):

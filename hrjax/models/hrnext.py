@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from hrjax.models.blocks import run
+from hrjax.models.functional import gelu
 from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
@@ -28,7 +29,7 @@ from hrjax.models.layers import (
     Steps,
     dense,
 )
-from hrjax.models.lowering import gelu, settle
+from hrjax.models.lowering import settle
 from hrjax.models.resizing import bilinear_areas
 
 

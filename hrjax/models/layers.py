@@ -12,14 +12,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from hrjax.models.lowering import (
-    convolve,
-    convolve_each,
-    convolve_transposed,
-    multiply,
-    standardize,
-    standardize_pixels,
-)
+from hrjax.models.functional import standardize, standardize_pixels
+from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, multiply
 
 Activation = Callable[[jax.Array], jax.Array]
 # Of the normal distribution that convolutions start from, in the references of all families.
@@ -83,10 +77,10 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param(rngs.normal(shape, CONV_STD))
         self.bias = nnx.Param(rngs.constant((outputs,), 0.0)) if bias else None
 
-    def __call__(self, x):
+    def __call__(self, x, *, with_bias: bool = True):
         options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
         x = convolve(x, self.kernel.get_value(), **options)
-        return x if self.bias is None else x + self.bias.get_value()
+        return x + self.bias.get_value() if with_bias and self.bias is not None else x
 
     def absorb(self, factor, shift) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""
@@ -108,9 +102,9 @@ class TransposedConv(nnx.Module):
         self.transposed = nnx.Param(rngs.normal((kernel, kernel, inputs, outputs), CONV_STD))
         self.bias = None
 
-    def __call__(self, x):
+    def __call__(self, x, *, with_bias: bool = True):
         x = convolve_transposed(x, self.transposed.get_value())
-        return x if self.bias is None else x + self.bias.get_value()
+        return x + self.bias.get_value() if with_bias and self.bias is not None else x
 
     def absorb(self, factor, shift) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""
@@ -128,6 +122,9 @@ class BatchNorm(nnx.Module):
 
     Computes in float32 or better and returns the dtype that it was given. Under a batch sharded
     over devices the statistics are those of the whole batch.
+
+    The `bias` of a convolution before it, one for each channel, may be left out of the input: it
+    shifts the running mean and nothing else, so adding it would be a pass in vain.
     """
 
     momentum = 0.1
@@ -140,17 +137,17 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(rngs.constant((channels,), 1.0))
         self.use_running_average = False  # nnx's name: model.eval() sets it
 
-    def __call__(self, x):
+    def __call__(self, x, bias=0.0):
         # Running statistics are kept in float32 or better, whatever the parameters were cast to.
         dtype = jnp.promote_types(x.dtype, self.mean.get_value().dtype)
-        scale, bias = self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
+        scale, shift = self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
         y = x.astype(dtype)
         if self.use_running_average:
             # Not by `affine`: where the mean is large, its shift would lose digits.
             factor = scale * lax.rsqrt(self.var.get_value() + self.epsilon)
-            return ((y - self.mean.get_value()) * factor + bias).astype(x.dtype)
-        y, mean, var = standardize(y, scale, bias, self.epsilon)
-        self._update(mean, var, count=x.size // x.shape[-1])
+            return ((y - (self.mean.get_value() - bias)) * factor + shift).astype(x.dtype)
+        y, mean, var = standardize(y, scale, shift, self.epsilon)
+        self._update(mean + bias, var, count=x.size // x.shape[-1])
         return y.astype(x.dtype)
 
     def affine(self):
@@ -218,9 +215,12 @@ class ConvBN(nnx.Module):
         self.act = act
 
     def __call__(self, x):
-        x = self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x)
+        if self.bn is None:
+            x = self.conv(x)
+        elif self.conv.bias is None:
+            x = self.bn(self.conv(x))
+        else:
+            x = self.bn(self.conv(x, with_bias=False), self.conv.bias.get_value())
         return x if self.act is None else self.act(x)
 
     def fold(self) -> None:
@@ -260,12 +260,12 @@ class DynamicConv(nnx.Module):
         self.kernels = nnx.Param(rngs.uniform(shape, math.sqrt(6 / math.prod(shape[1:4]))))
         self.bias = None
 
-    def __call__(self, x):
+    def __call__(self, x, *, with_bias: bool = True):
         means = jnp.mean(x, (1, 2), keepdims=True)
         weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))[:, 0, 0]
         kernels = jnp.tensordot(weights, self.kernels.get_value(), 1)
         x = convolve_each(x, kernels, stride=self.stride, groups=self.groups)
-        return x if self.bias is None else x + self.bias.get_value()
+        return x + self.bias.get_value() if with_bias and self.bias is not None else x
 
     def absorb(self, factor, shift) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""

@@ -1,4 +1,4 @@
-"""How products, norms, GELU and long chains of blocks are computed: what speed depends on.
+"""How convolutions, matrix products and long chains of blocks are computed on which backend.
 
 Each function is exact; only the way to the result depends on the backend. The longer halves of
 derivatives written by hand are under jit, which saves 40% of a training step's tracing.
@@ -6,7 +6,6 @@ derivatives written by hand are under jit, which saves 40% of a training step's 
 
 import functools
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +27,16 @@ def convolve(x, kernel, *, stride: int, groups: int, dilation: int = 1):
     size, _, _, outputs = kernel.shape
     if size == 1 and groups == 1:
         return multiply(x[:, ::stride, ::stride], kernel[0, 0])
-    if groups == 1 or jax.default_backend() != "cpu":
-        return _xla_convolve(x, kernel, stride, groups, dilation)
+    pad = (size // 2 * dilation,) * 2
+    if jax.default_backend() != "cpu":
+        options = {"rhs_dilation": (dilation, dilation), "feature_group_count": groups}
+        return _xla_convolve(x, kernel, stride, (pad, pad), **options)
+    if groups == 1:
+        return _dense(x, kernel, stride, (pad, pad), dilation)
     if groups == x.shape[-1] == outputs:
         return _depthwise(x, kernel[:, :, 0], stride, dilation)
     parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-    return jnp.concatenate([_xla_convolve(*part, stride, 1, dilation) for part in parts], axis=-1)
+    return jnp.concatenate([_dense(*part, stride, (pad, pad), dilation) for part in parts], axis=-1)
 
 
 @jax.custom_vjp
@@ -100,26 +103,65 @@ def convolve_transposed(x, kernel):
     """
     kernel = kernel[::-1, ::-1]
     if jax.default_backend() != "cpu":
-        return _padded_convolve(x, kernel, ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+        return _xla_convolve(x, kernel, 1, ((2, 2), (2, 2)), lhs_dilation=(2, 2))
 
     def phase(row, column):
         pad = ((1 - row, row), (1 - column, column))
-        return _padded_convolve(x, kernel[row::2, column::2], pad)
+        return _dense(x, kernel[row::2, column::2], 1, pad, 1)
 
     rows = [jnp.stack([phase(row, 0), phase(row, 1)], axis=3) for row in (0, 1)]
     n, height, width, _ = x.shape
     return jnp.stack(rows, axis=2).reshape(n, 2 * height, 2 * width, -1)
 
 
-def _xla_convolve(x, kernel, stride, groups, dilation):
-    pad = (kernel.shape[0] // 2 * dilation,) * 2
-    options = {"rhs_dilation": (dilation, dilation), "feature_group_count": groups}
-    return _padded_convolve(x, kernel, (pad, pad), window_strides=(stride, stride), **options)
-
-
-def _padded_convolve(x, kernel, padding, *, window_strides=(1, 1), **options):
+def _xla_convolve(x, kernel, stride, padding, **options):
     options["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, **options)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _dense(x, kernel, stride, padding, dilation):
+    """A convolution of all channels, `padding` ((top, bottom), (left, right))."""
+    return _xla_convolve(x, kernel, stride, padding, rhs_dilation=(dilation, dilation))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _dense_forward(x, kernel, stride, padding, dilation):
+    return _dense(x, kernel, stride, padding, dilation), (x, kernel)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _dense_backward(stride, padding, dilation, saved, gradient):
+    x, kernel = saved
+    gradient = settle(gradient)
+    options = {"stride": stride, "padding": padding, "rhs_dilation": (dilation, dilation)}
+    transposed = jax.linear_transpose(lambda x: _xla_convolve(x, kernel, **options), x)
+    (input_gradient,) = transposed(gradient)
+    return input_gradient, _dense_kernel_gradient(
+        x, gradient, kernel.shape[0], stride, padding, dilation
+    ).astype(kernel.dtype)
+
+
+def _dense_kernel_gradient(x, gradient, size, stride, padding, dilation):
+    """The gradient of a dense kernel (size, size, inputs, outputs): a product for each row of taps.
+
+    XLA's CPU backend makes a convolution of it, with images as large kernels, which runs at a third
+    of the speed.
+    """
+    inputs, outputs = x.shape[-1], gradient.shape[-1]
+    if stride == 1 and outputs < inputs:
+        # The narrower one is moved: the gradient, the other way.
+        reach = (size - 1) * dilation
+        padding = tuple((reach - low, reach - high) for low, high in padding)
+        turned = _dense_kernel_gradient(gradient, x, size, 1, padding, dilation)
+        return turned[::-1, ::-1].swapaxes(2, 3)
+    taps = list(_shifted(x, size, stride, padding, dilation).values())
+    rows = [jnp.concatenate(taps[row : row + size], -1) for row in range(0, size**2, size)]
+    products = [_multiply_columns(_as_rows(row), _as_rows(gradient)) for row in rows]
+    return jnp.stack(products).reshape(size, size, inputs, outputs)
+
+
+_dense.defvjp(_dense_forward, _dense_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -129,7 +171,7 @@ def _depthwise(x, kernel, stride, dilation):
     `kernel` is (k, k, c), or (k, k, n, 1, 1, c) with taps of its own for each sample. Sums in
     float32 or better and returns the dtype of `x`.
     """
-    taps = _shifted(x.astype(_exact(x)), kernel.shape[0], stride, dilation)
+    taps = _depthwise_taps(x, kernel, stride, dilation)
     return sum(tap * kernel[i, j] for (i, j), tap in taps.items()).astype(x.dtype)
 
 
@@ -144,13 +186,13 @@ def _depthwise_backward(stride, dilation, saved, gradient):
     size = kernel.shape[0]
     # Otherwise XLA computes the gradient anew for each row of taps.
     gradient = settle(gradient)
-    taps = _shifted(x.astype(_exact(x)), size, stride, dilation)
+    taps = _depthwise_taps(x, kernel, stride, dilation)
     products = [tap * gradient for tap in taps.values()]
     axes = (0, 1, 2) if kernel.ndim == 3 else (1, 2)
     sums = [
         total
         for row in range(0, len(products), size)
-        for total in _sum_together(products[row : row + size], axes)
+        for total in sum_together(products[row : row + size], axes)
     ]
     kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
     # What the strided slices skipped got no gradient: put it back between the rows and columns.
@@ -162,11 +204,18 @@ def _depthwise_backward(stride, dilation, saved, gradient):
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _exact(x):
+def _depthwise_taps(x, kernel, stride, dilation):
+    size = kernel.shape[0]
+    pad = (size // 2 * dilation,) * 2
+    return _shifted(x.astype(exact(x)), size, stride, (pad, pad), dilation)
+
+
+def exact(x):
+    """The dtype to compute in: float32 or better."""
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def _sum_together(arrays, axes):
+def sum_together(arrays, axes):
     """The sums of arrays (n, h, w, c) over `axes`, h and w among them, in one go over their terms.
 
     XLA's CPU backend computes a reduction of several arrays sum by sum, without vector
@@ -186,113 +235,21 @@ def _add_all(first, second):
     return [a + b for a, b in zip(first, second, strict=True)]
 
 
-def _shifted(x, size, stride, dilation):
+def _shifted(x, size, stride, padding, dilation):
     """The input under each tap (i, j) of a `size` x `size` kernel, at every output position."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, height, width, channels = x.shape
-    pad = size // 2 * dilation
-    rows, columns = (height - 1) // stride * stride + 1, (width - 1) // stride * stride + 1
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    offsets = range(0, size * dilation, dilation)
+    reach = (size - 1) * dilation
+    offsets = range(0, reach + 1, dilation)
     return {
         (i, j): lax.slice(
-            x, (0, top, left, 0), (n, top + rows, left + columns, channels), (1, stride, stride, 1)
+            x,
+            (0, top, left, 0),
+            (n, height - reach + top, width - reach + left, channels),
+            (1, stride, stride, 1),
         )
         for (i, top), (j, left) in itertools.product(enumerate(offsets), repeat=2)
     }
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def standardize(x, scale, bias, epsilon):
-    """`x` with the given scale and bias in place of its own, and the mean and variance it had.
-
-    The mean and the variance are for running statistics: no gradient flows through them.
-    """
-    mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
-    return (x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias, mean, var
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _standardize_forward(x, scale, bias, epsilon):
-    y, mean, var = standardize(x, scale, bias, epsilon)
-    return (y, mean, var), (x, scale, mean, lax.rsqrt(var + epsilon))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _standardize_backward(epsilon, saved, gradients):
-    # By hand, since autodiff makes five passes over the images where two sums say everything: a
-    # training step of widehrnet_18 takes 40% less time and 30% less memory.
-    x, scale, mean, factor = saved
-    gradient, _, _ = gradients
-    count = x.size // x.shape[-1]
-    bias_gradient, product = _sum_together([gradient, gradient * x], (0, 1, 2))
-    scale_gradient = factor * (product - mean * bias_gradient)
-    shared = bias_gradient + (x - mean) * (factor * scale_gradient)
-    return scale * factor * (gradient - shared / count), scale_gradient, bias_gradient
-
-
-standardize.defvjp(_standardize_forward, _standardize_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def standardize_pixels(x, scale, bias, epsilon):
-    """`x` with the given scale and bias for the mean and variance over the channels of a pixel."""
-    centred, factor = _pixel_statistics(x, epsilon)
-    return centred * factor * scale + bias
-
-
-def _pixel_statistics(x, epsilon):
-    """`x` less its mean, and one by its standard deviation, in each pixel."""
-    centred = x - jnp.mean(x, -1, keepdims=True)
-    return centred, lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + epsilon)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _standardize_pixels_forward(x, scale, bias, epsilon):
-    return standardize_pixels(x, scale, bias, epsilon), (x, scale)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _standardize_pixels_backward(epsilon, saved, gradient):
-    # By hand, since autodiff keeps the scale and the factor as large as the images.
-    x, scale = saved
-    centred, factor = _pixel_statistics(x, epsilon)
-    y = centred * factor
-    pixels = tuple(range(x.ndim - 1))
-    inner = gradient * scale
-    shared = jnp.mean(inner, -1, keepdims=True) + y * jnp.mean(inner * y, -1, keepdims=True)
-    return factor * (inner - shared), jnp.sum(gradient * y, pixels), jnp.sum(gradient, pixels)
-
-
-standardize_pixels.defvjp(_standardize_pixels_forward, _standardize_pixels_backward)
-
-
-@jax.custom_vjp
-def gelu(x):
-    """The exact GELU, in float32 or better."""
-    y = x.astype(_exact(x))
-    return (y * _normal_share(y)).astype(x.dtype)
-
-
-def _normal_share(y):
-    """How much of the standard normal distribution lies below `y`."""
-    # By erf as PyTorch has it; jax.nn.gelu's erfc takes half as long again.
-    return 0.5 + 0.5 * lax.erf(y * math.sqrt(0.5))
-
-
-@jax.jit
-def _gelu_forward(x):
-    return gelu(x), x
-
-
-@jax.jit
-def _gelu_backward(x, gradient):
-    # By hand, so that nothing is kept but `x`.
-    y = x.astype(_exact(x))
-    density = jnp.exp(-0.5 * jnp.square(y)) * (1 / math.sqrt(2 * math.pi))
-    return (((_normal_share(y) + y * density) * gradient).astype(x.dtype),)
-
-
-gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 def settle(x):

@@ -1,21 +1,10 @@
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hrjax.models.lowering import (
-    convolve,
-    convolve_each,
-    convolve_transposed,
-    gelu,
-    multiply,
-    settle,
-    standardize,
-    standardize_pixels,
-)
+from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, multiply, settle
 
 
 def noise(*shape, seed=0):
@@ -39,7 +28,9 @@ CASES = [  # kernel, stride, groups, (inputs, outputs), (height, width)
     pytest.param(1, 1, 1, (6, 4), (8, 6), id="1x1"),
     pytest.param(1, 2, 1, (6, 4), (8, 7), id="1x1 strided"),
     pytest.param(3, 1, 1, (6, 4), (8, 6), id="dense"),
+    pytest.param(3, 1, 1, (4, 6), (8, 6), id="dense, more outputs than inputs"),
     pytest.param(3, 2, 1, (6, 4), (8, 7), id="dense strided"),
+    pytest.param(7, 1, 1, (6, 4), (8, 9), id="dense 7x7"),
     pytest.param(3, 1, 6, (6, 6), (8, 6), id="depthwise"),
     pytest.param(3, 2, 6, (6, 6), (8, 6), id="depthwise strided"),
     pytest.param(3, 2, 6, (6, 6), (7, 5), id="depthwise strided, odd"),
@@ -51,10 +42,17 @@ CASES = [  # kernel, stride, groups, (inputs, outputs), (height, width)
 
 
 @pytest.mark.parametrize(
-    ("groups", "stride", "image"), [(6, 1, (8, 6)), (6, 2, (9, 8)), (1, 1, (8, 6)), (2, 1, (8, 6))]
+    ("groups", "outputs", "stride", "image"),
+    [
+        pytest.param(6, 6, 1, (8, 6), id="depthwise"),
+        pytest.param(6, 6, 2, (9, 8), id="depthwise strided"),
+        pytest.param(1, 6, 1, (8, 6), id="dense"),
+        pytest.param(1, 4, 1, (8, 6), id="dense, fewer outputs"),
+        pytest.param(2, 6, 1, (8, 6), id="grouped"),
+    ],
 )
-def test_taps_three_pixels_apart_are_a_kernel_with_holes(groups, stride, image):
-    x, kernel = noise(2, *image, 6), noise(5, 5, 6 // groups, 6, seed=1)
+def test_taps_three_pixels_apart_are_a_kernel_with_holes(groups, outputs, stride, image):
+    x, kernel = noise(2, *image, 6), noise(5, 5, 6 // groups, outputs, seed=1)
 
     def with_holes(x, kernel):
         holes = ((0, 0, 2), (0, 0, 2), (0, 0, 0), (0, 0, 0))
@@ -124,8 +122,9 @@ def test_kernels_for_each_sample_that_are_dense_say_so():
         convolve_each(noise(2, 8, 8, 6), noise(2, 3, 3, 6, 4), stride=1, groups=1)
 
 
-def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch):
-    x, kernel = noise(2, 3, 5, 4), noise(4, 4, 4, 6, seed=1)
+@pytest.mark.parametrize("outputs", [6, 3])
+def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch, outputs):
+    x, kernel = noise(2, 3, 5, 4), noise(4, 4, 4, outputs, seed=1)
 
     def value_and_gradients():
         def loss(x, kernel):
@@ -137,38 +136,8 @@ def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch):
     ours = value_and_gradients()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     theirs = value_and_gradients()
-    assert theirs[1].shape == (2, 6, 10, 6)
+    assert theirs[1].shape == (2, 6, 10, outputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, theirs)
-
-
-def test_standardize_has_the_gradient_of_the_formula():
-    # d/dx of sum(w * (x - mean) / std), written out: (w - mean(w) - xhat * mean(w * xhat)) / std.
-    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
-
-    def loss(x):
-        return jnp.sum(weights * standardize(x, jnp.ones(5), jnp.zeros(5), 1e-5)[0])
-
-    axes = (0, 1, 2)
-    std = np.sqrt(np.var(x, axes) + 1e-5)
-    normal = (x - np.mean(x, axes)) / std
-    expected = weights - np.mean(weights, axes) - normal * np.mean(weights * normal, axes)
-    np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), expected / std, atol=2e-6)
-
-
-def test_standardize_has_the_gradients_of_autodiff():
-    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
-
-    def plain(x, scale, bias):
-        axes = (0, 1, 2)
-        return (x - x.mean(axes)) * scale / jnp.sqrt(x.var(axes) + 1e-5) + bias
-
-    def gradients(function):
-        loss = jax.grad(lambda *arguments: jnp.sum(weights * function(*arguments)), (0, 1, 2))
-        return jax.jit(loss)(x, noise(5, seed=2), noise(5, seed=3))
-
-    ours = gradients(lambda *arguments: standardize(*arguments, 1e-5)[0])
-    for a, b in zip(ours, gradients(plain), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 6), (6, 4), (5, 5)])
@@ -213,42 +182,6 @@ def test_depthwise_gradients_hold_for_every_height(height):
 
     for ours, theirs in zip(gradients(convolve), gradients(plainly), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.004)])
-def test_gelu_is_the_exact_one(dtype, rtol):
-    x = jnp.asarray([-2.0, -0.5, 0.0, 1.0, 3.0], dtype)
-    expected = [v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in (-2.0, -0.5, 0.0, 1.0, 3.0)]
-    assert gelu(x).dtype == dtype
-    np.testing.assert_allclose(gelu(x).astype(np.float32), expected, rtol=rtol, atol=1e-7)
-
-
-def test_gelu_has_the_gradient_of_autodiff():
-    x = jnp.linspace(-6, 6, 97)
-
-    def formula(x):
-        return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
-
-    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (gelu, formula))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_pixels_are_standardized_with_the_gradients_of_autodiff():
-    def formula(x, scale, bias, epsilon):
-        centred = x - jnp.mean(x, -1, keepdims=True)
-        var = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        return centred / jnp.sqrt(var + epsilon) * scale + bias
-
-    weight, arguments = noise(2, 3, 4, 5, seed=3), (noise(2, 3, 4, 5), noise(5, seed=1), noise(5))
-
-    def both(function):
-        def total(*arguments):
-            return jnp.sum(function(*arguments, 1e-6) * weight)
-
-        return function(*arguments, 1e-6), *jax.grad(total, (0, 1, 2))(*arguments)
-
-    for ours, theirs in zip(both(standardize_pixels), both(formula), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_what_leads_to_a_depthwise_gradient_is_computed_once():
@@ -330,3 +263,44 @@ def test_depthwise_convolutions_are_left_to_xla_off_cpu(monkeypatch):
     assert "feature_group_count" not in written(x)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert "feature_group_count=8" in written(x)
+
+
+@pytest.mark.parametrize("outputs", [4, 12])
+def test_dense_kernel_gradients_are_matrix_products(outputs):
+    def convolutions(function):
+        def gradient(x, weight):
+            def total(kernel):
+                return jnp.sum(function(x, kernel, stride=1, groups=1) * weight)
+
+            return jax.grad(total)(noise(3, 3, 8, outputs))
+
+        compiled = jax.jit(gradient).lower(noise(2, 16, 16, 8), noise(2, 16, 16, outputs)).compile()
+        return compiled.as_text().count(" convolution(")
+
+    assert convolutions(convolve) == 0
+    assert convolutions(plainly) > 0
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_dense_gradients_of_bfloat16_are_summed_in_float32(size):
+    # The middle tap's gradient is a sum of 65536 ones.
+    def loss(kernel):
+        x = jnp.ones((16, 64, 64, 2), jnp.bfloat16)
+        return convolve(x, kernel, stride=1, groups=1).astype(jnp.float32).sum()
+
+    gradient = jax.jit(jax.grad(loss))(jnp.ones((size, size, 2, 2), jnp.bfloat16))
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient[size // 2, size // 2], 16 * 64 * 64)
+
+
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_gradients_of_a_convolution_leave_a_batch_on_its_devices(outputs):
+    def gradients(x):
+        def total(images, kernel):
+            return jnp.sum(jnp.sin(convolve(images, kernel, stride=1, groups=1)))
+
+        return jax.grad(total, (0, 1))(
+            jnp.tile(x[:, None, None], (1, 4, 5, 1)), noise(3, 3, 3, outputs)
+        )
+
+    assert calls(gradients, *jax.devices()[:8]) > 0
