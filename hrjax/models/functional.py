@@ -19,8 +19,21 @@ def standardize(x, scale, bias, epsilon):
 
     The mean and the variance are for running statistics: no gradient flows through them.
     """
-    mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+    mean, var = _statistics(x)
     return (x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias, mean, var
+
+
+def _statistics(x):
+    """The mean and the variance of each channel, in one pass.
+
+    The variance is the mean square less the square of the mean, both from near the mean, or digits
+    would be lost: an eighth of the rows has a mean within √8 standard deviations of that of all.
+    """
+    near = jnp.mean(x[:, ::8], (0, 1, 2))
+    count = x.size // x.shape[-1]
+    sums = sum_together([x - near, jnp.square(x - near)], (0, 1, 2))
+    offset, square = (total / count for total in sums)
+    return near + offset, jnp.maximum(square - jnp.square(offset), 0.0)
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -42,6 +42,24 @@ def test_standardize_has_the_gradients_of_autodiff():
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("height", [8, 11, 3])
+def test_the_variance_of_channels_far_from_zero_keeps_its_digits(height):
+    # In float32 the mean square less the square of the mean, 10,000, would be off by the variance.
+    x = 100 + 0.01 * noise(2, height, 6, 3)
+    _, mean, var = jax.jit(lambda x: standardize(x, jnp.ones(3), jnp.zeros(3), 1e-5))(x)
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_channels_of_one_value_have_no_variance():
+    x = jnp.full((2, 9, 5, 1), 12345.67)
+    y, mean, var = standardize(x, jnp.ones(1), jnp.ones(1), 1e-5)
+    np.testing.assert_array_equal((y == 1).all(), True)
+    np.testing.assert_allclose(mean, 12345.67, rtol=1e-7)
+    np.testing.assert_allclose(var, 0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 0.004)])
 def test_gelu_is_the_exact_one(dtype, rtol):
     x = jnp.asarray([-2.0, -0.5, 0.0, 1.0, 3.0], dtype)
