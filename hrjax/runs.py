@@ -22,8 +22,8 @@ FREE_FIELDS = (
 # How XLA and the CUDA libraries say that memory ran out.
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF_MEMORY")
 # glibc's mallopt: never trim what is freed (a step frees gigabytes at once), grow by 256 MiB at a
-# time, never use mmap, one arena for all threads.
-MALLOC_OPTIONS = ((-1, -1), (-2, 2**28), (-4, 0), (-8, 1))
+# time, never use mmap.
+MALLOC_OPTIONS = ((-1, -1), (-2, 2**28), (-4, 0))
 # What `fill_holes` asks malloc for: first a block larger than any hole, then pieces ever smaller.
 HOLES_END = 2**30
 HOLE_SIZES = tuple(size for power in range(26, 8, -1) for size in (2**power, 3 * 2 ** (power - 2)))
@@ -34,8 +34,12 @@ def keep_freed_memory() -> None:
 
     XLA's CPU backend allocates the temporary arrays of every step anew. By default glibc hands such
     large blocks back to the kernel, which then clears each page again: up to half of the step's
-    time. Where there is no glibc nothing happens.
+    time. Only the arena of the main thread can hold them, so that thread is to run the steps itself
+    (it would have nothing to do meanwhile that other threads don't). To make all threads share its
+    arena would serve as well, but they would wait for each other while compiling: half as long
+    again. Where there is no glibc nothing is kept.
     """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for option, value in MALLOC_OPTIONS:
