@@ -56,7 +56,7 @@ def run(job: Job, state: TrainState, work: Work, position: dict) -> int | None:
     the step was evaluated, and the steps that were skipped.
     """
     previous, unreadable, skipped = None, set(), list(position.get("skipped", []))
-    step = start = int(state.step)
+    step = int(state.step)
     if step and not position["evaluated"] and _is_due(job, step):
         _evaluate(job, state, work)
     signal = work.stop.ask()
@@ -67,10 +67,8 @@ def run(job: Job, state: TrainState, work: Work, position: dict) -> int | None:
         _check_readable(job, step + 1, batch, unreadable)
         signal = work.stop.ask()
         state, numbers = job.train_step(state, evaluate.shard(_model_inputs(batch), job.mesh))
-        # The step runs in the background; meanwhile the one before it is read and logged.
+        # On an accelerator the step runs in the background; meanwhile the one before it is logged.
         _finish(job, work.log, previous, skipped)
-        if step == start:
-            runs.fill_holes()
         step += 1
         previous = (step, numbers, waited, batch["index"])
         due, last = _is_due(job, step), step == job.total_steps

@@ -24,6 +24,7 @@ OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF
 # glibc's mallopt: never trim what is freed (a step frees gigabytes at once), grow by 256 MiB at a
 # time, never use mmap.
 MALLOC_OPTIONS = ((-1, -1), (-2, 2**28), (-4, 0))
+COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's name of the event
 # What `fill_holes` asks malloc for: first a block larger than any hole, then pieces ever smaller.
 HOLES_END = 2**30
 HOLE_SIZES = tuple(size for power in range(26, 8, -1) for size in (2**power, 3 * 2 ** (power - 2)))
@@ -37,17 +38,27 @@ def keep_freed_memory() -> None:
     time. Only the arena of the main thread can hold them, so that thread is to run the steps itself
     (it would have nothing to do meanwhile that other threads don't). To make all threads share its
     arena would serve as well, but they would wait for each other while compiling: half as long
-    again. Where there is no glibc nothing is kept.
+    again. What compiling leaves behind is cleared up each time. Without glibc nothing happens.
     """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return
+    for option, value in MALLOC_OPTIONS:
+        libc.mallopt(option, value)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in MALLOC_OPTIONS:
-            mallopt(option, value)
+    jax.monitoring.register_event_duration_secs_listener(_clear_up)
+
+
+def _clear_up(event, seconds, **_):
+    """Called by JAX after each compilation, before the program runs."""
+    if event == COMPILED and seconds > 1:
+        # The threads that compiled keep what they freed, which no step could use: a third of all.
+        ctypes.CDLL(None).malloc_trim(0)
+        fill_holes()
 
 
 def fill_holes() -> None:
-    """Takes the free pieces that compiling leaves in malloc's memory; call it after compiling.
+    """Takes the free pieces that compiling leaves in malloc's memory.
 
     Compiling frees pieces of all sizes by the ten thousand, and each of the thousands of
     allocations of a step then searches them, under one lock: on CPUs, steps after a compilation

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hrjax import runs
-
 
 def random_batch(config):
     """A batch of noise in the form that the pipelines deliver."""
@@ -34,7 +32,6 @@ def time_jitted(function, arguments, seconds, *, carry=False):
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
-    runs.fill_holes()
     first, *rest = arguments
     times = []
     while len(times) < 4 or sum(times) < seconds:

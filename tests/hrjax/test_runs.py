@@ -145,6 +145,30 @@ def test_freed_blocks_of_gigabytes_are_kept():
     assert after == before
 
 
+COMPILING = """
+import jax, jax.numpy as jnp
+from hrjax import runs
+seconds = []
+runs.fill_holes = lambda: seconds.append(1)
+jax.config.update("jax_enable_compilation_cache", False)
+listen = jax.monitoring.register_event_duration_secs_listener
+jax.monitoring.register_event_duration_secs_listener = lambda call: listen(
+    lambda event, seconds, **_: call(event, seconds + 1)
+)
+runs.keep_freed_memory()
+square = jax.jit(lambda x: x @ x).lower(jnp.ones((3000, 3000))).compile()
+cleared = len(seconds)
+print(cleared, int(square(jnp.ones((3000, 3000))).is_ready()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
+def test_memory_is_cleared_up_after_compiling_and_steps_run_in_their_caller():
+    cleared, ready = run_python(COMPILING)
+    assert cleared > 0
+    assert ready  # when the call returns
+
+
 def run_python(code, *arguments):
     """The numbers that a process of its own prints."""
     command = [sys.executable, "-c", code, *arguments]
