@@ -20,8 +20,9 @@ def convolve(x, kernel, *, stride: int, groups: int, dilation: int = 1):
 
     Here alone is decided how convolutions are computed. A 1x1 is a matrix product everywhere. On
     GPU and TPU the rest is left to XLA. XLA's CPU backend is near the peak on dense convolutions,
-    but 15 to 50 times slower than PyTorch on grouped ones: depthwise ones become shifted
-    multiply-adds there, and other grouped ones a dense convolution for each group.
+    but not on their kernels' gradients, which are matrix products there, and 15 to 50 times slower
+    than PyTorch on grouped ones: depthwise ones become shifted multiply-adds, and other grouped
+    ones a dense convolution for each group.
     """
     size, _, _, outputs = kernel.shape
     if size == 1 and groups == 1:

@@ -126,6 +126,25 @@ def test_batch_norm_of_one_value_says_what_to_change():
         BatchNorm(3, rngs=Keys(0))(jnp.ones((1, 1, 1, 3)))
 
 
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_a_bias_before_batch_norm_moves_the_running_mean_alone(evaluation):
+    unit = ConvBN(1, 2, act=None, conv=functools.partial(Conv, bias=True), rngs=Keys(0))
+    unit.conv.kernel.set_value(jnp.asarray([1.0, 2.0]).reshape(1, 1, 1, 2))
+    unit.conv.bias.set_value(jnp.asarray([10.0, -4.0]))
+    if evaluation:
+        unit.eval()
+    y = unit(jnp.asarray([-1.0, 1.0]).reshape(1, 1, 2, 1))[0, 0]
+    # -1 and 1, -2 and 2: of mean 0 without the biases, of unbiased variance 2 and 8.
+    signs = np.asarray([[-1.0], [1.0]])
+    if evaluation:
+        expected = np.asarray([10, -4]) + signs * [1, 2]
+        np.testing.assert_allclose(y, expected, rtol=1e-4)
+    else:
+        np.testing.assert_allclose(y, signs * [1, 1], rtol=1e-4)
+        np.testing.assert_allclose(unit.bn.mean.get_value(), [1.0, -0.4], rtol=1e-6)
+        np.testing.assert_allclose(unit.bn.var.get_value(), [0.9 + 0.2, 0.9 + 0.8], rtol=1e-6)
+
+
 def test_shuffle_interleaves():
     x = jnp.arange(6.0).reshape(1, 1, 1, 6)
     np.testing.assert_array_equal(np.ravel(shuffle(*jnp.split(x, 2, axis=-1))), [0, 3, 1, 4, 2, 5])
