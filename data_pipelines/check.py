@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from data_pipelines import custom, geometry, keypoint_file, ops
-from data_pipelines.dataset import Split
+from data_pipelines import geometry, images
+from data_pipelines.readers import coco_format, custom
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.splits import Split
 
 SHOWN = 5  # examples of each problem
 BAR = 40  # characters of a histogram's longest bar
@@ -56,7 +57,7 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
             missing.append(path)
             continue
         try:
-            size = ops.read_image(path).shape[:2]
+            size = images.read_image(path).shape[:2]
         except ValueError as error:
             unreadable.append(str(error))
             continue
@@ -73,7 +74,7 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
 def _stated_sizes(split: Split) -> dict[str, tuple]:
     if "image_id" not in split.columns:
         return {}  # MPII's files say none
-    file = keypoint_file.load(pathlib.Path(split.annotation_file))
+    file = coco_format.load(pathlib.Path(split.annotation_file))
     sizes = dict(zip(file.images["id"].tolist(), map(tuple, file.images["size"]), strict=True))
     ids = split.columns["image_id"].tolist()
     paths = (os.fsdecode(path) for path in split.columns["image_path"].tolist())
@@ -84,8 +85,8 @@ def check_annotations(split: Split) -> list[Problem]:
     """Ids that clash, boxes and areas that are empty or outside, joints outside of their boxes."""
     if "image_id" not in split.columns:
         return [_joints_outside(split)]
-    file = keypoint_file.load(pathlib.Path(split.annotation_file))
-    found = keypoint_file.annotations(file, split.skeleton.num_joints)
+    file = coco_format.load(pathlib.Path(split.annotation_file))
+    found = coco_format.annotations(file, split.skeleton.num_joints)
     ids, boxes = found["id"], found["boxes"]
     sizes = file.images["size"][found["image_row"]]
     person = ~found["crowd"]

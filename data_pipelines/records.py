@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_pipelines.dataset import RECORDS, Split
+from data_pipelines.splits import RECORDS, Split
 
 PART_IMAGES = 1000  # some 160 MB of COCO
 

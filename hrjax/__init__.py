@@ -1,7 +1,7 @@
 """High-resolution networks for human pose estimation in JAX."""
 
 from hrjax.models import apply, create, features, fold_batch_norm, split
-from hrjax.weights import from_torch, to_torch
+from hrjax.weights.torch_names import from_torch, to_torch
 
 __all__ = [
     "Predictor",
@@ -19,6 +19,6 @@ def __getattr__(name):
     # Imported at its first use: it brings the readers of data and checkpoints with it.
     if name != "Predictor":
         raise AttributeError(f"module 'hrjax' has no attribute {name!r}")
-    from hrjax.predict import Predictor
+    from hrjax.prediction.predictor import Predictor
 
     return Predictor

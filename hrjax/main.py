@@ -10,7 +10,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hrjax import evaluate, launch, loop, models, runs, train
+from hrjax import models
+from hrjax.evaluation import evaluate
+from hrjax.runtime import compilation_cache, distributed, memory
+from hrjax.training import loop, train
 
 USAGE = """Trains and evaluates high-resolution networks for human pose estimation.
 
@@ -46,7 +49,7 @@ def main() -> int:
     # Libraries speak only when something is wrong; Orbax calls a missing optional file a warning.
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)
-    runs.keep_freed_memory()
+    memory.keep_freed_memory()
     if len(sys.argv) == 1 or {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
         print(f"{USAGE}\n{_list_configs()}")
         return 0
@@ -79,8 +82,8 @@ def _run(options: flags.FlagValues) -> int:
             "--checkpoint belongs to --mode=eval; to train on, use --resume_from (the full state) "
             "or --config.init_from (the weights)"
         )
-    runs.use_compilation_cache()
-    mesh = evaluate.make_mesh(_join(options))
+    compilation_cache.use_compilation_cache()
+    mesh = distributed.make_mesh(_join(options))
     try:
         if options.mode == "eval":
             checkpoint = options.checkpoint or str(workdir)
@@ -91,15 +94,15 @@ def _run(options: flags.FlagValues) -> int:
         number = train.train(config, workdir, mesh=mesh, resume_from=options.resume_from)
         return SIGNAL_EXIT + number if number else 0
     except jax.errors.JaxRuntimeError as error:
-        runs.check_memory(error, config)
+        memory.check_memory(error, config)
         raise
 
 
 def _join(options):
     """The devices of the job; from here on only process 0 speaks."""
     if options.config.deterministic:
-        launch.make_deterministic()
-    devices = launch.join(
+        distributed.make_deterministic()
+    devices = distributed.join(
         options.launcher,
         coordinator=options.coordinator,
         num_processes=options.num_processes,
@@ -129,7 +132,9 @@ def _parse(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("output", "", "where eval writes results too", flag_values=options)
     flags.DEFINE_string("resume_from", "", "what training starts from", flag_values=options)
     flags.DEFINE_string("devices", "all", "numbers of devices", flag_values=options)
-    flags.DEFINE_enum("launcher", "none", [*launch.LAUNCHERS], "who starts", flag_values=options)
+    flags.DEFINE_enum(
+        "launcher", "none", [*distributed.LAUNCHERS], "who starts", flag_values=options
+    )
     flags.DEFINE_string("coordinator", "", "host:port of process 0", flag_values=options)
     flags.DEFINE_integer("num_processes", None, "how many", flag_values=options)
     flags.DEFINE_integer("process_id", None, "which one", flag_values=options)

@@ -32,8 +32,9 @@ import jax
 
 from benchmarks import convolutions, networks, people, timing
 from configs import common
-from data_pipelines import synthetic
-from hrjax import models, runs
+from data_pipelines.synthetic import drawing
+from hrjax import models
+from hrjax.runtime import memory
 
 MODES = {
     "forward": networks.time_forward,
@@ -65,7 +66,7 @@ def main():
     parser.add_argument("--workers", type=int, default=0, help="processes that read data")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
-    runs.keep_freed_memory()
+    memory.keep_freed_memory()
 
     if options.sweep == "conv":
         print(convolutions.sweep(options.batch, options.seconds))
@@ -104,7 +105,7 @@ def make_config(options, folder):
     if options.mode in drawn and not options.root:
         train_images, val_images = drawn[options.mode]
         size = {"train_images": train_images, "val_images": val_images}
-        synthetic.write(config.data.root, **size, seed=0)
+        drawing.write(config.data.root, **size, seed=0)
     return config
 
 

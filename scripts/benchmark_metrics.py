@@ -20,7 +20,7 @@ import time
 import numpy as np
 
 from data_pipelines.skeletons import COCO
-from hrjax import average_precision, oks
+from hrjax.evaluation import average_precision, oks
 
 JOINT_THRESHOLD, OKS_THRESHOLD = 0.2, 0.9
 

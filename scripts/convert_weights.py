@@ -16,7 +16,10 @@ import sys
 import absl.logging
 import jax
 
-from hrjax import checkpoints, models, pretrained, runs, weight_files, weights
+from hrjax import models
+from hrjax.prediction import pretrained
+from hrjax.runtime import run_folder
+from hrjax.weights import checkpoints, file_formats, torch_names
 
 
 def main():
@@ -37,10 +40,10 @@ def convert(source: str, output: pathlib.Path, model: str | None) -> str:
     """Writes the checkpoint; returns a line that says what it is."""
     if checkpoints.latest(output) is not None:
         raise ValueError(f"{output} has a checkpoint already; choose another --output")
-    content = weight_files.read(weight_files.find(source) or pathlib.Path(source))
-    model = model or weights.identify(content)
-    joints = weights.num_joints(content) or models.VARIANTS[model].num_joints
-    _, params, stats = weights.from_torch(model, content, num_joints=joints)
+    content = file_formats.read(file_formats.find(source) or pathlib.Path(source))
+    model = model or torch_names.identify(content)
+    joints = torch_names.num_joints(content) or models.VARIANTS[model].num_joints
+    _, params, stats = torch_names.from_torch(model, content, num_joints=joints)
     with checkpoints.open_folder(output, keep=1) as manager:
         items = {"model": {"params": params, "stats": stats}}
         checkpoints.save(manager, 0, items, position={}, score=None)
@@ -57,7 +60,7 @@ def save_recipe(model, joints, output):
     except ValueError as error:
         logging.info("to predict with it, give a config: %s", error)
         return
-    runs.save_config(config, output)
+    run_folder.save_config(config, output)
 
 
 if __name__ == "__main__":

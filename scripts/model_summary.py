@@ -10,7 +10,8 @@ tool that the published figure came from, which counts other things too, in its 
 
 import argparse
 
-from hrjax import complexity, evaluate, models, pretrained
+from hrjax import complexity, experiment, models
+from hrjax.prediction import pretrained
 
 
 def main():
@@ -27,7 +28,7 @@ def main():
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:
         config = pretrained.read_recipe(options.config)
-        name, fields = config.model.name, evaluate.model_fields(config)
+        name, fields = config.model.name, experiment.model_fields(config)
         size = config.data.input_size
     if options.input:
         size = tuple(int(side) for side in options.input.split("x"))

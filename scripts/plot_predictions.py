@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_pipelines import dataset, pipeline
+from data_pipelines import datasets, json_files
 from data_pipelines.skeletons import Skeleton
-from hrjax import results, visualize
+from hrjax import visualize
+from hrjax.prediction import results
 
 
 def main():
@@ -94,14 +95,14 @@ def draw_person(image, keypoints, scores, threshold):
 
 def skeleton_of(joints):
     """The skeleton of the first dataset with that many joints; joints alone where none has them."""
-    known = [entry.skeleton for entry in pipeline.DATASETS.values() if entry.skeleton]
+    known = [entry.skeleton for entry in datasets.DATASETS.values() if entry.skeleton]
     unnamed = Skeleton(tuple(map(str, range(joints))), *[()] * 4)
     return next((skeleton for skeleton in known if skeleton.num_joints == joints), unnamed)
 
 
 def read_truth(file):
     """The annotated people's keypoints and the file name by image id."""
-    contents = dataset.read_json(pathlib.Path(file), expected=dict)
+    contents = json_files.read_json(pathlib.Path(file), expected=dict)
     people = collections.defaultdict(list)
     for entry in contents.get("annotations", []):
         if any(entry.get("keypoints", ())):

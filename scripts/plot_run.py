@@ -12,7 +12,7 @@ import argparse
 import pathlib
 import sys
 
-from hrjax import logs
+from hrjax.training import run_log
 
 # Titles of the panels by the names in metrics.jsonl; of several scores the first that is there.
 PANELS = {
@@ -43,7 +43,7 @@ def read(run):
     """The lines of a run's metrics.jsonl."""
     if not pathlib.Path(run, "metrics.jsonl").is_file():
         raise FileNotFoundError(f"{run} is no run: there is no metrics.jsonl in it")
-    rows = logs.read(pathlib.Path(run))
+    rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing was logged yet")
     return rows

@@ -1,9 +1,9 @@
 """Finds people's joints in pictures, videos or a camera's, draws them and writes them down.
 
-    python scripts/predict.py --checkpoint=runs/quickstart --source=photo.jpg
-    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=photos --boxes=detections.json
-    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox.onnx
-    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=webcam --boxes=100,0,300,480
+    python scripts/predictor.py --checkpoint=runs/quickstart --source=photo.jpg
+    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=photos --boxes=detections.json
+    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox.onnx
+    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=webcam --boxes=100,0,300,480
 
 --boxes takes a JSON of detections in COCO's results format or of COCO annotations, or x,y,w,h, as
 often as there are people; without it and without --detector the whole picture is one person's box.
@@ -22,7 +22,10 @@ import absl.logging
 import cv2
 import tqdm
 
-from hrjax import annotate, boxes, detect, media, predict, pretrained, runs, visualize
+from hrjax import visualize
+from hrjax.prediction import annotate, boxes, media, person_detector, pretrained
+from hrjax.prediction.predictor import Predictor
+from hrjax.runtime import compilation_cache, memory
 
 FRAMES_AT_ONCE = 8
 WRITTEN = (".jpg", ".jpeg", ".png")
@@ -32,7 +35,7 @@ def main():
     options = parse()
     problems = []
     try:
-        predictor = predict.Predictor(
+        predictor = Predictor(
             options.checkpoint,
             model=options.model,
             config=pretrained.read_recipe(options.config) if options.config else None,
@@ -92,9 +95,9 @@ def parse():
 
 
 def open_boxes(options):
-    """Where people are: a callable of `hrjax.boxes`."""
+    """Where people are: a callable of `hrjax.prediction.boxes`."""
     if options.detector:
-        detector = detect.Detector(options.detector, threshold=options.box_threshold)
+        detector = person_detector.Detector(options.detector, threshold=options.box_threshold)
         return lambda frame: detector(frame.image)
     if not options.boxes:
         return boxes.whole_image
@@ -186,6 +189,6 @@ if __name__ == "__main__":
     logging.getLogger("jax").setLevel(logging.WARNING)
     # What OpenCV says of broken files is said better in the list at the end.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    runs.keep_freed_memory()
-    runs.use_compilation_cache()
+    memory.keep_freed_memory()
+    compilation_cache.use_compilation_cache()
     main()

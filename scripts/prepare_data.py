@@ -23,8 +23,11 @@ import numpy as np
 import tqdm
 
 from configs import common
-from data_pipelines import check, custom, dataset, pipeline, sources
-from hrjax import download, visualize
+from data_pipelines import check, datasets, downloads, splits
+from data_pipelines.readers import custom
+from data_pipelines.transforms import chains
+from hrjax import visualize
+from hrjax.weights import download
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -35,7 +38,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets says what it does
     options = _parser().parse_args()
-    options.root = options.root or pipeline.DATASETS[options.dataset].root
+    options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
         return options.run(options)
     except (ValueError, OSError) as error:
@@ -50,7 +53,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="check|build|download")
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
-        choices = sorted(sources.SOURCES if name == "download" else pipeline.DATASETS)
+        choices = sorted(downloads.SOURCES if name == "download" else datasets.DATASETS)
         command.add_argument("--dataset", choices=choices, required=True)
         command.add_argument("--root", default="", help="default: data/<dataset>")
         command.set_defaults(run={"check": run_check, "build": run_build}.get(name, run_download))
@@ -89,12 +92,12 @@ def _with_bar(paths):
     return tqdm.tqdm(paths, desc="images", unit="image", leave=False)
 
 
-def contact_sheet(people: dataset.Split, size: tuple[int, int]) -> np.ndarray:
+def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
     """People, evenly spaced over the split: as evaluation crops them, then as training does."""
     rows = np.unique(np.linspace(0, len(people) - 1, SHEET_PEOPLE).astype(int))
     augment = common.coco(common.recipe("", default="hrnet_w32")).augment
-    train = pipeline.train_ops(augment, people.skeleton, size, strict=False)
-    plain = pipeline.eval_ops(size, strict=False)
+    train = chains.train_ops(augment, people.skeleton, size, strict=False)
+    plain = chains.eval_ops(size, strict=False)
     tiles = []
     for row in rows:
         for number, chain in enumerate((plain, *[train] * AUGMENTED)):
@@ -118,7 +121,7 @@ def run_build(options) -> int:
         found = [_read(options, split)]
         if options.boxes:
             boxes = {"boxes": options.boxes}
-            found.append(pipeline.read(options.dataset, options.root, split, **boxes))
+            found.append(datasets.read(options.dataset, options.root, split, **boxes))
         for people in found:
             paths = people.columns["image_path"].tolist()
             files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
@@ -149,7 +152,7 @@ def run_download(options) -> int:
     """Fetches and unpacks what is missing; prints what has to be fetched by hand."""
     root = pathlib.Path(options.root)
     by_hand = []
-    for source in sources.SOURCES[options.dataset]:
+    for source in downloads.SOURCES[options.dataset]:
         if source.is_in(root):
             print(f"there already: {source.proofs[0]}")
             continue
@@ -160,7 +163,7 @@ def run_download(options) -> int:
             continue
         print(f"fetching {source.name} ({source.size})")
         archive = download.fetch(address)
-        sources.place(source, archive, root)
+        downloads.place(source, archive, root)
         archive.unlink()
     for source in by_hand:
         print(
@@ -171,14 +174,14 @@ def run_download(options) -> int:
 
 
 def _splits(options):
-    entry = pipeline.DATASETS[options.dataset]
+    entry = datasets.DATASETS[options.dataset]
     chosen = options.splits.split(",") if options.splits else (entry.train_split, entry.eval_split)
     return dict.fromkeys(chosen)
 
 
 def _read(options, split):
     if options.dataset != "custom":
-        return pipeline.read(options.dataset, options.root, split)
+        return datasets.read(options.dataset, options.root, split)
     layout = custom.Layout(
         options.annotations or f"annotations/{split}.json",
         options.images or "images",

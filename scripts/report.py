@@ -14,8 +14,8 @@ import os
 import pathlib
 import sys
 
-from data_pipelines import pipeline
-from hrjax import average_precision, metrics, reports
+from data_pipelines import datasets
+from hrjax.evaluation import average_precision, distance_metrics, reports
 
 
 def main():
@@ -25,13 +25,13 @@ def main():
     parser.add_argument("--results", required=True, type=pathlib.Path)
     parser.add_argument("--annotations", required=True, help="what the results are compared with")
     parser.add_argument("--images", default="", help="the folder of the images, for pictures")
-    known = [name for name, dataset in pipeline.DATASETS.items() if dataset.skeleton]
+    known = [name for name, dataset in datasets.DATASETS.items() if dataset.skeleton]
     parser.add_argument("--dataset", choices=sorted(known), default="coco")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("report.html"))
     options = parser.parse_args()
     try:
         results = json.loads(options.results.read_text())
-        skeleton = pipeline.DATASETS[options.dataset].skeleton
+        skeleton = datasets.DATASETS[options.dataset].skeleton
         numbers = average_precision.oks_ap(results, options.annotations, skeleton.sigmas)
         page = reports.explain(
             results,
@@ -44,7 +44,11 @@ def main():
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     options.output.write_text(page)
-    print(metrics.format_table([list(numbers), [f"{value:.4f}" for value in numbers.values()]]))
+    print(
+        distance_metrics.format_table(
+            [list(numbers), [f"{value:.4f}" for value in numbers.values()]]
+        )
+    )
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 

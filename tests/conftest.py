@@ -36,10 +36,10 @@ def shared() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> pathlib.Path:
     """A folder of a few drawn people, in the MPII and in the COCO layout."""
-    from data_pipelines import synthetic
+    from data_pipelines.synthetic import drawing
 
     root = tmp_path_factory.mktemp("drawn") / "people"
-    synthetic.write(root, train_images=10, val_images=4, seed=1, image_size=(120, 160))
+    drawing.write(root, train_images=10, val_images=4, seed=1, image_size=(120, 160))
     return root
 
 
@@ -103,7 +103,8 @@ def bright():
     from flax import nnx
 
     from data_pipelines.skeletons import COCO
-    from hrjax import models, pretrained
+    from hrjax import models
+    from hrjax.prediction import pretrained
 
     class Brightness(nnx.Module):
         def __call__(self, images):

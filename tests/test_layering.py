@@ -1,100 +1,111 @@
-"""docs/architecture.md says who may import whom; these tests read the imports."""
+"""docs/architecture.md says which room may import which; these tests read the imports."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Each module may import only modules of earlier rows.
-LAYERS = (
-    ("data_pipelines.skeletons", "data_pipelines.geometry"),
-    ("data_pipelines.dataset", "data_pipelines.postures"),
-    ("data_pipelines.keypoint_file", "data_pipelines.records", "data_pipelines.clothes"),
-    ("data_pipelines.people", "data_pipelines.mpii"),
-    (
-        *("data_pipelines.coco", "data_pipelines.crowdpose", "data_pipelines.ochuman"),
-        *("data_pipelines.custom", "data_pipelines.order"),
-        *("data_pipelines.mixture", "data_pipelines.watch"),
-    ),
-    ("data_pipelines.ops", "data_pipelines.pixels", "data_pipelines.figures"),
-    ("data_pipelines.check", "data_pipelines.sources", "data_pipelines.scenes"),
-    ("data_pipelines.synthetic",),
-    ("data_pipelines.pipeline",),
-    ("hrjax.models.lowering", "hrjax.models.resizing"),
-    ("hrjax.models.functional", "hrjax.models.blocks"),
-    ("hrjax.models.layers",),
-    ("hrjax.models.highres",),
-    (
-        *("hrjax.models.hrnet", "hrjax.models.resnet", "hrjax.models.litehrnet"),
-        *("hrjax.models.ditehrnet", "hrjax.models.widehrnet"),
-        *("hrjax.models.hrformer", "hrjax.models.hrnext"),
-    ),
-    ("hrjax.models.efenet",),
-    ("hrjax.models", "hrjax.packing"),
-    (
-        *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),
-        *("hrjax.oks", "hrjax.visualize", "hrjax.logs", "hrjax.runs"),
-        *("hrjax.launch", "hrjax.state"),
-        *("hrjax.dialects", "hrjax.download", "hrjax.safe_pickle"),
-        *("hrjax.media", "hrjax.detect"),
-    ),
-    (
-        *("hrjax.weights", "hrjax.weight_files", "hrjax.complexity", "hrjax.boxes"),
-        *("hrjax.metrics", "hrjax.average_precision"),
-    ),
-    ("hrjax.scores", "hrjax.restoring", "hrjax.matching", "hrjax.charts", "hrjax.results"),
-    ("hrjax.analysis",),
-    ("hrjax.html_report",),
-    ("hrjax.reports",),
-    ("hrjax.evaluate", "hrjax.distill"),
-    ("hrjax.step", "hrjax.loop", "hrjax.pretrained"),
-    ("hrjax.train", "hrjax.predict"),
-    ("hrjax.main", "hrjax.annotate"),
+PACKAGES = ("hrjax", "data_pipelines")
+MOST_MODULES = 15  # in one folder
+# What a room may import of this project besides itself; a room is a folder or a top-level module.
+DATA = {f"data_pipelines.{name}" for name in ("skeletons", "geometry", "images", "splits")}
+ALLOWED = {
+    "data_pipelines.synthetic": {"data_pipelines.skeletons", "data_pipelines.geometry"},
+    "data_pipelines.readers": {*DATA, "data_pipelines.json_files"},
+    "data_pipelines.transforms": DATA,
+    "data_pipelines.batching": {*DATA, "data_pipelines.transforms"},
+    "hrjax.models": set(),
+    "hrjax.runtime": set(),
+    "hrjax.heatmaps": set(),
+    "hrjax.visualize": {"data_pipelines.skeletons"},
+    "hrjax.weights": {"data_pipelines.skeletons", "hrjax.models", "hrjax.runtime"},
+}
+# Rooms that never import each other, in this order: who does not import whom.
+APART = (
+    ("hrjax.evaluation", "hrjax.training"),
+    ("hrjax.evaluation", "hrjax.prediction"),
+    ("hrjax.training", "hrjax.prediction"),
+    ("hrjax.prediction", "hrjax.training"),
+    ("hrjax.error_analysis", "hrjax.evaluation"),
 )
-NAMED = {"flax.nnx"}  # packages of others that a rule is about
-ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
-
-
-def imports(module: str) -> set[str]:
-    """The modules of this project that `module` imports, also inside functions."""
-    base = ROOT / module.replace(".", "/")
-    file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in ROW or name in NAMED else node.module for name in inside}
-    return found
 
 
 def modules() -> list[str]:
-    files = [*ROOT.glob("hrjax/**/*.py"), *ROOT.glob("data_pipelines/*.py")]
+    """The dotted names of all modules of both packages."""
+    files = [file for package in PACKAGES for file in ROOT.glob(f"{package}/**/*.py")]
     names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
-@pytest.mark.parametrize("module", sorted(set(modules()) - {"hrjax", "data_pipelines"}))
-def test_imports_only_what_stands_above_it(module):
-    assert module in ROW, f"give {module} its row in LAYERS and in docs/architecture.md"
-    ours = {name for name in imports(module) if name.split(".")[0] in ("hrjax", "data_pipelines")}
-    below = {name for name in ours if name not in ROW or ROW[name] >= ROW[module]}
-    assert not below
+MODULES = frozenset(modules())
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("data")])
+def imports(module: str) -> set[str]:
+    """The modules that `module` imports, also inside functions."""
+    base = ROOT / module.replace(".", "/")
+    file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    imported = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            inside = {name for name in members if name in MODULES or name == "flax.nnx"}
+            imported |= inside or {node.module}
+    return imported - {module}
+
+
+def room(module: str) -> str:
+    """The folder that a module is in, or the module itself at the top of a package."""
+    return ".".join(module.split(".")[:2])
+
+
+def rooms() -> dict[str, set[str]]:
+    """Every room with the rooms that it imports."""
+    graph = {}
+    for module in MODULES - set(PACKAGES):
+        ours = {room(name) for name in imports(module) if name in MODULES}
+        graph.setdefault(room(module), set()).update(ours - {room(module)} - set(PACKAGES))
+    return graph
+
+
+def test_rooms_do_not_import_each_other_in_circles():
+    list(graphlib.TopologicalSorter(rooms()).static_order())
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    graph = {module: imports(module) & MODULES for module in MODULES - set(PACKAGES)}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_a_room_imports_only_what_it_may(name):
+    assert rooms()[name] <= ALLOWED[name]
+
+
+@pytest.mark.parametrize(("importer", "other"), APART)
+def test_rooms_that_stay_apart(importer, other):
+    assert other not in rooms()[importer]
+
+
+def test_no_folder_holds_more_modules_than_one_can_overlook():
+    folders = {file.parent for package in PACKAGES for file in ROOT.glob(f"{package}/**/*.py")}
+    crowded = {folder.name for folder in folders if len([*folder.glob("*.py")]) > MOST_MODULES}
+    assert not crowded
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.startswith("data_pipelines")))
 def test_data_pipelines_need_neither_jax_nor_hrjax(module):
     roots = {name.split(".")[0] for name in imports(module)}
-    assert not roots & {"jax", "flax", "optax", "orbax", "hrjax"}
+    assert not roots & {"jax", "flax", "optax", "orbax", "hrjax", "configs"}
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("hrjax")])
-def test_only_models_import_nnx(module):
+def test_only_models_import_nnx():
     # complexity walks a network's modules; to all others a network is a graph and plain dicts.
-    allowed = module.startswith("hrjax.models") or module == "hrjax.complexity"
-    assert allowed or "flax.nnx" not in imports(module)
+    users = {room(module) for module in MODULES if "flax.nnx" in imports(module)}
+    assert users <= {"hrjax.models", "hrjax.complexity"}
 
 
 def test_recipes_import_only_common():

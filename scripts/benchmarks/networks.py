@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import as_table, program_memory, random_batch, time_jitted
-from hrjax import evaluate, heatmaps, models, optim, train
+from hrjax import experiment, heatmaps, models
+from hrjax.training import optimizers, train
 
 
 def time_forward(config, seconds):
     """Tracing, compiling and running the network alone, folded where evaluation folds it."""
-    _, graph, params, stats = evaluate.create_model(config)
+    _, graph, params, stats = experiment.create_model(config)
     dtype = jnp.dtype(config.train.dtype)
     if config.eval.fold_batch_norm:
         graph, params, stats = models.fold_batch_norm(graph, params, stats)
@@ -24,14 +25,14 @@ def time_forward(config, seconds):
 
 def time_training(config, seconds):
     """Tracing, compiling and running a training step."""
-    graph, _, params, stats = evaluate.create_model(config)
+    graph, _, params, stats = experiment.create_model(config)
     step, make_state, batch = training_step(config, graph)
     return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
 
 
 def time_decoding(config, seconds):
     """Milliseconds of the network, and the share of it that each decoding takes after it."""
-    graph, params, stats = models.fold_batch_norm(*evaluate.create_model(config)[1:])
+    graph, params, stats = models.fold_batch_norm(*experiment.create_model(config)[1:])
     network = jax.jit(lambda weights, images: models.apply(graph, *weights, images)[0])
     images = models.normalize(random_batch(config)["image"])
     numbers = time_jitted(network, ((params, stats), images), seconds)
@@ -46,7 +47,7 @@ def time_decoding(config, seconds):
 
 def training_step(config, graph):
     """A step with Adam, what makes its state from params and stats, and a batch of noise."""
-    optimizer = optim.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
+    optimizer = optimizers.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
     make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
     step = train.make_train_step(graph, optimizer, learning_rate, config)
     batch = random_batch(config)
@@ -63,7 +64,7 @@ def sweep_memory(config):
             config.train.update({"dtype": dtype, **saving})
             if depth:
                 config.model.modules = depth
-        fields = evaluate.model_fields(config)
+        fields = experiment.model_fields(config)
         graph, params, stats = models.shapes(config.model.name, training=True, **fields)
         step, make_state, inputs = training_step(config, graph)
         start = time.perf_counter()

@@ -12,15 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import random_batch, time_jitted
-from data_pipelines import geometry, ops, pipeline
-from hrjax import evaluate, heatmaps, models, predict, pretrained, train
+from data_pipelines import datasets, geometry, images
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains, ops
+from hrjax import experiment, heatmaps, models
+from hrjax.evaluation import evaluate
+from hrjax.prediction import pretrained
+from hrjax.prediction.predictor import Predictor
+from hrjax.runtime import distributed
+from hrjax.training import train
 
 
 def open_data(config, wrap=lambda op: op):
     """The training split and endless batches of it; `wrap` is put around each op."""
-    split = evaluate.open_split(config, "train")
-    chain = pipeline.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
-    batches = pipeline.batches(
+    split = experiment.open_split(config, "train")
+    chain = chains.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
+    batches = loading.train_batches(
         split,
         [wrap(op) for op in chain],
         batch_size=config.train.batch_size,
@@ -103,7 +110,7 @@ def time_bare_decode(example):
 
 def time_end_to_end(config, seconds):
     """Training from files: milliseconds a step and the share of them spent waiting for data."""
-    job, state = train.prepare(config, evaluate.make_mesh(jax.devices()[:1]))
+    job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
     _, batches = open_data(config)
     waits, times = [], []
     with batches:
@@ -112,7 +119,7 @@ def time_end_to_end(config, seconds):
             batch = next(batches)
             waits.append(time.perf_counter() - start)
             inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-            state, numbers = job.train_step(state, evaluate.shard(inputs, job.mesh))
+            state, numbers = job.train_step(state, distributed.shard(inputs, job.mesh))
             jax.block_until_ready(numbers)
             times.append(time.perf_counter() - start)
     median = statistics.median(times[1:])
@@ -126,10 +133,10 @@ def time_end_to_end(config, seconds):
 
 def time_predict(config, seconds):
     """From files to joints: people a second, and the shares of what is done for a person."""
-    _, graph, params, stats = evaluate.create_model(config)
+    _, graph, params, stats = experiment.create_model(config)
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
-    skeleton = pipeline.DATASETS[config.data.dataset].skeleton
-    mesh = evaluate.make_mesh(jax.devices()[:1])
+    skeleton = datasets.DATASETS[config.data.dataset].skeleton
+    mesh = distributed.make_mesh(jax.devices()[:1])
     step = evaluate.make_predict_step(graph, mesh, config, skeleton)
     network, after = split_predict_step(config, graph, skeleton)
     batch, weights = random_batch(config), {"params": params, "stats": stats}
@@ -146,7 +153,7 @@ def time_predict(config, seconds):
     }
     network = pretrained.Network(config, skeleton, graph, params, stats)
     power_of_two = 1 << (config.train.batch_size.bit_length() - 1)
-    predictor = predict.Predictor(network, batch_size=power_of_two)
+    predictor = Predictor(network, batch_size=power_of_two)
     predictor(paths, boxes)  # compiles
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < seconds / 3:
@@ -165,7 +172,7 @@ def time_reading(config, paths, boxes):
     """Milliseconds for each person of decoding pictures and of cropping, in one thread."""
     crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
     start = time.perf_counter()
-    images = [ops.read_image(path) for path in paths]
+    images = [images.read_image(path) for path in paths]
     decoded = time.perf_counter()
     for image, found in zip(images, boxes, strict=True):
         for center, size in zip(*geometry.box_center_size(found), strict=True):
@@ -180,7 +187,7 @@ def time_reading(config, paths, boxes):
 
 def split_predict_step(config, graph, skeleton):
     """What `evaluate.make_predict_step` does as two jitted functions, to heatmaps and from them."""
-    udp, kernel = evaluate.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
+    udp, kernel = experiment.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
 
     @jax.jit
     def network(weights, images):
@@ -209,7 +216,7 @@ def split_predict_step(config, graph, skeleton):
 
 def find_people(config):
     """The held-out images and each one's boxes (n, 4)."""
-    split = evaluate.open_split(config, "val")
+    split = experiment.open_split(config, "val")
     center, size = split.columns["center"], split.columns["size"] / geometry.BOX_PADDING
     found = collections.defaultdict(list)
     for path, middle, (height, width) in zip(

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from data_pipelines import pipeline, skeletons
-from hrjax import models, optim
+from data_pipelines import datasets, skeletons
+from data_pipelines.transforms import chains
+from hrjax import models
+from hrjax.training import optimizers
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / "configs"
 RECIPES = sorted(
@@ -37,12 +39,12 @@ def test_recipe_builds_its_network(recipe, variant):
     fields = {key: value for key, value in config.model.items() if key != "name"}
     _, params, _ = shapes(variant, **fields)
     # A custom dataset's joints are in its files.
-    skeleton = pipeline.DATASETS[config.data.dataset].skeleton or skeletons.COCO
+    skeleton = datasets.DATASETS[config.data.dataset].skeleton or skeletons.COCO
     final = jax.tree.leaves(params["final"])
     assert {x.shape[-1] for x in final} == {skeleton.num_joints}
-    pipeline.train_ops(config.augment, skeleton, config.data.input_size, strict=True)
-    rate = optim.schedule(config.optimizer, batch_size=8, steps_per_epoch=10, epochs=2)
-    optim.optimizer(config.optimizer, rate)
+    chains.train_ops(config.augment, skeleton, config.data.input_size, strict=True)
+    rate = optimizers.schedule(config.optimizer, batch_size=8, steps_per_epoch=10, epochs=2)
+    optimizers.optimizer(config.optimizer, rate)
 
 
 @pytest.mark.long

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import check, custom
+from data_pipelines import check
+from data_pipelines.readers import custom
 from data_pipelines.skeletons import COCO, Skeleton
 
 NAMES = ["nose", "left_eye", "right_eye", "left_hip", "right_hip", "left_knee", "right_knee"]
@@ -156,7 +157,7 @@ def test_the_summary_counts_people_and_joints(tmp_path):
 
 
 def test_real_people_have_no_serious_problems(shared):
-    from data_pipelines import coco
+    from data_pipelines.readers import coco
 
     split = coco.read(str(shared / "samples" / "coco"), "val")
     assert not [str(problem) for problem in check.find_problems(split, iter) if problem.serious]

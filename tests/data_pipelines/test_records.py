@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from data_pipelines import dataset, records
+from data_pipelines import records, splits
 from data_pipelines.skeletons import MPII
 
 
@@ -24,13 +24,13 @@ def files(tmp_path):
 def _split(root, *names):
     count = len(names)
     columns = {
-        "image_path": dataset.path_column([f"{root}/{name}" for name in names]),
+        "image_path": splits.path_column([f"{root}/{name}" for name in names]),
         "center": np.zeros((count, 2), np.float32),
         "size": np.ones((count, 2), np.float32),
         "keypoints": np.zeros((count, 16, 2), np.float32),
         "visible": np.ones((count, 16), np.float32),
     }
-    return dataset.Split("train", MPII, "train.json", columns, {})
+    return splits.Split("train", MPII, "train.json", columns, {})
 
 
 def test_a_record_is_the_bytes_of_its_file(files, tmp_path, monkeypatch):
@@ -58,8 +58,8 @@ def test_a_part_that_was_removed_is_built_again(files, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "PART_IMAGES", 2)
     root = tmp_path / "packed"
     list(records.build(str(root), files))
-    shutil.rmtree(root / dataset.RECORDS / "part_00001")
-    left_over = root / dataset.RECORDS / "part_00003" / "images" / "incomplete.A_1.0.0"
+    shutil.rmtree(root / splits.RECORDS / "part_00001")
+    left_over = root / splits.RECORDS / "part_00003" / "images" / "incomplete.A_1.0.0"
     left_over.mkdir(parents=True)
     assert list(records.build(str(root), files)) == [3, 5]
     assert not left_over.exists()

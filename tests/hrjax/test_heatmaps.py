@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import geometry
-from data_pipelines.ops import DrawHeatmaps
 from data_pipelines.skeletons import COCO, MPII
+from data_pipelines.transforms.ops import DrawHeatmaps
 from hrjax import heatmaps
 
 SIZES = {"192x256": ((64, 48), 2.0), "256x256": ((64, 64), 2.0), "288x384": ((96, 72), 3.0)}

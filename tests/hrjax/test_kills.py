@@ -9,7 +9,8 @@ import sys
 import jax
 import pytest
 
-from hrjax import evaluate, logs, train
+from hrjax.runtime import distributed
+from hrjax.training import run_log, train
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 EVERY = 4  # steps between checkpoints
@@ -28,12 +29,12 @@ workdir = pathlib.Path(workdir)
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def kill_in_step(monkey=logs.RunLog.add):
+def kill_in_step(monkey=run_log.RunLog.add):
     def add(self, step, *args, **kwargs):
         monkey(self, step, *args, **kwargs)
         if step == 6:  # number 7 is being computed
             kill()
-    logs.RunLog.add = add
+    run_log.RunLog.add = add
 
 def kill_in_save():
     def watch():
@@ -42,19 +43,19 @@ def kill_in_save():
         kill()
     threading.Thread(target=watch, daemon=True).start()
 
-def kill_in_evaluation(say=logs.RunLog.say):
+def kill_in_evaluation(say=run_log.RunLog.say):
     def say_and_die(self, text):
         say(self, text)
         if text.startswith("evaluating"):
             threading.Timer(0.05, kill).start()
-    logs.RunLog.say = say_and_die
+    run_log.RunLog.say = say_and_die
 
-def kill_after_first_step(seconds, add=logs.RunLog.add):
+def kill_after_first_step(seconds, add=run_log.RunLog.add):
     def add_and_count(self, *args, **kwargs):
         add(self, *args, **kwargs)
-        logs.RunLog.add = add
+        run_log.RunLog.add = add
         threading.Timer(seconds, kill).start()
-    logs.RunLog.add = add_and_count
+    run_log.RunLog.add = add_and_count
 
 def run(moment):
     if moment.startswith("start+"):
@@ -84,11 +85,11 @@ def tune(config, epochs=15):
 
 
 def one_device():
-    return evaluate.make_mesh(jax.devices()[:1])
+    return distributed.make_mesh(jax.devices()[:1])
 
 
 def losses(workdir):
-    return [(row["step"], row["loss"]) for row in logs.read(workdir) if "loss" in row]
+    return [(row["step"], row["loss"]) for row in run_log.read(workdir) if "loss" in row]
 
 
 def kill_at(moments, drawn, workdir, epochs=15):
@@ -109,7 +110,9 @@ def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, t
     train.train(micro, tmp_path / "killed", mesh=one_device())
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     names = ("killed", "whole")
-    rows = [[row for row in logs.read(tmp_path / name) if "eval/PCKh@0.5" in row] for name in names]
+    rows = [
+        [row for row in run_log.read(tmp_path / name) if "eval/PCKh@0.5" in row] for name in names
+    ]
     assert rows[0] == rows[1]
 
 

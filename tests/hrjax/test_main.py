@@ -11,7 +11,8 @@ import time
 import pytest
 import scipy.io
 
-from hrjax import logs, main
+from hrjax import main
+from hrjax.training import run_log
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SMALL = (
@@ -127,7 +128,7 @@ def start(small, *arguments, errors):
 
 def wait_for_step(workdir, step):
     deadline = time.monotonic() + 120
-    while not (workdir / "metrics.jsonl").exists() or len(logs.read(workdir)) < step:
+    while not (workdir / "metrics.jsonl").exists() or len(run_log.read(workdir)) < step:
         assert time.monotonic() < deadline, "the run does not get going"
         time.sleep(0.02)
 
@@ -143,8 +144,8 @@ def test_a_process_that_is_ended_goes_on_with_the_same_losses(small, tmp_path, n
     process.send_signal(number)
     expected = -number if number == signal.SIGKILL else 128 + number
     assert process.wait() == expected
-    assert len(logs.read(tmp_path / "run")) < len(logs.read(tmp_path / "whole"))
+    assert len(run_log.read(tmp_path / "run")) < len(run_log.read(tmp_path / "whole"))
     assert start(small, *more, errors=tmp_path / "2.log").wait() == 0
     assert "continuing at step" in (tmp_path / "2.log").read_text()
-    rows = [[row["loss"] for row in logs.read(tmp_path / name)] for name in ("run", "whole")]
+    rows = [[row["loss"] for row in run_log.read(tmp_path / name)] for name in ("run", "whole")]
     assert rows[0] == rows[1]

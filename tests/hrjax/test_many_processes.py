@@ -13,7 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from hrjax import checkpoints, logs
+from hrjax.training import run_log
+from hrjax.weights import checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 OPTIONS = (
@@ -64,13 +65,13 @@ def ends(processes):
 
 def wait_for_step(workdir, step):
     deadline = time.monotonic() + 120
-    while not (workdir / "metrics.jsonl").exists() or len(logs.read(workdir)) < step:
+    while not (workdir / "metrics.jsonl").exists() or len(run_log.read(workdir)) < step:
         assert time.monotonic() < deadline, "the run does not get going"
         time.sleep(0.01)
 
 
 def losses(workdir):
-    return np.array([row["loss"] for row in logs.read(workdir) if "loss" in row])
+    return np.array([row["loss"] for row in run_log.read(workdir) if "loss" in row])
 
 
 @pytest.mark.long

@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 import hrjax
-from hrjax import checkpoints, evaluate, models, pretrained, train, weights
+from hrjax import models
+from hrjax.evaluation import evaluate
+from hrjax.prediction import pretrained
+from hrjax.training import train
+from hrjax.weights import checkpoints, torch_names
 from scripts import convert_weights
 
 
@@ -31,7 +35,7 @@ def published(tmp_path):
     """A file of a tiny HRNet with 16 joints, as a training program leaves it, and its weights."""
     model = hrjax.create("hrnet_tiny", seed=3, num_joints=16)
     _, params, stats = hrjax.split(model)
-    state = weights.to_torch("hrnet_tiny", params, stats)
+    state = torch_names.to_torch("hrnet_tiny", params, stats)
     file = tmp_path / "model_final.pdparams"
     file.write_bytes(pickle.dumps({"epoch": 1, "state_dict": state}))
     return file, {"params": params, "stats": stats}

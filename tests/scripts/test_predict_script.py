@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hrjax import detect, media, pretrained
+from hrjax.prediction import media, person_detector, pretrained
 from scripts import predict
 
 POINTS = ((40, 30), (100, 80))
@@ -89,7 +89,7 @@ def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
             assert image.shape == (120, 160, 3)
             return np.array([(15, 10, 40, 50)], float), np.array([0.5])
 
-    monkeypatch.setattr(detect, "Detector", Detector)
+    monkeypatch.setattr(person_detector, "Detector", Detector)
     assert run(f"--source={photos}", "--detector=yolox.onnx", "--box_threshold=0.4") == ""
     assert [entry["box"] for entry in entries(tmp_path)] == [[15, 10, 40, 50]] * 2
 

@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import pipeline
+from data_pipelines import datasets
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains
 from scripts import prepare_data
 
 
@@ -35,7 +37,7 @@ def test_check_of_drawn_people_finds_nothing_to_repair(run, drawn, tmp_path, cap
     assert "error:" not in printed
     assert "left_ankle" in printed
     image = cv2.imread(str(sheet))
-    people = min(8, len(pipeline.read("coco", str(drawn), "val")))
+    people = min(8, len(datasets.read("coco", str(drawn), "val")))
     assert image.shape == (64 * -(-people // 2), 48 * 10, 3)
 
 
@@ -77,9 +79,9 @@ def test_build_packs_a_dataset_that_trains_without_its_files(run, drawn, tmp_pat
 def _first(root, split, *, records):
     config = prepare_data.common.recipe("", default="hrnet_w32")
     config.data.dataset, config.data.root, config.data.records = "coco", root, records
-    people = pipeline.read_config(config.data, split)
-    chain = pipeline.eval_ops((64, 48), strict=True)
-    with pipeline.eval_batches(people, chain, batch_size=2) as batches:
+    people = datasets.read_config(config.data, split)
+    chain = chains.eval_ops((64, 48), strict=True)
+    with loading.eval_batches(people, chain, batch_size=2) as batches:
         return next(batches)
 
 

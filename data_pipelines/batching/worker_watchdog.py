@@ -1,0 +1,66 @@
+"""Waits for what reads the data, but not for ever: workers that died or hang are started again."""
+
+import logging
+import multiprocessing
+import queue
+import threading
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 45.0  # seconds without a batch, after which the workers are taken for dead
+ATTEMPTS = 3
+WORKER = "grain-process-prefetch"  # how the names of grain's worker processes begin
+DIED = "Worker process was terminated"  # how grain's error begins
+
+
+def take(read: Callable[[], dict], number: int, *, patience: float = PATIENCE) -> dict:
+    """What `read` returns, batch `number`; tries again with new workers where they fail.
+
+    Errors of `read` itself are passed on. Raises OSError where three times the workers died or
+    hung, and where reading hangs without workers, as it does on a network disk that is gone.
+    """
+    for _ in range(ATTEMPTS):
+        answer = queue.SimpleQueue()
+        reader = threading.Thread(target=_answer, args=(read, answer), daemon=True)
+        reader.start()
+        try:
+            batch, error = answer.get(timeout=patience)
+        except queue.Empty:
+            problem = f"no data after waiting {patience:.0f} seconds for batch {number}"
+            if not _end_workers():
+                raise OSError(
+                    f"{problem}: the disk or the network that holds them hangs. Look after it and "
+                    "run the same command again: it continues from the last checkpoint"
+                ) from None
+            reader.join(patience)  # it sees that its workers are gone, and closes
+        else:
+            if error is None:
+                return batch
+            if not str(error).startswith(DIED):
+                raise error
+            problem = f"a worker that reads the data died ({error}) before batch {number}"
+        logger.warning("%s; starting the workers again", problem)
+    raise OSError(
+        f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for "
+        "--config.data.workers processes? 0 reads the data without any"
+    )
+
+
+def _answer(read, answer):
+    try:
+        answer.put((read(), None))
+    except BaseException as error:
+        answer.put((None, error))
+
+
+def _end_workers():
+    """Kills the workers; whether there were any."""
+    workers = [child for child in multiprocessing.active_children() if _is_worker(child)]
+    for worker in workers:
+        worker.kill()
+    return bool(workers)
+
+
+def _is_worker(process):
+    return process.name.startswith(WORKER)

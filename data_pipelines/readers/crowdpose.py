@@ -1,0 +1,46 @@
+"""CrowdPose: people in crowds with 14 joints, and how crowded each image is.
+
+    root/annotations/mmpose_crowdpose_{train,val,trainval,test}.json    (or crowdpose_….json)
+    root/images/*.jpg
+
+Columns beside the example's: those of `people`; crowd_index is the image's.
+"""
+
+import pathlib
+
+from data_pipelines import splits
+from data_pipelines.readers import coco_format, people
+from data_pipelines.skeletons import CROWDPOSE
+
+SPLITS = ("train", "val", "trainval", "test")
+HELP = """CrowdPose wants, below its root, the folder images and
+annotations/mmpose_crowdpose_{train,val,trainval,test}.json (or the authors'
+annotations/crowdpose_….json). Get the images from github.com/Jeff-sjtu/CrowdPose and the annotation
+files from where the documentation of mmpose says, and unpack all of them into the root."""
+
+
+def read(root: str, split: str) -> splits.Split:
+    """The people of one split whom the references train on and the metric counts.
+
+    The files' num_keypoints leave out head and neck, so that a person with nothing else is
+    dropped, as in mmpose's loader.
+    """
+    path, folder = _find(root, split)
+    options = {"category": "person", "trust_counts": True}
+    return people.annotated(coco_format.load(path), folder, CROWDPOSE, split, **options)
+
+
+def read_detections(root: str, split: str, file: str, threshold: float) -> splits.Split:
+    """The boxes that a detector found in a split's images; see `people.detected`."""
+    path, folder = _find(root, split)
+    options = {"category": "person", "detections": file, "threshold": threshold}
+    return people.detected(coco_format.load(path), folder, CROWDPOSE, split, **options)
+
+
+def _find(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """A split's annotation file and the folder of images."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown CrowdPose split {split!r}; choose one of: {', '.join(SPLITS)}")
+    files = [f"annotations/mmpose_crowdpose_{split}.json", f"annotations/crowdpose_{split}.json"]
+    path = splits.find(root, files, HELP)
+    return path, splits.find_images(root, ["images"], HELP)

@@ -1,0 +1,101 @@
+"""MPII Human Pose: people by annotated center and scale, and the ground truth of PCKh.
+
+    root/annotations/mpii_{train,val,trainval,test}.json, mpii_gt_val.mat     (mmpose's names)
+    root/annot/{train,valid,trainval,test}.json, gt_valid.mat                 (the official HRNet's)
+    root/images/*.jpg
+
+The people of the split test have boxes only: their joints are not public, none is visible here.
+
+Columns beside the example's, for PCKh, float64, in 0-based pixels: head_size (), 0.6 times the
+diagonal of the head box; truth_keypoints (16, 2); truth_visible (16,). They come from the .mat,
+which covers the validation split only; without it head_size is NaN and the truth is the example's.
+"""
+
+import pathlib
+
+import numpy as np
+import scipy.io
+
+from data_pipelines import geometry, json_files, splits
+from data_pipelines.skeletons import MPII
+
+SPLITS = {"train": "train", "val": "valid", "trainval": "trainval", "test": "test"}
+HELP = """MPII wants, below its root, the folder images, annotations/mpii_{train,val,trainval}.json
+and annotations/mpii_gt_val.mat (or annot/{train,valid,trainval}.json and annot/gt_valid.mat). Get
+the images from human-pose.mpi-inf.mpg.de and the annotation files from where the documentation of
+the official HRNet or of mmpose says, and unpack all of them into the root."""
+BOX_FIELDS = ("image", "center", "scale")
+FIELDS = (*BOX_FIELDS, "joints", "joints_vis")
+
+
+def read(root: str, split: str) -> splits.Split:
+    """The people of one split, in the order of the file, which is the order of the .mat."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown MPII split {split!r}; choose one of: {', '.join(SPLITS)}")
+    names = [f"annotations/mpii_{split}.json", f"annot/{SPLITS[split]}.json"]
+    path = splits.find(root, names, HELP)
+    folder = splits.find_images(root, ["images"], HELP)
+    people = json_files.read_json(path, expected=list)
+    json_files.require_fields(path, "person", people, BOX_FIELDS if split == "test" else FIELDS)
+    if not people:
+        raise ValueError(f"{path} is an empty list: nobody to use")
+    columns = _boxes(path, folder, people)
+    columns |= _joints(path, people) if split != "test" else _no_joints(len(people))
+    columns |= _truth(path, split, columns)
+    return splits.Split(split, MPII, str(path), columns, dropped={})
+
+
+def _boxes(path: pathlib.Path, folder: pathlib.Path, people: list[dict]) -> dict:
+    centers, scales = _numbers(path, people, "center", (2,)), _numbers(path, people, "scale", ())
+    center, size = geometry.mpii_center_size(centers, scales)
+    return {
+        "image_path": splits.path_column([str(folder / person["image"]) for person in people]),
+        "center": center.astype(np.float32),
+        "size": size.astype(np.float32),
+    }
+
+
+def _joints(path: pathlib.Path, people: list[dict]) -> dict:
+    joints = _numbers(path, people, "joints", (MPII.num_joints, 2)) - 1
+    visible = _numbers(path, people, "joints_vis", (MPII.num_joints,)) > 0
+    return {"keypoints": joints.astype(np.float32), "visible": visible.astype(np.float32)}
+
+
+def _no_joints(count: int) -> dict:
+    return {
+        "keypoints": np.zeros((count, MPII.num_joints, 2), np.float32),
+        "visible": np.zeros((count, MPII.num_joints), np.float32),
+    }
+
+
+def _numbers(path, people, field, shape):
+    return json_files.stack_numbers(path, field, [person[field] for person in people], shape)
+
+
+def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:
+    """The three columns of PCKh, from the .mat beside `path` where there is one."""
+    count = len(columns["image_path"])
+    mat = path.with_name("mpii_gt_val.mat" if path.name.startswith("mpii_") else "gt_valid.mat")
+    if split != "val" or not mat.exists():
+        return {
+            "head_size": np.full(count, np.nan),
+            "truth_keypoints": columns["keypoints"].astype(np.float64),
+            "truth_visible": columns["visible"].astype(np.float64),
+        }
+    try:
+        truth = scipy.io.loadmat(mat)
+        boxes, joints = truth["headboxes_src"], truth["pos_gt_src"]
+        missing = truth["jnt_missing"]
+    except (scipy.io.matlab.MatReadError, ValueError, KeyError) as error:
+        raise ValueError(f"{mat} is damaged or not MPII's ground truth ({error})") from error
+    shapes = (boxes.shape, joints.shape, missing.shape)
+    if shapes != ((2, 2, count), (MPII.num_joints, 2, count), (MPII.num_joints, count)):
+        raise ValueError(
+            f"{mat} is about {missing.shape[-1]} people and {path} about {count}: they must be "
+            "of the same split"
+        )
+    return {
+        "head_size": 0.6 * np.linalg.norm(boxes[1] - boxes[0], axis=0),
+        "truth_keypoints": np.moveaxis(joints, -1, 0) - 1.0,
+        "truth_visible": 1.0 - missing.T,
+    }

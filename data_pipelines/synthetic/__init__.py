@@ -1,0 +1,1 @@
+"""Drawn people: datasets without a download."""

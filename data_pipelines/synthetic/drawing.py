@@ -1,0 +1,308 @@
+"""A dataset of drawn people, written to disk once, so that the whole job runs without a download.
+
+One folder holds it in the layouts of MPII and COCO at once; the readers of both find in it what
+they find in the real datasets:
+
+    root/annotations/mpii_train.json, mpii_val.json, mpii_gt_val.mat
+    root/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
+    root/images/train2017/*.jpg, root/images/val2017/*.jpg
+    root/synthetic.json                     what it was drawn with
+"""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import scipy.io
+import tqdm
+
+from data_pipelines.skeletons import COCO
+from data_pipelines.synthetic.scenes import Person, draw
+
+# To be raised when the same seed starts to draw something else.
+VERSION = 2
+IMAGE_FOLDERS = {"train": "train2017", "val": "val2017"}
+PARAMETERS_FILE = "synthetic.json"
+SMALLEST_SIDE = 64
+# MPII's joints as its ground-truth file calls them.
+MAT_JOINTS = (
+    *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor"),
+    *("neck", "head", "rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
+)
+# A process that draws is started as a command of its own: it forks none of the caller's threads
+# (JAX has many) and, unlike multiprocessing, doesn't run the caller's script again.
+_WORKER = "from data_pipelines import synthetic; synthetic._serve()"
+
+
+def ensure(
+    root: str | os.PathLike,
+    *,
+    train_images: int,
+    val_images: int,
+    seed: int,
+    image_size: tuple[int, int] = (240, 320),
+    workers: int | None = None,
+) -> None:
+    """Writes the dataset if `root` is missing or empty; does nothing if it is there already.
+
+    Anything else in `root` is an error. See `write` for the arguments.
+    """
+    root = pathlib.Path(root).absolute()
+    wanted = _parameters(train_images, val_images, seed, image_size)
+    if _holds(root, wanted):
+        return
+    try:
+        _write(root, wanted, workers)
+    except OSError:
+        # Another process that had the same wish may have been faster.
+        if not _holds(root, wanted):
+            raise
+
+
+def write(
+    root: str | os.PathLike,
+    *,
+    train_images: int,
+    val_images: int,
+    seed: int,
+    image_size: tuple[int, int] = (240, 320),
+    workers: int | None = None,
+) -> None:
+    """Draws the dataset into `root`, which has to be missing or empty.
+
+    `image_size` is (height, width); `workers` is the number of processes, by default one for each
+    CPU, and does not change a byte. The files grow in a temporary folder beside `root`, which is
+    renamed in the end: a dataset is whole or not there.
+    """
+    root = pathlib.Path(root).absolute()
+    if _occupied(root):
+        raise ValueError(f"{root} is not empty; delete it or write the drawn people elsewhere")
+    _write(root, _parameters(train_images, val_images, seed, image_size), workers)
+
+
+def _parameters(train_images: int, val_images: int, seed: int, image_size: tuple) -> dict:
+    if min(train_images, val_images) < 1 or seed < 0 or min(image_size) < SMALLEST_SIDE:
+        raise ValueError(
+            f"can't draw {train_images} training and {val_images} validation images of {image_size}"
+            f" with seed {seed}; needed are at least 1 image of each, sides of at least "
+            f"{SMALLEST_SIDE} pixels, and a seed of 0 or more"
+        )
+    return {
+        "version": VERSION,
+        "train_images": int(train_images),
+        "val_images": int(val_images),
+        "seed": int(seed),
+        "image_size": [int(side) for side in image_size],
+    }
+
+
+def _occupied(root: pathlib.Path) -> bool:
+    return root.exists() and (not root.is_dir() or any(root.iterdir()))
+
+
+def _holds(root: pathlib.Path, wanted: dict) -> bool:
+    """Whether `root` holds the wanted dataset; false if free, an error if it holds another."""
+    if not _occupied(root):
+        return False
+    advice = "name another folder, or delete this one to have it drawn anew"
+    if not (root / PARAMETERS_FILE).is_file():
+        raise ValueError(
+            f"{root} is not a dataset of drawn people: it has files but no {PARAMETERS_FILE}; "
+            f"{advice}"
+        )
+    found = json.loads((root / PARAMETERS_FILE).read_text())
+    if found != wanted:
+        differences = ", ".join(
+            f"{key} {found.get(key)} (expected {wanted.get(key)})"
+            for key in {**wanted, **found}
+            if found.get(key) != wanted.get(key)
+        )
+        raise ValueError(f"{root} holds other drawn people, with {differences}; {advice}")
+    return True
+
+
+def _write(root: pathlib.Path, parameters: dict, workers: int | None) -> None:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{root.name}.part-", dir=root.parent) as beside:
+        folder = pathlib.Path(beside) / "dataset"
+        for name in IMAGE_FOLDERS.values():
+            (folder / "images" / name).mkdir(parents=True)
+        (folder / "annotations").mkdir()
+        people = _draw_all(folder, parameters, workers or os.cpu_count() or 1)
+        for split in IMAGE_FOLDERS:
+            drawn = [people[split, index] for index in range(parameters[f"{split}_images"])]
+            _write_coco(folder, split, drawn, parameters["image_size"])
+            _write_mpii(folder, split, [person for image in drawn for person in image])
+        _write_json(folder / PARAMETERS_FILE, parameters)
+        folder.rename(root)
+
+
+def _draw_all(folder: pathlib.Path, parameters: dict, workers: int) -> dict[tuple, list[dict]]:
+    """The people of every (split, index), whose pictures it writes."""
+    total = parameters["train_images"] + parameters["val_images"]
+    workers = min(workers, total)
+    jobs = [
+        {"folder": str(folder), "share": share, "shares": workers, **parameters}
+        for share in range(workers)
+    ]
+    drawn = _draw_share(**jobs[0]) if workers == 1 else _delegate(jobs)
+    progress = tqdm.tqdm(drawn, desc="drawing people", unit="image", total=total)
+    return {(split, index): people for split, index, people in progress}
+
+
+def _delegate(jobs: list[dict]) -> Iterator[tuple]:
+    """What `_draw_share` yields for each job, drawn by a process for each."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for job in jobs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _WORKER, json.dumps(job)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": paths},
+                text=True,
+            )
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        # Shares are alike, so taking one line from each in turn keeps nobody waiting for long.
+        for lines in itertools.zip_longest(*(process.stdout for process in processes)):
+            for process, line in zip(processes, lines, strict=True):
+                if line is None:
+                    _check_status(process)
+                else:
+                    yield json.loads(line)
+        for process in processes:
+            _check_status(process)
+
+
+def _check_status(process: subprocess.Popen) -> None:
+    status = process.wait()
+    if status:
+        raise RuntimeError(
+            f"a process that draws people ended with status {status}; its own message is above"
+        )
+
+
+def _serve() -> None:
+    """The other end of `_delegate`; a parent that has died ends it at the next picture."""
+    cv2.setNumThreads(1)
+    for drawn in _draw_share(**json.loads(sys.argv[1])):
+        print(json.dumps(drawn), flush=True)
+
+
+def _draw_share(
+    *, folder: str, share: int, shares: int, seed: int, image_size: list[int], **counts: int
+) -> Iterator[tuple]:
+    """Draws each `shares`-th picture; yields (split, index, people)."""
+    for number, (split, name) in enumerate(IMAGE_FOLDERS.items()):
+        for index in range(share, counts[f"{split}_images"], shares):
+            rng = np.random.default_rng([seed, number, index])
+            image, people = draw(rng, tuple(image_size))
+            quality = int(rng.integers(85, 96))
+            _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            file = f"{name}/{_file_name(index)}"
+            pathlib.Path(folder, "images", file).write_bytes(data)
+            yield split, index, [_entries(person, file) for person in people]
+
+
+def _file_name(index: int) -> str:
+    return f"{index + 1:012d}.jpg"
+
+
+def _entries(person: Person, file: str) -> dict:
+    """A person as both layouts write it, plain lists; MPII counts pixels from 1."""
+    inside = person.mpii_inside[:, None]
+    flags = person.coco_flags[:, None]
+    keypoints = np.where(flags > 0, person.coco.round(2), 0).tolist()
+    (top, bottom), (left, right) = (
+        np.flatnonzero(person.mask.any(axis))[[0, -1]] for axis in (1, 0)
+    )
+    outlines, _ = cv2.findContours(
+        person.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    return {
+        "mpii": {
+            "joints_vis": person.mpii_inside.astype(int).tolist(),
+            "joints": np.where(inside, person.mpii.round(4) + 1, -1).tolist(),
+            "image": file,
+            "scale": round(person.scale, 6),
+            "center": (person.center.round(2) + 1).tolist(),
+        },
+        "head_box": (person.head_box.round(4) + 1).tolist(),
+        "coco": {
+            "segmentation": [line.ravel().tolist() for line in outlines if len(line) > 2],
+            "num_keypoints": int((flags > 0).sum()),
+            "area": int(person.mask.sum()),
+            "iscrowd": 0,
+            "keypoints": [
+                value
+                for (x, y), flag in zip(keypoints, person.coco_flags.tolist(), strict=True)
+                for value in (x, y, flag)
+            ],
+            "bbox": [int(v) for v in (left, top, right - left + 1, bottom - top + 1)],
+            "category_id": 1,
+        },
+    }
+
+
+def _write_coco(folder: pathlib.Path, split: str, drawn: list, image_size: list[int]) -> None:
+    people = [(index, person["coco"]) for index, image in enumerate(drawn) for person in image]
+    height, width = image_size
+    content = {
+        "info": {"description": "Drawn people"},
+        "licenses": [],
+        "images": [
+            {"id": index + 1, "file_name": _file_name(index), "height": height, "width": width}
+            for index in range(len(drawn))
+        ],
+        # An annotation with id 0 would count as not found in pycocotools.
+        "annotations": [
+            {**person, "image_id": index + 1, "id": number}
+            for number, (index, person) in enumerate(people, start=1)
+        ],
+        "categories": [
+            {
+                "supercategory": "person",
+                "id": 1,
+                "name": "person",
+                "keypoints": list(COCO.names),
+                "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],
+            }
+        ],
+    }
+    _write_json(folder / f"annotations/person_keypoints_{IMAGE_FOLDERS[split]}.json", content)
+
+
+def _write_mpii(folder: pathlib.Path, split: str, people: list[dict]) -> None:
+    entries = [person["mpii"] for person in people]
+    _write_json(folder / f"annotations/mpii_{split}.json", entries)
+    if split == "train":
+        return
+    present = np.array([entry["joints_vis"] for entry in entries]).reshape(-1, 16)
+    joints = np.array([entry["joints"] for entry in entries]).reshape(-1, 16, 2)
+    boxes = np.array([person["head_box"] for person in people]).reshape(-1, 2, 2)
+    content = {
+        "dataset_joints": np.array([MAT_JOINTS], dtype=object),
+        "jnt_missing": (1 - present.T).astype(np.uint8),  # (16, n)
+        "pos_gt_src": (joints * present[..., None]).transpose(1, 2, 0),  # (16, 2, n)
+        "headboxes_src": boxes.transpose(1, 2, 0),  # (corner, xy, n)
+    }
+    file = io.BytesIO()
+    scipy.io.savemat(file, content)
+    # The first 116 bytes are a remark that SciPy fills with the date.
+    remark = b"MATLAB 5.0 MAT-file, drawn people".ljust(116)
+    (folder / "annotations/mpii_gt_val.mat").write_bytes(remark + file.getvalue()[116:])
+
+
+def _write_json(path: pathlib.Path, content: dict | list) -> None:
+    path.write_text(json.dumps(content) + "\n")

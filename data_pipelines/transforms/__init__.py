@@ -1,0 +1,1 @@
+"""What happens to one example on its way into a batch."""

@@ -1,0 +1,96 @@
+"""What training and evaluation both take from a config: splits, network and conventions."""
+
+import dataclasses
+import logging
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets, geometry
+from data_pipelines.splits import Split
+from data_pipelines.synthetic import drawing
+from hrjax import heatmaps, models
+
+logger = logging.getLogger(__name__)
+
+
+def open_held_out(config: ConfigDict) -> Split:
+    """The people that the config evaluates on, in annotated boxes or in a detector's."""
+    options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
+    if config.eval.dataset:
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config.data.dataset, config.data.root = config.eval.dataset, config.eval.root
+            config.data.records, config.data.draw.train_images = False, 0
+    split = open_split(config, config.eval.split, **options)
+    if config.eval.boxes != "gt" or config.eval.clip_boxes or "box" not in split.columns:
+        return split
+    center, size = geometry.box_center_size(split.columns["box"])
+    places = {"center": center.astype(np.float32), "size": size.astype(np.float32)}
+    return dataclasses.replace(split, columns={**split.columns, **places})
+
+
+def open_split(config: ConfigDict, name: str, **options) -> Split:
+    """The split `name` of the config's dataset; draws the people first where the config says so.
+
+    `options` are those of `datasets.read_config`.
+    """
+    data = config.data
+    if data.draw.train_images:
+        drawing.ensure(
+            data.root,
+            train_images=data.draw.train_images,
+            val_images=data.draw.val_images,
+            seed=data.draw.seed,
+        )
+    split = datasets.read_config(data, name, **options)
+    if split.skeleton.num_joints != config.model.num_joints:
+        raise ValueError(
+            f"the network has {config.model.num_joints} joints (config.model.num_joints) and the "
+            f"people of {data.dataset} have {split.skeleton.num_joints}; make them the same"
+        )
+    dropped = ", ".join(f"{count} {reason}" for reason, count in split.dropped.items() if count)
+    logger.info("%s %s: %d people%s", data.dataset, name, len(split), dropped and f" ({dropped})")
+    return split
+
+
+def create_model(config: ConfigDict):
+    """The config's network from its seed: training graph, evaluation graph, params, stats."""
+    model = models.create(config.model.name, config.seed, **model_fields(config))
+    graph, params, stats = models.split(model)
+    model.eval()
+    eval_graph, _, _ = models.split(model)
+    return graph, eval_graph, params, stats
+
+
+def model_fields(config: ConfigDict) -> dict:
+    """What the config says of the network, without the variant's name."""
+    return {key: value for key, value in config.model.items() if key != "name"}
+
+
+def uses_udp(config: ConfigDict) -> bool:
+    """Whether crops, cells and the flip test follow UDP's grid instead of the classic one."""
+    if config.heatmap.encoding not in heatmaps.ENCODINGS:
+        raise ValueError(
+            f"unknown config.heatmap.encoding {config.heatmap.encoding!r}; choose one of: "
+            f"{', '.join(heatmaps.ENCODINGS)}"
+        )
+    return config.heatmap.encoding == "udp"
+
+
+def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
+    """Raises ValueError unless the devices can share each of `parts` parts of a batch evenly.
+
+    `name` is the config field of the batch's size.
+    """
+    if parts < 1:
+        raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")
+    count = mesh.devices.size * parts
+    if batch_size < 1 or batch_size % count:
+        near = max(count, round(batch_size / count) * count)
+        inside = f" in {parts} parts (config.train.accumulate)" if parts > 1 else ""
+        raise ValueError(
+            f"{name} is {batch_size}, which {mesh.devices.size} devices cannot share evenly"
+            f"{inside}; take a multiple of {count}, e.g. --{name}={near}"
+        )

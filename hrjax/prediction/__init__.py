@@ -1,0 +1,1 @@
+"""From images and boxes to joints: what users and scripts call."""

@@ -1,0 +1,141 @@
+"""One training step: loss, gradients, update, all jitted."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from hrjax import heatmaps, models
+from hrjax.training import losses
+from hrjax.training.distill import Teacher
+from hrjax.training.packing import pack, unpack
+from hrjax.training.state import TrainState
+
+DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
+PRECISIONS = ("default", "high", "highest")
+ON_NAN = ("stop", "skip")
+
+
+def make_train_step(
+    graph, optimizer, learning_rate: Callable, config: ConfigDict, teacher: Teacher | None = None
+) -> Callable:
+    """A jitted step: (state, batch) → (state, {"loss", "pck", "lr", "finite"}).
+
+    The state's memory is reused. `learning_rate` maps the number of steps before this one to the
+    rate that the optimizer uses; here it is only reported. `finite` says whether the loss and the
+    new weights are; where they aren't and the config skips such steps, the state stays as it was
+    but for what counts steps. With a `teacher`, "distill" is its part of the loss.
+    """
+    _check(config)
+    derive = jax.value_and_grad(_make_loss(graph, config, teacher), has_aux=True)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    @jax.default_matmul_precision(config.train.matmul_precision)
+    def train_step(state, batch, *taught):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        rate = learning_rate(state.step)
+        gradients, stats, numbers = _gradients(
+            functools.partial(derive, state.params), state, batch, key, taught, config
+        )
+        before = pack(state.params)
+        updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
+        packed = optax.apply_updates(before, updates)
+        params = unpack(packed, state.params)
+        average = _moving_average(state.average, params, stats, config.train.ema_decay)
+        after = TrainState(state.step + 1, params, stats, opt_state, average)
+        finite = _all_finite((numbers["loss"], packed, pack(stats)))
+        if config.train.on_nan == "skip":
+            after = jax.tree.map(functools.partial(_keep_unless, finite), state, after)
+        return after, {**numbers, "lr": rate, "finite": finite}
+
+    if teacher is None:
+        return train_step
+    return lambda state, batch: train_step(state, batch, teacher.weights)
+
+
+def _check(config):
+    for name, choices in (("dtype", DTYPES), ("matmul_precision", PRECISIONS), ("on_nan", ON_NAN)):
+        if config.train[name] not in choices:
+            raise ValueError(
+                f"unknown config.train.{name} {config.train[name]!r}; "
+                f"choose one of: {', '.join(choices)}"
+            )
+
+
+def _make_loss(graph, config, teacher):
+    """The function (params, stats, batch, key, teacher's weights…) → loss, (stats, numbers)."""
+    dtype = jnp.dtype(config.train.dtype)
+
+    def compute(params, stats, batch, key, *taught):
+        params = jax.tree.map(lambda x: x.astype(dtype), params)
+        images = models.normalize(batch["image"], config.data.color).astype(dtype)
+        outputs, stats = models.apply(graph, params, stats, images, key, remat=config.train.remat)
+        targets, weights = heatmaps.encode(
+            batch["keypoints"],
+            batch["visible"],
+            size=outputs.shape[1:3],
+            stride=images.shape[1] // outputs.shape[1],
+            sigma=config.heatmap.sigma,
+            encoding=config.heatmap.encoding,
+        )
+        loss = losses.joint_mse(
+            outputs,
+            targets,
+            losses.weigh_joints(weights, config.loss.joint_weights),
+            factor=config.loss.factor,
+            hard_joints=config.loss.hard_joints,
+        )
+        numbers = {"pck": heatmaps.pck(outputs, targets, weights)}
+        if teacher is not None:
+            shown = teacher.heatmaps(*taught, images, key)
+            lesson = losses.joint_mse(outputs, shown, weights, factor=config.distill.weight)
+            loss, numbers = loss + lesson, {**numbers, "distill": lesson}
+        return loss, (stats, {"loss": loss, **numbers})
+
+    return compute
+
+
+def _gradients(derive, state, batch, key, taught, config):
+    """The gradients of a batch, the statistics after it, and its numbers.
+
+    With `config.train.accumulate` above 1 the batch goes through in so many parts, one after the
+    other. Gradients and numbers are means over the parts; batch norm normalises each part by the
+    part's own statistics, and the running ones move once for each.
+    """
+    parts = config.train.accumulate
+    if parts == 1:
+        (_, (stats, numbers)), gradients = derive(state.stats, batch, key, *taught)
+        return gradients, stats, numbers
+
+    def add(carry, part):
+        stats, total = carry
+        (_, (stats, numbers)), gradients = derive(stats, *part, *taught)
+        return (stats, jax.tree.map(jnp.add, total, gradients)), numbers
+
+    # Every parts-th row goes into the same part: so each device has its share of every part.
+    rows = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    carry, numbers = jax.lax.scan(add, (state.stats, zeros), (rows, jax.random.split(key, parts)))
+    stats, total = carry
+    gradients = jax.tree.map(lambda x: x / parts, total)
+    return gradients, stats, jax.tree.map(jnp.mean, numbers)
+
+
+def _moving_average(average, params, stats, decay):
+    if average is None:
+        return None
+    new = pack({"params": params, "stats": stats})
+    mixed = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, pack(average), new)
+    return unpack(mixed, average)
+
+
+def _all_finite(tree):
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+
+
+def _keep_unless(finite, old, new):
+    """`new` if `finite`, else `old`; what counts steps, an integer, counts on."""
+    return jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new

@@ -1,0 +1,217 @@
+"""Training, from a config to checkpoints: what a run needs, where it starts, how it ends."""
+
+import contextlib
+import logging
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data_pipelines import datasets
+from data_pipelines.batching import loading, mixture
+from data_pipelines.batching.mixture import Mixture
+from data_pipelines.splits import Split
+from data_pipelines.transforms import chains
+from hrjax import experiment
+from hrjax.evaluation import evaluate, scoring
+from hrjax.runtime import distributed, run_folder, signals
+from hrjax.training import distill, loop, optimizers, run_log
+from hrjax.training.loop import Job, Work
+from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
+from hrjax.training.step import make_train_step
+from hrjax.weights import checkpoints, file_formats, torch_names
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    mesh: Mesh | None = None,
+    resume_from: str = "",
+) -> int | None:
+    """Trains in `workdir`, from its last good checkpoint on if it has one.
+
+    `resume_from` leads to the checkpoint that an empty `workdir` starts from. Returns the number of
+    the signal that ended the run early, or None.
+    """
+    folder = workdir / "checkpoints"
+    run_folder.check_writable(workdir)
+    distributed.check_same(config.to_json(), "their config")
+    if distributed.from_first(checkpoints.latest(folder) is not None):
+        run_folder.check_config(config, workdir)
+    job, state = prepare(config, mesh)
+    state, position = _restore(job, state, folder, resume_from)
+    start = int(state.step)
+    if start >= job.total_steps:
+        logger.info("this run is finished: %d steps, checkpoints in %s", start, folder)
+        return None
+    logger.info(
+        "%s step %d of %d: %d people, %d steps an epoch, %s on %s",
+        *("continuing at" if start else "starting at", start, job.total_steps, len(job.split)),
+        *(job.steps_per_epoch, config.model.name, distributed.describe(job.mesh)),
+    )
+    if job.held_out and not start:
+        score = evaluate.score_mean_pose(config, job.split, job.held_out)
+        logger.info("to beat: the mean pose scores %s %.4g", scoring.score_name(config), score)
+    number = _run(job, state, position, workdir)
+    last = checkpoints.latest(folder)
+    if number and last < job.total_steps:
+        logger.info(
+            "stopped after step %d, saved in %s; the same command continues there", last, folder
+        )
+        return number
+    logger.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
+    return None
+
+
+def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainState]:
+    """Everything that training needs before its first step."""
+    mesh = mesh or distributed.make_mesh()
+    experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
+    experiment.check_divisible(
+        config.train.batch_size, mesh, "config.train.batch_size", parts=config.train.accumulate
+    )
+    split = open_train_split(config)
+    scoring.check(config)
+    held_out = experiment.open_held_out(config) if config.eval.every_epochs else None
+    steps_per_epoch = loading.steps_per_epoch(split, config.train.batch_size)
+    learning_rate = optimizers.schedule(
+        config.optimizer,
+        batch_size=config.train.batch_size,
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.train.epochs,
+    )
+    optimizer = optimizers.optimizer(config.optimizer, learning_rate)
+    graph, eval_graph, params, stats = experiment.create_model(config)
+    if config.train.dtype == "float64":
+        params, stats = jax.tree.map(lambda x: x.astype(jnp.float64), (params, stats))
+    teacher = distill.open_teacher(config, mesh)
+    job = Job(
+        config=config,
+        mesh=mesh,
+        split=split,
+        held_out=held_out,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=config.train.epochs * steps_per_epoch,
+        train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
+        predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
+    )
+    state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
+    return job, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def open_train_split(config: ConfigDict) -> Split | Mixture:
+    """The people to train on: of the config's dataset, and of those that it mixes in."""
+    split = experiment.open_split(config, config.data.train_split)
+    mix, splits = config.data.mix, [split]
+    if len(mix.roots) not in (0, len(mix.datasets)):
+        raise ValueError(
+            f"config.data.mix.roots are {len(mix.roots)} and config.data.mix.datasets "
+            f"{len(mix.datasets)}; name a root for each, or none for data/<dataset>"
+        )
+    for place, name in enumerate(mix.datasets):
+        entry = datasets.find(name)
+        root = mix.roots[place] if mix.roots else entry.root
+        splits.append(datasets.read(name, root, entry.train_split))
+    if len(splits) == 1:
+        return split
+    mixed = mixture.mix(splits, mix.weights, split.skeleton)
+    counts = mixture.shares(mixed, config.train.batch_size)
+    names = (config.data.dataset, *mix.datasets)
+    parts = ", ".join(
+        f"{count} of the {len(part)} people of {name}"
+        for count, part, name in zip(counts, splits, names, strict=True)
+    )
+    logger.info("a batch has %s", parts)
+    return mixed
+
+
+def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
+    """`state` with the weights that `config.init_from` leads to, the averaged ones if any.
+
+    That is a checkpoint, or a file or address of published weights; such a file may be a
+    classifier's or have a head for other joints: what it lacks stays as it is.
+    """
+    before = {"params": state.params, "stats": state.stats}
+    lines = []
+    found = file_formats.find(config.init_from)
+    if found is None:
+        found, after = checkpoints.restore_weights(config.init_from, abstract(before))
+    else:
+        content = file_formats.read(found)
+        after, lines = torch_names.start_from(config.model.name, before, content)
+        after = distributed.place(after, state.step.sharding)
+    head = f"starting from the weights of {found}" + ", but for" * bool(lines)
+    logger.info("\n  ".join([head, *lines]))
+    average = jax.tree.map(jnp.copy, after) if state.average else None
+    return state.replace(**after, average=average)
+
+
+def _run(job, state, position, workdir):
+    config, start = job.config, int(state.step)
+    first = jax.process_index() == 0
+    if first:
+        run_folder.save_config(config, workdir)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(signals.stopping())
+        stack.enter_context(logging_redirect_tqdm())
+        every = config.log.every_steps
+        open_log = run_log.RunLog if first else run_log.NoLog
+        log = open_log(workdir, start=start, total=job.total_steps, every_steps=every)
+        stack.callback(log.close)
+        manager = stack.enter_context(
+            checkpoints.open_folder(workdir / "checkpoints", keep=config.checkpoint.keep)
+        )
+        batches = _open_batches(job, position)
+        stack.callback(batches.close)
+        work = Work(workdir, manager, log, batches, distributed.Everyone(stop, job.mesh))
+        number = loop.run(job, state, work, position)
+        checkpoints.wait(manager)
+    return number
+
+
+def _restore(job, state, folder, resume_from):
+    """The state and position to start from: the run's own last good checkpoint, or another."""
+    target = abstract(to_items(state))
+    if distributed.from_first(checkpoints.latest(folder) is not None):
+        if resume_from:
+            logger.info("%s has checkpoints; --resume_from is for a new --workdir", folder)
+        found, items, damaged = checkpoints.restore_latest(folder, target)
+        if jax.process_index() == 0:
+            checkpoints.set_aside(damaged)
+        distributed.check_same(str(found), "the checkpoint that they restored")
+    elif resume_from:
+        found = checkpoints.find(resume_from, prefer=checkpoints.latest)
+        items = checkpoints.restore(found, target)
+    else:
+        return load_weights(job.config, state) if job.config.init_from else state, {}
+    logger.info("restored %s", found)
+    return from_items(items, state), checkpoints.read_position(found)
+
+
+def _open_batches(job, position):
+    config = job.config
+    batches = loading.train_batches(
+        job.split,
+        chains.train_ops(
+            config.augment,
+            job.split.skeleton,
+            config.data.input_size,
+            strict=config.data.strict,
+            udp=experiment.uses_udp(config),
+        ),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        workers=config.data.workers,
+        group_images=config.data.group_images,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    if "data" in position:
+        batches.set_state(position["data"])
+    return batches

@@ -1,0 +1,1 @@
+"""Weights from anywhere: checkpoints, published files, downloads."""

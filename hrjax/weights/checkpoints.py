@@ -1,0 +1,272 @@
+"""Checkpoints of a run, written by Orbax in the background: the last ones and the best.
+
+A step's folder holds five items: `model` (params and stats), `average` (the same two, averaged;
+only where the recipe averages), `optimizer` (the optimizer's state), `position` (where the data
+stood, as JSON) and `checksums` (of the first three, as JSON).
+"""
+
+import json
+import logging
+import pathlib
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+logger = logging.getLogger(__name__)
+
+SCORE = "score"
+DAMAGED = ".damaged"  # what the name of a step's folder ends with when it was set aside
+
+
+class DamagedError(OSError):
+    """A checkpoint can't be read, or holds other numbers than were saved."""
+
+
+class AnotherModelError(ValueError):
+    """A checkpoint holds other arrays than the config's network has."""
+
+
+def open_folder(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
+    """A manager that keeps the last `keep` checkpoints of `folder` and the best one."""
+    preservation = policies.AnyPreservationPolicy(
+        [
+            policies.LatestN(keep),
+            policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+        ]
+    )
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, step: int, items: dict, position: dict, score: float | None
+) -> None:
+    """Starts to save `items` (name → tree of arrays) as of now and returns at once.
+
+    The arrays are copied on the device first: the caller's next step may take their memory over
+    (donation) while the background thread still reads it.
+    """
+    wait(manager)
+    checksums = {name: _checksum(tree) for name, tree in items.items()}
+    trees = {name: ocp.args.StandardSave(_copy(tree)) for name, tree in items.items()}
+    texts = {"position": position, "checksums": checksums}
+    texts = {name: ocp.args.JsonSave(text) for name, text in texts.items()}
+    arguments = ocp.args.Composite(**trees, **texts)
+    metrics = None if score is None else {SCORE: score}
+    try:
+        manager.save(step, args=arguments, metrics=metrics)
+    except Exception as error:
+        raise _save_error(manager, step, error) from error
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Returns when the last save is on disk; raises OSError if it failed."""
+    try:
+        manager.wait_until_finished()
+    except Exception as error:
+        raise _save_error(manager, None, error) from error
+
+
+def latest(folder: pathlib.Path) -> int | None:
+    """The last complete step of a folder of checkpoints, or None."""
+    return max(_steps(folder), default=None)
+
+
+def best(folder: pathlib.Path) -> int | None:
+    """The step with the best score, the last one where none has a score, or None."""
+    scores = {step: _read_score(folder / str(step)) for step in _steps(folder)}
+    scored = [step for step, score in scores.items() if score is not None]
+    return max(scored, key=scores.get) if scored else latest(folder)
+
+
+def find(path: str, *, prefer=best) -> pathlib.Path:
+    """The folder of one step: `path` itself, or `prefer`'s choice in a run or checkpoint folder."""
+    folder = pathlib.Path(path).absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no checkpoint at {folder}: there is no such folder")
+    if _is_step(folder):
+        return folder
+    inside = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    step = prefer(inside)
+    if step is None:
+        raise FileNotFoundError(
+            f"no complete checkpoint in {inside}: expected a run's work directory, its "
+            "checkpoints folder, or one step in it (a folder named by its number)"
+        )
+    return inside / str(step)
+
+
+def restore(step_folder: pathlib.Path, targets: dict) -> dict:
+    """The items named in `targets` (name → tree of ShapeDtypeStruct), sharded as the targets."""
+    step_folder = step_folder.absolute()  # Orbax finds nothing in a relative one
+    checksums = _read_json(step_folder, "checksums")
+    restored = {}
+    with ocp.StandardCheckpointer() as reader:
+        for name, target in targets.items():
+            folder = step_folder / name
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f"{step_folder} has no {name}, as converted weights have none; "
+                    "train on from such with --config.init_from"
+                )
+            restored[name] = _read(reader, folder, target, checksums.get(name))
+    return restored
+
+
+def restore_latest(
+    folder: pathlib.Path, targets: dict
+) -> tuple[pathlib.Path, dict, list[pathlib.Path]]:
+    """The last step's folder that can be restored, its items, and the damaged ones after it."""
+    damaged = []
+    for step in sorted(_numbers(folder), reverse=True):
+        step_folder = folder / str(step)
+        try:
+            if not _is_step(step_folder):
+                raise DamagedError(
+                    f"{step_folder} is not complete: _CHECKPOINT_METADATA is missing"
+                )
+            read_position(step_folder)
+            return step_folder, restore(step_folder, targets), damaged
+        except (DamagedError, FileNotFoundError) as error:
+            logger.warning("%s; falling back to the checkpoint before it", error)
+            damaged.append(step_folder)
+    raise DamagedError(
+        f"none of the {len(damaged)} checkpoints in {folder} can be read (see above); restore "
+        "one from a copy, or start anew in another --workdir"
+    )
+
+
+def set_aside(damaged: list[pathlib.Path]) -> None:
+    """Renames folders of damaged steps, so that the steps can be saved anew."""
+    for step_folder in damaged:
+        aside = step_folder.with_name(step_folder.name + DAMAGED)
+        step_folder.rename(aside)
+        logger.warning("the damaged checkpoint is now %s; you may delete it", aside)
+
+
+def restore_weights(path: str, target: dict) -> tuple[pathlib.Path, dict]:
+    """The step folder that `path` leads to and its weights, averaged where it has such."""
+    step_folder = find(path)
+    name = "average" if (step_folder / "average").is_dir() else "model"
+    return step_folder, restore(step_folder, {name: target})[name]
+
+
+def read_position(step_folder: pathlib.Path) -> dict:
+    """Where the data stood when the step was saved."""
+    if not (step_folder / "position" / "metadata").is_file():
+        raise DamagedError(f"{step_folder} is damaged: its position is missing")
+    return _read_json(step_folder, "position")
+
+
+def _score(metrics):
+    return metrics[SCORE]
+
+
+def _read_score(step_folder):
+    file = step_folder / "metrics" / "metrics"
+    return json.loads(file.read_text())[SCORE] if file.is_file() else None
+
+
+def _steps(folder):
+    return [step for step in _numbers(folder) if _is_step(folder / str(step))]
+
+
+def _numbers(folder):
+    """Steps that have a folder, complete or not."""
+    if not folder.is_dir():
+        return []
+    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+
+
+def _is_step(folder):
+    # Orbax renames a checkpoint into place when it is whole; a broken save has another name.
+    return folder.name.isdigit() and (folder / "_CHECKPOINT_METADATA").is_file()
+
+
+def _copy(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _checksum(tree):
+    """A checksum of all numbers of a tree of arrays, the same on any devices."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8), total)
+    return total
+
+
+def _read(reader, folder, target, checksum):
+    """One item; `checksum` is what it must have, or None."""
+    try:
+        found = reader.metadata(folder).item_metadata.tree
+        _check_same(found, target, folder)
+        tree = reader.restore(folder, target)
+    except AnotherModelError:
+        raise
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise DamagedError(f"{folder} is damaged ({reason})") from error
+    if checksum is not None and _dtypes(found) == _dtypes(target) and _checksum(tree) != checksum:
+        raise DamagedError(f"{folder} is damaged: it holds other numbers than were saved")
+    return tree
+
+
+def _dtypes(tree):
+    return [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def _read_json(step_folder, name):
+    """A JSON item of a step; {} where there is none."""
+    file = step_folder / name / "metadata"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DamagedError(f"{file} is damaged ({error})") from error
+
+
+def _save_error(manager, step, error):
+    last = latest(pathlib.Path(manager.directory))
+    reason = (str(error) or repr(error)).splitlines()[0]
+    usable = "there is none before it" if last is None else f"the last usable one is step {last}"
+    what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+    return OSError(
+        f"could not save {what} in {manager.directory} ({reason}); {usable}. "
+        "Free some disk space and run the same command again: it continues from there"
+    )
+
+
+def _check_same(found, expected, folder):
+    found = _shapes(found)
+    expected = _shapes(expected)
+    problems = [f"missing {key} {expected[key]}" for key in sorted(expected.keys() - found.keys())]
+    problems += [f"unknown {key} {found[key]}" for key in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{key} is {found[key]}, expected {expected[key]}"
+        for key in sorted(expected.keys() & found.keys())
+        if found[key] != expected[key]
+    ]
+    if not problems:
+        return
+    shown = "\n  ".join(problems[:8])
+    more = f"\n  … and {len(problems) - 8} more" if len(problems) > 8 else ""
+    raise AnotherModelError(
+        f"{folder} is a checkpoint of another model: {len(problems)} of its arrays differ from "
+        f"this config's model\n  {shown}{more}\n"
+        "Name the config and variant that it was trained with"
+    )
+
+
+def _shapes(tree):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+        for path, leaf in leaves
+    }

@@ -1,0 +1,170 @@
+"""Frames come from whatever users have, and say what is wrong with it."""
+
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+
+from hrjax.prediction import media
+
+PIL = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture
+def halves():
+    """A picture whose left half is red and whose right one is blue."""
+    image = np.zeros((24, 40, 3), np.uint8)
+    image[:, :20, 0] = image[:, 20:, 2] = 255
+    return image
+
+
+def write_formats(folder, image):
+    """The picture in many formats; returns the files."""
+    picture, blue = PIL.fromarray(image), PIL.new("RGB", image.shape[1::-1], (0, 0, 255))
+    for name in ("rgb.png", "rgb.bmp", "rgb.tif"):
+        picture.save(folder / name)
+    picture.convert("P").save(folder / "palette.png")
+    picture.convert("CMYK").save(folder / "cmyk.jpg", quality=100)
+    picture.convert("RGBA").save(folder / "alpha.png")
+    cv2.imwrite(str(folder / "deep.png"), image[..., ::-1].astype(np.uint16) * 257)
+    for name in ("animated.gif", "animated.png", "animated.webp"):
+        options = {"lossless": True} if name.endswith("webp") else {}
+        more = {"save_all": True, "append_images": [blue], "duration": 100}
+        picture.save(folder / name, **more, **options)
+    return sorted(folder.iterdir())
+
+
+def read(folder):
+    problems = []
+    files = media.find_images(str(folder), leave_out=folder / "out")
+    return list(media.read_images(files, str(folder), problems)), problems
+
+
+def test_every_format_becomes_eight_bits_of_rgb_and_animations_their_first_frame(tmp_path, halves):
+    files = write_formats(tmp_path, halves)
+    frames, problems = read(tmp_path)
+    assert not problems
+    assert [frame.name for frame in frames] == [file.name for file in files]
+    for frame in frames:
+        assert frame.image.dtype == np.uint8
+        np.testing.assert_allclose(frame.image, halves, atol=6, err_msg=frame.name)
+
+
+@pytest.mark.parametrize("levels", [np.uint8, np.uint16])
+def test_grey_becomes_three_equal_channels(tmp_path, levels):
+    grey = np.full((8, 8), 100 if levels is np.uint8 else 100 * 257, levels)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    frames, _ = read(tmp_path)
+    np.testing.assert_array_equal(frames[0].image, np.full((8, 8, 3), 100))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "gif", "bmp", "tif"])
+def test_truncated_images_are_named_and_the_rest_goes_on(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    PIL.fromarray(noise).save(tmp_path / f"a.{ending}")
+    whole = (tmp_path / f"a.{ending}").read_bytes()
+    (tmp_path / f"a.{ending}").write_bytes(whole[: len(whole) // 2])
+    PIL.fromarray(noise).save(tmp_path / "b.png")
+    frames, problems = read(tmp_path)
+    assert [frame.name for frame in frames] == ["b.png"]
+    assert len(problems) == 1
+    assert f"can't read the image {tmp_path / 'a.'}{ending}" in problems[0]
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").write_bytes(b"")
+    frames, problems = read(tmp_path)
+    assert not frames
+    assert ["0 bytes that are not an image" in problems[0], "5 bytes" in problems[1]] == [True] * 2
+
+
+def test_folders_are_read_in_order_at_any_depth_but_not_the_output(tmp_path, halves):
+    for name in ("b.png", "a.JPG", "deep/c.png", "out/a.JPG", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", halves)[1].tobytes())
+    frames, _ = read(tmp_path)
+    assert [frame.name for frame in frames] == ["a.JPG", "b.png", "deep/c.png"]
+    assert [frame.image_id for frame in frames] == [1, 2, 3]
+
+
+def test_ids_are_the_numbers_of_the_names_where_all_have_one():
+    paths = [pathlib.Path(name) for name in ("000000000785.jpg", "COCO_val2014_000000000139.jpg")]
+    assert media.image_ids(paths) == [785, 139]
+    assert media.image_ids([*paths, pathlib.Path("dog.jpg")]) == [1, 2, 3]
+    assert media.image_ids([pathlib.Path("a1.jpg"), pathlib.Path("b1.jpg")]) == [1, 2]
+
+
+def test_nothing_to_read_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no images in .*looked for \.jpg"):
+        media.find_images(str(tmp_path), leave_out=tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="no file or folder nowhere"):
+        media.find_images("nowhere", leave_out=tmp_path)
+
+
+@pytest.fixture(params=[".mp4", ".avi"])
+def video(request, tmp_path, dots):
+    path = tmp_path / f"walk{request.param}"
+    writer = media.VideoWriter(path, 10.0)
+    for x in range(20, 140, 10):
+        writer.write(dots([(x, 60)]))
+    writer.close()
+    return path
+
+
+def test_videos_read_back_frame_by_frame(video):
+    opened = media.Video(str(video))
+    frames = list(opened)
+    assert (opened.name, opened.rate, opened.count) == (video.name, 10.0, 12)
+    assert [frame.image_id for frame in frames] == list(range(12))
+    assert not opened.problem
+    brightest = frames[3].image[60].sum(axis=-1).argmax()
+    assert abs(brightest - 50) <= 5
+    opened.close()
+
+
+def test_videos_have_the_colors_that_others_see(tmp_path):
+    path = tmp_path / "red.avi"
+    writer = media.VideoWriter(path, 10.0)
+    writer.write(np.full((64, 64, 3), (200, 20, 20), np.uint8))
+    writer.close()
+    _, seen = cv2.VideoCapture(str(path)).read()  # blue, green, red
+    np.testing.assert_allclose(seen[32, 32], (20, 20, 200), atol=6)
+    (frame,) = media.Video(str(path))
+    np.testing.assert_allclose(frame.image[32, 32], (200, 20, 20), atol=6)
+
+
+def test_a_video_that_is_cut_says_where_it_ends(tmp_path, dots):
+    path = tmp_path / "walk.avi"
+    writer = media.VideoWriter(path, 10.0)
+    for x in range(20, 140, 2):
+        writer.write(dots([(x, 60)]))
+    writer.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    opened = media.Video(str(path))
+    opened.count = 60
+    count = len(list(opened))
+    assert 0 < count < 50
+    assert opened.problem == f"{path} ends after {count} of 60 frames"
+
+
+def test_what_is_no_video_is_named(tmp_path):
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"can't open the video .*text\.mp4: it is damaged"):
+        media.Video(str(tmp_path / "text.mp4"))
+    with pytest.raises(FileNotFoundError, match=r"no video gone\.mp4"):
+        media.Video("gone.mp4")
+    with pytest.raises(ValueError, match="can't open the camera webcam:77"):
+        media.Video("webcam:77")
+    with pytest.raises(OSError, match="can't write the video"):
+        media.VideoWriter(tmp_path / "no" / "folder.mp4", 10.0).write(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("a.MP4", True), ("webcam", True), ("webcam:1", True), ("a.jpg", False), ("webcams", False)],
+)
+def test_videos_are_known_by_their_ending(source, expected):
+    assert media.is_video(source) == expected

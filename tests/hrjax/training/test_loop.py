@@ -1,0 +1,107 @@
+"""What ends a run in the middle, and what it says; the steps here compute nothing."""
+
+import contextlib
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains
+from hrjax import experiment
+from hrjax.runtime import distributed, signals
+from hrjax.training import loop, run_log
+from hrjax.training.state import TrainState
+from hrjax.weights import checkpoints
+
+STEPS = 12
+
+
+def make_step(bad=(), loss=float("nan"), then=None):
+    """A step whose loss is not finite after the steps in `bad`; it calls `then` with its number."""
+
+    def step(state, batch):
+        number = int(state.step) + 1
+        if then is not None:
+            then(number)
+        numbers = {"loss": 1.0 if number not in bad else loss, "pck": 0.5, "lr": 0.1}
+        numbers = {key: jnp.float32(value) for key, value in numbers.items()}
+        return state.replace(step=state.step + 1), {
+            **numbers,
+            "finite": jnp.bool(number not in bad),
+        }
+
+    return step
+
+
+@pytest.fixture
+def go(tiny, tmp_path):
+    """Runs the loop with a step; returns what the loop does."""
+
+    def run(step, **settings):
+        tiny.train.update(settings)
+        tiny.checkpoint.update({"every_steps": 1, "keep": 99})
+        mesh = distributed.make_mesh(jax.devices()[:1])
+        split = experiment.open_split(tiny, "train")
+        job = loop.Job(tiny, mesh, split, None, 2, STEPS, step, None)
+        ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
+        log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
+        stop = distributed.Everyone(signals.Stop(), mesh)
+        with (
+            contextlib.closing(log),
+            loading.train_batches(split, ops, batch_size=4, seed=0) as batches,
+            checkpoints.open_folder(tmp_path / "checkpoints", keep=99) as manager,
+        ):
+            work = loop.Work(tmp_path, manager, log, batches, stop)
+            state = TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None)
+            return loop.run(job, state, work, {})
+
+    return run
+
+
+def test_a_loss_that_is_nan_names_step_and_batch(go, tmp_path):
+    with pytest.raises(loop.NonFiniteLossError) as caught:
+        go(make_step(bad=[6]))
+    message = str(caught.value)
+    assert "the loss is nan at step 6 (epoch 3, batch 2 of it: the people " in message
+    people = message.split("the people ")[1].split(" of ")[0].split(", ")
+    assert len(set(people)) == 4
+    assert "mpii_train.json" in message
+    assert "the checkpoints so far are good" in message
+    assert checkpoints.latest(tmp_path / "checkpoints") == 5
+
+
+def test_weights_that_are_nan_end_the_run_as_well(go):
+    with pytest.raises(loop.NonFiniteLossError, match=r"the loss is 0\.25 but weights"):
+        go(make_step(bad=[2], loss=0.25))
+
+
+def test_steps_that_are_not_finite_may_be_skipped(go, tmp_path, capsys):
+    assert go(make_step(bad=[2, 5]), on_nan="skip", max_skips=2) is None
+    assert "skipped, 2 of 2" in capsys.readouterr().err
+    steps = [row["step"] for row in run_log.read(tmp_path)]
+    assert steps == [step for step in range(1, STEPS + 1) if step not in (2, 5)]
+    last = checkpoints.find(str(tmp_path), prefer=checkpoints.latest)
+    assert checkpoints.read_position(last)["skipped"] == [2, 5]
+
+
+def test_too_many_skipped_steps_end_the_run(go):
+    with pytest.raises(loop.NonFiniteLossError, match=r"after 2 steps that were skipped.*\[2, 3, "):
+        go(make_step(bad=[2, 3, 4]), on_nan="skip", max_skips=2)
+
+
+def test_images_that_vanish_end_the_run(go, tiny, drawn, tmp_path):
+    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "people"))
+    tiny.data.root = str(root)
+
+    def remove(step):
+        if step == 2:
+            shutil.rmtree(root)
+
+    with pytest.raises(OSError, match=r"the batch of step \d+ can't be read, because .* is gone"):
+        go(make_step(then=remove))
+    assert checkpoints.latest(tmp_path / "checkpoints") >= 2
+    assert np.isfinite(run_log.read(tmp_path)[-1]["loss"])

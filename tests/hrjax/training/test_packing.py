@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from hrjax.training import optimizers
+from hrjax.training.packing import SMALL, pack, unpack
+
+
+def tree():
+    rng = np.random.default_rng(0)
+    shapes = {
+        "stem": {"kernel": (3, 3, 2, 4), "bias": (4,)},
+        "blocks": {"0": {"kernel": (1, 1, 4, 4), "scale": (4,), "bias": (4,)}},
+        "wide": {"kernel": (SMALL + 1,)},
+        "attention": {"relative_position_bias_table": (9, 2)},
+    }
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.standard_normal(shape), jnp.float32),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def test_small_arrays_of_one_name_share_a_vector_and_large_ones_stay():
+    packed = pack(tree())
+    sizes = {name: vector.shape for name, vector in packed["small"].items()}
+    table = "relative_position_bias_table"
+    assert sizes == {"kernel": (88,), "bias": (8,), "scale": (4,), table: (18,)}
+    assert [x.size for x in packed["large"].values()] == [SMALL + 1]
+
+
+def test_unpacking_gives_the_tree_back():
+    params = tree()
+    back = unpack(pack(params), params)
+    assert jax.tree.structure(back) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_unpacking_takes_what_was_done_to_the_vectors():
+    params = tree()
+    doubled = unpack(jax.tree.map(lambda x: 2 * x, pack(params)), params)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2 * b), doubled, params)
+
+
+def test_optimizers_do_the_same_to_packed_parameters():
+    # AdamW decays all but tables of position biases, which it has to know by their names.
+    settings = ConfigDict({"name": "adamw", "weight_decay": 0.1})
+    optimizer = optimizers.optimizer(settings, lambda step: 1e-2)
+    params, gradients = tree(), jax.tree.map(jnp.sin, tree())
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    expected = optax.apply_updates(params, updates)
+    packed = pack(params)
+    updates, _ = optimizer.update(pack(gradients), optimizer.init(packed), packed)
+    found = unpack(optax.apply_updates(packed, updates), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)

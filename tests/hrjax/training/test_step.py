@@ -1,0 +1,106 @@
+"""The training step: parts of batches, blocks computed again, steps that are not finite."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hrjax.runtime import distributed
+from hrjax.training import train
+from tests.conftest import micro_config
+
+SAVING = {"accumulate": 2, "remat": True, "on_nan": "skip", "ema_decay": 0.5}
+
+
+def batch_of(count):
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (count, 32, 32, 3), np.uint8),
+        "keypoints": rng.uniform(4, 28, (count, 16, 2)).astype(np.float32),
+        "visible": np.ones((count, 16), np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def start(drawn):
+    """Maps settings of a recipe's train section to its step on one device and its first state."""
+
+    @functools.cache
+    def prepared(**settings):
+        config = micro_config(drawn)
+        # SGD without momentum, so that what a step changes is the gradient.
+        config.optimizer.update({"name": "sgd", "momentum": 0.0, "lr": 0.1})
+        config.train.update(settings)
+        job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+        return job.train_step, jax.tree.map(np.array, state)
+
+    def fresh(**settings):
+        step, state = prepared(**settings)
+        return step, jax.tree.map(jnp.array, state)  # the step takes its memory over
+
+    return fresh
+
+
+def assert_close(one, other, *, rtol):
+    def compare(a, b):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+
+    jax.tree.map(compare, one, other)
+
+
+def test_parts_and_blocks_computed_again_give_the_gradient_of_the_batch(start):
+    whole = batch_of(8)
+    # Every other row is in the same part.
+    parts = [{key: value[part::2] for key, value in whole.items()} for part in (0, 1)]
+    alone = []
+    for part in parts:
+        step, state = start()
+        alone.append(step(state, part))
+    params = jax.tree.map(lambda a, b: (a + b) / 2, *[state.params for state, _ in alone])
+    # The running statistics move once for each part, the second time from where the first ended.
+    step, state = start()
+    stats = step(state.replace(stats=alone[0][0].stats), parts[1])[0].stats
+    step, state = start(**SAVING)
+    assert "remat" in str(jax.make_jaxpr(step)(state, whole))
+    state, numbers = step(state, whole)
+    assert_close(state.params, params, rtol=1e-5)
+    assert_close(state.stats, stats, rtol=1e-5)
+    losses = [numbers["loss"] for _, numbers in alone]
+    assert numbers["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert int(state.step) == 1
+
+
+def test_a_step_that_is_not_finite_is_left_out(start):
+    step, before = start(**SAVING)
+    kept = jax.tree.map(np.array, before)
+    bad = batch_of(8)
+    bad["visible"][1, 3] = np.nan
+    state, numbers = step(before, bad)
+    assert not numbers["finite"]
+    assert np.isnan(numbers["loss"])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (state.params, state.stats, state.average),
+        (kept.params, kept.stats, kept.average),
+    )
+    assert int(state.step) == 1
+    state, numbers = step(state, batch_of(8))
+    assert numbers["finite"]
+    assert int(state.step) == 2
+
+
+def test_parts_must_divide_the_batch(micro):
+    micro.train.accumulate = 3
+    with pytest.raises(ValueError, match=r"batch_size is 8.*in 3 parts \(config.train.accumulate"):
+        train.prepare(micro)
+    micro.train.accumulate = 0
+    with pytest.raises(ValueError, match="accumulate is 0; take 1 or more"):
+        train.prepare(micro)
+
+
+def test_an_unknown_choice_for_such_steps_lists_the_choices(micro):
+    micro.train.on_nan = "ignore"
+    with pytest.raises(ValueError, match=r"config.train.on_nan 'ignore'; choose one of: stop, ski"):
+        train.prepare(micro)

@@ -1,0 +1,381 @@
+"""The training step and the loop, on drawn people and tiny networks."""
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines import datasets
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains
+from hrjax.runtime import distributed
+from hrjax.training import loop, run_log, train
+from hrjax.training.state import abstract, to_items
+from hrjax.weights import checkpoints
+
+
+def losses(workdir):
+    return [(row["step"], row["loss"]) for row in run_log.read(workdir) if "loss" in row]
+
+
+def batches_of(config, count):
+    job, _ = train.prepare(config)
+    ops = chains.train_ops(config.augment, job.split.skeleton, config.data.input_size, strict=True)
+    with loading.train_batches(
+        job.split, ops, batch_size=config.train.batch_size, seed=config.seed
+    ) as batches:
+        return [next(batches) for _ in range(count)]
+
+
+def run_steps(config, devices, batches):
+    """The losses of a few steps on the first `devices` devices."""
+    mesh = distributed.make_mesh(jax.devices()[:devices])
+    job, state = train.prepare(config, mesh)
+    found = []
+    for batch in batches:
+        inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
+        state, numbers = job.train_step(state, distributed.shard(inputs, mesh))
+        found.append(float(numbers["loss"]))
+    return np.array(found), state
+
+
+def test_eight_devices_train_as_one_in_float64(tiny):
+    tiny.optimizer.name = "sgd"
+    tiny.optimizer.lr = 0.1
+    tiny.train.dtype = "float64"
+    with jax.enable_x64(True):
+        batches = batches_of(tiny, 10)
+        one, _ = run_steps(tiny, 1, batches)
+        eight, _ = run_steps(tiny, 8, batches)
+    assert one.std() > 0
+    np.testing.assert_allclose(eight, one, rtol=1e-9)
+
+
+def test_eight_devices_train_as_one_in_float32(tiny):
+    # Half a recipe's size: with 96x96 the coarsest branch averages so few numbers that, with some
+    # seeds, Adam magnifies their rounding to 1e-3 and more in five steps; here it is below 1e-4.
+    tiny.data.input_size = (128, 128)
+    tiny.train.batch_size = 16
+    batches = batches_of(tiny, 5)
+    one, _ = run_steps(tiny, 1, batches)
+    eight, _ = run_steps(tiny, 8, batches)
+    np.testing.assert_allclose(eight, one, rtol=1e-3)
+
+
+def test_bfloat16_computes_the_same_loss_and_keeps_float32_state(tiny):
+    batches = batches_of(tiny, 3)
+    exact, _ = run_steps(tiny, 1, batches)
+    tiny.train.dtype = "bfloat16"
+    rounded, state = run_steps(tiny, 1, batches)
+    np.testing.assert_allclose(rounded, exact, rtol=0.05)  # bfloat16 has 8 bits
+    dtypes = {str(x.dtype) for x in jax.tree.leaves((state.params, state.stats, state.opt_state))}
+    assert dtypes == {"float32", "int32"}
+
+
+def test_moving_average_follows_weights_and_statistics(tiny):
+    tiny.train.ema_decay = 0.75
+    batch = batches_of(tiny, 1)
+    _, before = run_steps(tiny, 1, [])
+    before = jax.tree.map(np.array, before)
+    _, after = run_steps(tiny, 1, batch)
+    expected = jax.tree.map(
+        lambda old, new: 0.75 * old + 0.25 * np.array(new),
+        {"params": before.params, "stats": before.stats},
+        {"params": after.params, "stats": after.stats},
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.average, expected)
+    assert after.weights is after.average
+
+
+def test_a_run_leaves_everything_it_promises(tiny, tmp_path, caplog):
+    tiny.eval.every_epochs = 1
+    with caplog.at_level(logging.INFO):
+        assert train.train(tiny, tmp_path) is None
+    assert "starting at step 0" in caplog.text
+    assert "the mean pose scores PCKh@0.5" in caplog.text
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
+    steps = [step for step, _ in losses(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert checkpoints.latest(tmp_path / "checkpoints") == steps[-1]
+    row = run_log.read(tmp_path)[0]
+    assert {"loss", "pck", "lr", "images_per_second", "waiting", "epoch"} < row.keys()
+    assert [row for row in run_log.read(tmp_path) if "eval/PCKh@0.5" in row]
+    assert list((tmp_path / "tensorboard").iterdir())
+    for name in ("metrics.json", "results.json", "predictions.jpg"):
+        assert (tmp_path / "eval" / "val" / name).stat().st_size > 0
+
+
+def test_a_finished_run_says_so_and_does_nothing(tiny, tmp_path, caplog):
+    train.train(tiny, tmp_path)
+    before = losses(tmp_path)
+    with caplog.at_level(logging.INFO):
+        train.train(tiny, tmp_path)
+    assert "this run is finished" in caplog.text
+    assert losses(tmp_path) == before
+
+
+def interrupt_after(monkeypatch, step, number):
+    """Sends this process a signal, once, when a step's numbers go to the log."""
+    add = run_log.RunLog.add
+
+    def add_and_interrupt(self, logged, *args, **kwargs):
+        add(self, logged, *args, **kwargs)
+        if logged == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(run_log.RunLog, "add", add_and_interrupt)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupted_run_goes_on_with_the_same_losses(
+    tiny, tmp_path, caplog, monkeypatch, number, workers
+):
+    tiny.train.epochs = 6
+    tiny.data.workers = workers
+    train.train(tiny, tmp_path / "whole")
+    interrupt_after(monkeypatch, 2, number)
+    with caplog.at_level(logging.INFO):
+        assert train.train(tiny, tmp_path / "parts") == number
+        stopped = checkpoints.latest(tmp_path / "parts" / "checkpoints")
+        assert "the same command continues" in caplog.text
+        assert train.train(tiny, tmp_path / "parts") is None
+    assert f"continuing at step {stopped}" in caplog.text
+    assert stopped == 3  # the step that was under way is finished and saved
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_after_a_kill(tiny, tmp_path):
+    tiny.train.epochs = 4
+    tiny.checkpoint.every_steps = 3
+    train.train(tiny, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    last = checkpoints.latest(tmp_path / "killed" / "checkpoints")
+    # A kill right after the checkpoint before the last one, in the middle of writing a line.
+    shutil.rmtree(tmp_path / "killed" / "checkpoints" / str(last))
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "lo')
+    train.train(tiny, tmp_path / "killed")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_resume_from_takes_the_full_state_into_a_new_run(tiny, tmp_path):
+    tiny.checkpoint.every_steps = 2
+    train.train(tiny, tmp_path / "old")
+    old = tmp_path / "old" / "checkpoints"
+    first = min(int(step.name) for step in old.iterdir())
+    train.train(tiny, tmp_path / "new", resume_from=str(old / str(first)))
+    expected = [row for row in losses(tmp_path / "old") if row[0] > first]
+    assert losses(tmp_path / "new") == expected
+
+
+def test_init_from_takes_the_weights_only(tiny, tmp_path):
+    tiny.train.ema_decay = 0.9
+    train.train(tiny, tmp_path / "old")
+    tiny.train.ema_decay = 0.0
+    tiny.init_from = str(tmp_path / "old")
+    _, fresh = train.prepare(tiny)
+    state = train.load_weights(tiny, fresh)
+    assert int(state.step) == 0
+    step = checkpoints.find(str(tmp_path / "old"))
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+        {"params": state.params, "stats": state.stats},
+    )
+    saved = checkpoints.restore(step, {"average": target})["average"]
+    jax.tree.map(np.testing.assert_array_equal, state.params, saved["params"])
+
+
+def test_a_changed_config_names_the_fields(tiny, tmp_path):
+    train.train(tiny, tmp_path)
+    tiny.optimizer.lr = 0.5
+    tiny.seed = 3
+    tiny.log.every_steps = 7  # may change
+    with pytest.raises(ValueError, match="holds a run with another config") as caught:
+        train.train(tiny, tmp_path)
+    assert "optimizer.lr: 0.001 then, 0.5 now" in str(caught.value)
+    assert "seed: 0 then, 3 now" in str(caught.value)
+    assert "every_steps" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny, tmp_path):
+    tiny.checkpoint.every_steps = 1
+    tiny.optimizer.name = "sgd"
+    tiny.optimizer.lr = 1e30
+    with pytest.raises(loop.NonFiniteLossError, match=r"the loss is (nan|inf) at step [2-9]"):
+        train.train(tiny, tmp_path)
+    step = checkpoints.latest(tmp_path / "checkpoints")
+    assert np.isfinite(dict(losses(tmp_path))[step])
+
+
+def test_a_batch_that_devices_cannot_share_is_an_error(tiny):
+    tiny.train.batch_size = 12
+    with pytest.raises(ValueError, match=r"config.train.batch_size is 12.*multiple of 8"):
+        train.prepare(tiny, distributed.make_mesh(jax.devices()[:8]))
+
+
+def test_an_unknown_dtype_lists_the_choices(tiny):
+    tiny.train.dtype = "bf16"
+    with pytest.raises(ValueError, match=r"config.train.dtype 'bf16'.*bfloat16, float32"):
+        train.prepare(tiny)
+
+
+def test_the_precision_of_products_is_a_choice(tiny):
+    tiny.train.matmul_precision = "highest"
+    job, state = train.prepare(tiny)
+    batch = {
+        "image": np.zeros((8, 32, 32, 3), np.uint8),
+        "keypoints": np.zeros((8, 16, 2), np.float32),
+        "visible": np.zeros((8, 16), np.float32),
+    }
+    text = job.train_step.lower(state, distributed.shard(batch, job.mesh)).as_text()
+    assert "precision = [HIGHEST, HIGHEST]" in text
+    assert "precision = [DEFAULT, DEFAULT]" not in text
+    tiny.train.matmul_precision = "tf32"
+    with pytest.raises(ValueError, match=r"matmul_precision 'tf32'; choose one of: default, high"):
+        train.prepare(tiny)
+
+
+def test_another_joint_count_is_an_error(tiny):
+    tiny.model.num_joints = 17
+    with pytest.raises(ValueError, match=r"17 joints \(config.model.num_joints\).*have 16"):
+        train.prepare(tiny)
+
+
+def spoil(drawn, tmp_path):
+    """A copy of the drawn people in which one training image is cut off."""
+    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "spoilt"))
+    image = sorted((root / "images" / "train2017").iterdir())[0]
+    image.write_bytes(image.read_bytes()[:200])
+    return root, image
+
+
+def test_a_corrupt_image_does_not_end_the_run(tiny, drawn, tmp_path, caplog):
+    root, image = spoil(drawn, tmp_path)
+    tiny.data.root = str(root)
+    tiny.data.max_unreadable = 0.5
+    train.train(tiny, tmp_path / "run")
+    assert caplog.text.count(image.name) == 1
+    assert all(np.isfinite(loss) for _, loss in losses(tmp_path / "run"))
+
+
+def test_corrupt_images_end_the_run_if_strict_or_too_many(tiny, drawn, tmp_path):
+    root, image = spoil(drawn, tmp_path)
+    tiny.data.root = str(root)
+    tiny.data.max_unreadable = 0.01
+    with pytest.raises(ValueError, match=r"can't be read.*max_unreadable"):
+        train.train(tiny, tmp_path / "few")
+    tiny.data.strict = True
+    with pytest.raises(ValueError, match=image.name):
+        train.train(tiny, tmp_path / "strict")
+
+
+def test_a_checkpoint_of_another_model_is_an_error(tiny, tmp_path):
+    train.train(tiny, tmp_path / "old")
+    tiny.model.expansion = 3
+    with pytest.raises(ValueError, match="checkpoint of another model"):
+        train.train(tiny, tmp_path / "new", resume_from=str(tmp_path / "old"))
+
+
+def first_device():
+    return distributed.make_mesh(jax.devices()[:1])
+
+
+def test_two_runs_are_equal_to_the_last_bit(micro, tmp_path):
+    for name in ("one", "two"):
+        train.train(micro, tmp_path / name, mesh=first_device())
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
+    _, state = train.prepare(micro)
+    target = abstract(to_items(state))
+    found = [
+        checkpoints.restore(checkpoints.find(str(tmp_path / name)), target)
+        for name in ("one", "two")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+def test_a_run_goes_on_with_other_devices(micro, tmp_path, before, after):
+    micro.checkpoint.every_steps = 1
+    micro.checkpoint.keep = 9
+    before, after = (distributed.make_mesh(jax.devices()[:count]) for count in (before, after))
+    train.train(micro, tmp_path / "old", mesh=before)
+    step = tmp_path / "old" / "checkpoints" / "1"
+    found = []
+    for mesh in (before, after):
+        _, state = train.prepare(micro, mesh)
+        found.append(checkpoints.restore(step, abstract(to_items(state))))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert jax.tree.leaves(found[1])[0].sharding.mesh == after
+    # The same samples come next: the losses are the same but for rounding.
+    train.train(micro, tmp_path / "new", mesh=after, resume_from=str(step))
+    expected = [row for row in losses(tmp_path / "old") if row[0] > 1]
+    np.testing.assert_allclose(losses(tmp_path / "new"), expected, rtol=1e-3)
+
+
+def test_a_damaged_checkpoint_does_not_end_the_run(micro, tmp_path, caplog):
+    micro.checkpoint.every_steps = 1
+    train.train(micro, tmp_path / "whole", mesh=first_device())
+    shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    last = checkpoints.latest(tmp_path / "damaged" / "checkpoints")
+    folder = tmp_path / "damaged" / "checkpoints" / str(last)
+    shutil.rmtree(folder / "optimizer")
+    train.train(micro, tmp_path / "damaged", mesh=first_device())
+    assert "falling back to the checkpoint before it" in caplog.text
+    assert folder.with_name(f"{last}.damaged").is_dir()
+    assert losses(tmp_path / "damaged") == losses(tmp_path / "whole")
+    assert checkpoints.latest(tmp_path / "damaged" / "checkpoints") == last
+
+
+def mixed(config, drawn):
+    config.data.dataset = "coco"
+    config.model.num_joints = 17
+    config.data.mix.datasets = ("mpii",)
+    config.data.mix.roots = (str(drawn),)
+    config.data.mix.weights = (3.0, 1.0)
+
+
+def test_two_datasets_are_one_to_train_on(micro, drawn, caplog):
+    mixed(micro, drawn)
+    with caplog.at_level(logging.INFO):
+        split = train.open_train_split(micro)
+    assert "a batch has 6 of the " in caplog.text
+    assert " people of coco, 2 of the " in caplog.text
+    first = len(datasets.read("coco", str(drawn), "train"))
+    ops = chains.train_ops(micro.augment, split.skeleton, (32, 32), strict=True)
+    with loading.train_batches(split, ops, batch_size=8, seed=0) as batches:
+        batch = next(batches)
+    of_mpii = batch["index"] >= first
+    assert of_mpii.sum() == 2
+    assert batch["keypoints"].shape == (8, 17, 2)
+    assert not batch["visible"][of_mpii, :5].any()  # MPII has no joints of the face
+    assert batch["visible"][of_mpii, 5:].any()
+
+
+def test_roots_of_other_datasets_must_match_them(micro, drawn):
+    mixed(micro, drawn)
+    micro.data.mix.roots = ("a", "b")
+    with pytest.raises(ValueError, match=r"mix\.roots are 2 and config\.data\.mix"):
+        train.open_train_split(micro)
+    micro.data.mix.datasets, micro.data.mix.roots = ("lsp",), ()
+    with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: "):
+        train.open_train_split(micro)
+
+
+def test_the_loss_takes_its_options_from_the_config(tiny):
+    job, state = train.prepare(tiny, distributed.make_mesh(jax.devices()[:1]))
+    shapes = {"image": (8, 32, 32, 3), "keypoints": (8, 16, 2), "visible": (8, 16)}
+    batch = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in shapes.items()}
+    tiny.loss.hard_joints = 17
+    with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 17"):
+        jax.eval_shape(job.train_step, state, batch)
+    tiny.loss.joint_weights = (1.0, 1.5)
+    with pytest.raises(ValueError, match=r"config\.loss\.joint_weights has 2 numbers"):
+        jax.eval_shape(job.train_step, state, batch)

@@ -1,0 +1,132 @@
+"""Files of weights are read without the programs that wrote them."""
+
+import io
+import os
+import pickle
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from hrjax.weights import file_formats
+
+NUMBERS = np.arange(12, dtype=np.float32)
+# What tests/golden/weights/README.md says that PyTorch was given.
+TENSORS = {
+    "dense": NUMBERS.reshape(3, 4),
+    "turned": NUMBERS.reshape(3, 4).T,
+    "every_second": NUMBERS[1::2],
+    "repeated": np.full((2, 3), 5, np.float32),
+    "half": NUMBERS.astype(np.float16),
+    "bfloat16": NUMBERS.astype(ml_dtypes.bfloat16),
+    "double": NUMBERS.astype(np.float64),
+    "flag": np.array([True, False]),
+    "empty": np.zeros((0, 3), np.float32),
+    "parameter": NUMBERS[:2],
+    "num_batches_tracked": np.array(7),
+}
+
+
+def check_tensors(found):
+    assert found.keys() == TENSORS.keys()
+    for name, expected in TENSORS.items():
+        assert found[name].dtype == expected.dtype
+        np.testing.assert_array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
+def test_reads_what_pytorch_wrote(golden, name):
+    content = file_formats.read(golden / "weights" / name)
+    check_tensors(content["state_dict"])
+    assert content["epoch"] == 3
+    assert content["model"] == "hrnet"
+    assert content["best"] == 0.5
+    assert content["shape"] == (2, 3)
+    assert content["words"] == {"left", "right"}
+    np.testing.assert_array_equal(content["means"], [0, 1, 2])
+    first = content["optimizer"]["state"][0]
+    np.testing.assert_allclose(first["exp_avg"], np.full((1, 2), 0.1), rtol=1e-6)
+
+
+def test_reads_what_safetensors_wrote(golden):
+    check_tensors(file_formats.read(golden / "weights" / "tensors.safetensors"))
+
+
+def test_reads_paddle_and_numpy(tmp_path):
+    state = {"dense": TENSORS["dense"], "half": TENSORS["half"]}
+    names = {"StructuredToParameterName@@": {"dense": "conv2d_0.w_0"}}
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps(state | names, 4))
+    np.savez(tmp_path / "a.npz", **state)
+    paddle = file_formats.read(tmp_path / "a.pdparams")
+    assert paddle.pop("StructuredToParameterName@@") == {"dense": "conv2d_0.w_0"}
+    for found in (paddle, file_formats.read(tmp_path / "a.npz")):
+        assert found.keys() == state.keys()
+        for key, value in state.items():
+            np.testing.assert_array_equal(found[key], value)
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "tensors.safetensors"])
+def test_a_file_cut_short_anywhere_is_one_message(golden, tmp_path, name):
+    data = (golden / "weights" / name).read_bytes()
+    path = tmp_path / name
+    for size in [*range(0, len(data), 97), len(data) - 1]:
+        path.write_bytes(data[:size])
+        with pytest.raises(
+            ValueError, match=rf"\({size} bytes\) is cut short, damaged or"
+        ) as caught:
+            file_formats.read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_damaged_numbers_are_noticed(golden, tmp_path):
+    data = bytearray((golden / "weights" / "zip.pth").read_bytes())
+    at = data.index(NUMBERS[:4].tobytes())
+    data[at + 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(ValueError, match=r"is cut short, damaged or .*CRC"):
+        file_formats.read(tmp_path / "a.pth")
+
+
+class Harm:
+    """Makes a folder when Python's own reader of pickles meets it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_file_that_would_run_code_does_not(tmp_path):
+    folder = tmp_path / "harm"
+    bad = pickle.dumps({"weight": Harm(folder)}, 2)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archive/data.pkl", bad)
+    numpy = io.BytesIO()
+    np.savez(numpy, weight=np.array([Harm(folder)]))
+    files = {"zip.pth": archive.getvalue(), "legacy.pt": bad, "a.pdparams": bad}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{name} is not safe to read: .* posix.mkdir"):
+            file_formats.read(tmp_path / name)
+    (tmp_path / "a.npz").write_bytes(numpy.getvalue())
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+        file_formats.read(tmp_path / "a.npz")
+    assert not folder.exists()
+
+
+def test_errors_say_what_was_found_and_expected(tmp_path):
+    (tmp_path / "weights.h5").touch()
+    with pytest.raises(ValueError, match=r"weights.h5 is; expected one of \.pth, .*\.npz"):
+        file_formats.read(tmp_path / "weights.h5")
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*missing.pth: there is no such"):
+        file_formats.read(tmp_path / "missing.pth")
+    (tmp_path / "list.pdparams").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="holds a list; expected a dict of arrays by name"):
+        file_formats.read(tmp_path / "list.pdparams")
+    safetensors.numpy.save_file({"a": NUMBERS}, tmp_path / "renamed.pth")
+    with pytest.raises(ValueError, match="is cut short, damaged or no file of weights"):
+        file_formats.read(tmp_path / "renamed.pth")
