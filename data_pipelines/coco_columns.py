@@ -12,6 +12,7 @@ from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.skeletons import Skeleton
 
 OTHER_CATEGORY = "of another category"
+NO_CATEGORY = "without a category_id"
 OTHER_JOINTS = "with another number of joints"
 NO_BOX = "without a box"
 
@@ -114,7 +115,7 @@ def people(document: Document, category_id: int, skeleton: Skeleton) -> People:
             columns["rows"].append(row)
             continue
         dropped[reason] += 1
-        if reason != OTHER_CATEGORY:
+        if reason in (NO_BOX, OTHER_JOINTS):
             names.setdefault(reason, []).append(_label(entry.id, row))
     count = len(columns["rows"])
     kinds = {"image_ids": np.int64, "rows": np.int64, "areas": float, "counts": float}
@@ -130,7 +131,7 @@ def people(document: Document, category_id: int, skeleton: Skeleton) -> People:
 def _add(columns, table, boxes, entry, category_id):
     """Adds one row; returns why the annotation is dropped instead, or nothing."""
     if entry.category_id is None:
-        return OTHER_CATEGORY
+        return NO_CATEGORY
     if coco_json.whole(entry.category_id, "category_id") != category_id:
         return OTHER_CATEGORY
     box, joints = _box(entry), coco_json.numbers(entry.keypoints, "keypoints")

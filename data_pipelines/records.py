@@ -73,7 +73,7 @@ class Encoded:
         _, image = _read(self._source, int(self.rows[row]))
         return image
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return Encoded, (self.shards, self.rows)
 
 

@@ -1,5 +1,7 @@
 """Shuffling by image, so that each image is decoded once per epoch."""
 
+from typing import Any
+
 import grain
 import numpy as np
 
@@ -19,7 +21,7 @@ class ShuffledImages(grain.MapDataset):
     def __len__(self) -> int:
         return len(self._parent)
 
-    def __getitem__(self, index: int | slice):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
         epoch, place = divmod(index, len(self))

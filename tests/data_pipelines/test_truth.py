@@ -246,6 +246,11 @@ def test_the_category_keeps_the_id_of_its_file(tmp_path):
     assert (known.category_id, known.category, len(known)) == (3, "thing", 6)
 
 
+def test_a_category_needs_no_name(tmp_path):
+    document = _document(categories=[{"id": 1, "keypoints": list(NAMES)}])
+    assert len(_read(tmp_path, document, category="")) == 6
+
+
 @pytest.mark.parametrize("change", [{"annotations": []}, None])
 def test_a_file_without_annotations_is_read(tmp_path, change):
     document = _document(**(change or {}))
