@@ -336,7 +336,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 SCRIPT = """
-from data_pipelines import synthetic
+from data_pipelines.synthetic import drawing
 drawing.write({root!r}, train_images={images}, val_images=1, seed=0, workers=2)
 """
 
