@@ -315,9 +315,8 @@ def test_write_if_missing_refuses_other_parameters(root):
 
 def test_write_if_missing_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(
-        ValueError, match=r"contains files but no synthetic\.json; choose another folder"
-    ):
+    message = r"contains files but no synthetic\.json; choose another folder"
+    with pytest.raises(ValueError, match=message):
         drawing.write_if_missing(tmp_path, **ARGUMENTS)
     assert contents(tmp_path) == {"photo.jpg": b"mine"}
 
@@ -334,9 +333,8 @@ def test_write_never_overwrites(root, tmp_path):
     "wrong", [{"train_images": 0}, {"val_images": 0}, {"seed": -1}, {"image_size": (32, 320)}]
 )
 def test_write_reports_invalid_parameters(tmp_path, wrong):
-    with pytest.raises(
-        ValueError, match="each split needs at least 1 image, each side at least 64 pixels"
-    ):
+    message = "each split needs at least 1 image, each side at least 64 pixels"
+    with pytest.raises(ValueError, match=message):
         drawing.write(tmp_path / "people", **{**ARGUMENTS, **wrong})
     assert not list(tmp_path.iterdir())
 
