@@ -57,7 +57,9 @@ def main() -> None:
     )
     parser.add_argument("--mode", choices=[*MODES], default="forward")
     parser.add_argument("--sweep", choices=("conv", "memory"), help="instead of a mode")
-    parser.add_argument("--model", choices=sorted(models.VARIANTS), default="widehrnet_18")
+    parser.add_argument(
+        "--model", choices=sorted(models.VARIANTS), default="widehrnet_18", metavar="VARIANT"
+    )
     parser.add_argument("--input", default="256x256", help="height x width of the crops")
     parser.add_argument("--batch", type=int, default=8, help="batch size")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

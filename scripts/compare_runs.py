@@ -4,9 +4,9 @@
     python scripts/compare_runs.py --comparison=v2 --seeds=3 --folder=runs/compare
 
 distill compares a small student with and without a teacher; the teacher is trained first, for twice
-as long. v2 compares a recipe with its second version. All setups of a comparison take the same number
-of steps on the same people. A run that takes longer than --minutes is reported and excluded. Finished
-runs are reused, so the same command resumes a comparison.
+as long. v2 compares a recipe with its second version. All setups of a comparison take the same
+number of steps on the same people. A run that takes longer than --minutes is reported and excluded.
+Finished runs are reused, so the same command resumes a comparison.
 """
 
 import argparse
@@ -67,16 +67,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--comparison", choices=COMPARISONS, required=True)
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each setup; defaults to 3")
-    parser.add_argument(
-        "--minutes", type=float, default=4, help="time limit of a run; defaults to 4"
-    )
-    parser.add_argument(
-        "--folder",
-        type=pathlib.Path,
-        default=pathlib.Path("runs/compare"),
-        help="where runs are kept",
-    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each setup (default: 3)")
+    parser.add_argument("--minutes", type=float, default=4, help="time limit of a run (default: 4)")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
     options = parser.parse_args()
     folder = (options.folder / options.comparison).absolute()
     if options.comparison == "distill":

@@ -3,9 +3,9 @@
     python scripts/model_summary.py --model=widehrnet_18 --input=256x256 --joints=16
     python scripts/model_summary.py --config=configs/hrnet_coco.py:hrnet_w48 --depth=2
 
-MACs are the multiply-accumulates of convolutions and linear layers for one image. "MACs as executed"
-counts every call, "unique modules" counts each module once even if it is called twice. The last line
-follows the tool that the authors used, which counts other operations as well, in its own unit.
+MACs are the multiply-accumulates of convolutions and linear layers for one image. "MACs as
+executed" counts every call, "unique modules" counts each module once even if it is called twice.
+The last line follows the authors' tool, which counts other operations too, in its own unit.
 """
 
 import argparse
@@ -22,12 +22,10 @@ def main() -> None:
     which.add_argument("--model", choices=sorted(models.VARIANTS), metavar="VARIANT")
     which.add_argument("--config", help="configs/FILE.py[:VARIANT[_HxW]]")
     parser.add_argument(
-        "--input", default="", help="height x width of the input; defaults to 256x192"
+        "--input", default="", help="height x width of the input (default: 256x192)"
     )
-    parser.add_argument("--joints", type=int, default=17, help="number of joints; defaults to 17")
-    parser.add_argument(
-        "--depth", type=int, default=3, help="levels of the tree to print; defaults to 3"
-    )
+    parser.add_argument("--joints", type=int, default=17, help="number of joints (default: 17)")
+    parser.add_argument("--depth", type=int, default=3, help="levels of the tree (default: 3)")
     options = parser.parse_args()
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:

@@ -3,9 +3,9 @@
     python scripts/plot_run.py --run=runs/quickstart --save_path=curves.png
     python scripts/plot_run.py --run=runs/a --run=runs/b --save_path=compared.svg
 
-The panels show the loss, the fraction of correct joints in training, the learning rate, the score on
-held-out people, images per second, and the fraction of time spent waiting for data. The suffix of
---save_path selects the format. Requires matplotlib (extra `plots`).
+The panels show the loss, the fraction of correct joints in training, the learning rate, the score
+on held-out people, images per second, and the fraction of time spent waiting for data. The suffix
+of --save_path selects the format. Requires matplotlib (extra `plots`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--run", action="append", required=True, help="work directory of a run; may be repeated"
-    )
-    parser.add_argument("--save_path", default="curves.png", help="defaults to curves.png")
+    parser.add_argument("--run", action="append", required=True, help="a work directory")
+    parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
     options = parser.parse_args()
     try:
         draw({run: read(run) for run in options.run}).savefig(options.save_path, dpi=120)

@@ -16,7 +16,7 @@ FOLDERS = "configs|data_pipelines|docs|hrjax|notebooks|scripts|tests"
 FILE = re.compile(rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]*\w\.(?:py|md|json|ipynb|sh))\b")
 DOTTED = re.compile(r"(?<![\w./-])((?:hrjax|data_pipelines)(?:\.[A-Za-z_]\w*)+)")
 CONFIG_FIELD = re.compile(r"(?<![\w./])config\.((?!json\b)[a-z_]\w*(?:\.[a-z_]\w*)*)")
-# `train.batch_size`, `datasets.DATASETS`: a section of the config or a module, and what is in it.
+# `train.batch_size`, `datasets.DATASETS`: a config section or a module, and a member of it.
 MEMBER = re.compile(r"`([a-z_]+)\.(\w+)(?:[=.][^`]*)?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
 FILE_ENDINGS = ("jpg", "json", "jsonl", "mat", "npz", "onnx", "pdparams", "pth", "py")
