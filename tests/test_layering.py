@@ -44,6 +44,7 @@ LAYERS = (
         *("hrjax.metrics", "hrjax.average_precision"),
     ),
     ("hrjax.scores", "hrjax.restoring", "hrjax.matching", "hrjax.charts", "hrjax.results"),
+    ("hrjax.config_fields", "hrjax.config_checks"),
     ("hrjax.analysis",),
     ("hrjax.html_report",),
     ("hrjax.reports",),
