@@ -65,7 +65,7 @@ NOT_NEGATIVE = (
 )
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),
-    (BELOW_1, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    (BELOW_1, "at least 0 and less than 1", lambda value: 0 <= value < 1),
     (ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf),
     (NOT_NEGATIVE, "0 or more", lambda value: 0 <= value < math.inf),
 )
@@ -254,14 +254,13 @@ def _mix(config):
             yield f"config.data.mix.datasets names {name!r}; choose from: {choices}"
     if len(mix.roots) not in (0, len(mix.datasets)):
         yield (
-            f"config.data.mix.roots has {len(mix.roots)} folders for {len(mix.datasets)} datasets "
-            "(config.data.mix.datasets); set one for each, or none for their default folders"
+            f"config.data.mix.roots is {mix.roots}, but config.data.mix.datasets is "
+            f"{mix.datasets}; set one folder per dataset, or none for their default folders"
         )
     if len(mix.weights) not in (0, 1 + len(mix.datasets)):
         yield (
-            f"config.data.mix.weights has {len(mix.weights)} numbers for {1 + len(mix.datasets)} "
-            "datasets; set one for config.data.dataset and one for each of "
-            "config.data.mix.datasets, or none"
+            f"config.data.mix.weights is {mix.weights}; set {1 + len(mix.datasets)} numbers, for "
+            f"{', '.join((config.data.dataset, *mix.datasets))} in this order, or none"
         )
     if not all(_is_number(weight) and weight > 0 for weight in mix.weights):
         yield f"config.data.mix.weights is {mix.weights}; set numbers above 0"
