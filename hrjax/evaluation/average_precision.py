@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data_pipelines import skeletons
-from data_pipelines.readers.people import AREA_OF_BOX
+from data_pipelines.truth import AREA_OF_BOX
 from hrjax.evaluation.oks import check_finite
 
 COCO_NUMBERS = (
