@@ -172,10 +172,10 @@ def time_reading(config, paths, boxes):
     """Milliseconds for each person of decoding pictures and of cropping, in one thread."""
     crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
     start = time.perf_counter()
-    images = [images.read_image(path) for path in paths]
+    pictures = [images.read_image(path) for path in paths]
     decoded = time.perf_counter()
-    for image, found in zip(images, boxes, strict=True):
-        for center, size in zip(*geometry.box_center_size(found), strict=True):
+    for image, own in zip(pictures, boxes, strict=True):
+        for center, size in zip(*geometry.box_center_size(own), strict=True):
             example = {"image": image, "center": center, "size": size}
             crop({**example, "keypoints": np.zeros((0, 2))}, None)
     cropped = time.perf_counter()
