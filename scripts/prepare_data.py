@@ -24,7 +24,7 @@ import tqdm
 
 from configs import common
 from data_pipelines import check, datasets, downloads, splits
-from data_pipelines.readers import custom
+from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.weights import download
@@ -118,11 +118,10 @@ def run_build(options) -> int:
         return _verify(records, out)
     files = {}
     for split in _splits(options):
-        found = [_read(options, split)]
+        parts = [_read(options, split)]
         if options.boxes:
-            boxes = {"boxes": options.boxes}
-            found.append(datasets.read(options.dataset, options.root, split, **boxes))
-        for people in found:
+            parts.append(_read(options, split, boxes=options.boxes))
+        for people in parts:
             paths = people.columns["image_path"].tolist()
             files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
     with tqdm.tqdm(total=len(files), unit="image", desc="packing") as bar:
@@ -179,16 +178,17 @@ def _splits(options):
     return dict.fromkeys(chosen)
 
 
-def _read(options, split):
-    if options.dataset != "custom":
-        return datasets.read(options.dataset, options.root, split)
-    layout = custom.Layout(
-        options.annotations or f"annotations/{split}.json",
-        options.images or "images",
-        options.category,
+def _read(options, split, **boxes):
+    request = Request(
+        root=options.root,
+        split=split,
+        annotations=options.annotations,
+        images=options.images,
+        category=options.category,
+        joints=Joints(names=options.names, flip_pairs=options.flip_pairs),
+        **boxes,
     )
-    joints = custom.Joints(names=options.names, flip_pairs=options.flip_pairs)
-    return custom.read(options.root, split, layout, joints)
+    return datasets.read_request(options.dataset, request)
 
 
 def _tuple(text):

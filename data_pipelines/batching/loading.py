@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # they share the work of one process; worker processes have one each.
 READ_THREADS = min(8, os.cpu_count() or 1)
 # What only the ops need; the rest of an example is stacked into the batch.
-NOT_BATCHED = ("image_path", "encoded", "center", "size")
+NOT_BATCHED = ("image_path", "image_size", "encoded", "center", "size")
 ENDLESS = 2**32  # epochs
 
 

@@ -42,8 +42,8 @@ def take(read: Callable[[], dict], number: int, *, patience: float = PATIENCE) -
             problem = f"a worker that reads the data died ({error}) before batch {number}"
         logger.warning("%s; starting the workers again", problem)
     raise OSError(
-        f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for "
-        "--config.data.workers processes? 0 reads the data without any"
+        f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for config.data.workers "
+        "processes? With 0 the main process reads the data"
     )
 
 

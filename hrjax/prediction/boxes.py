@@ -50,9 +50,9 @@ class DetectedBoxes:
         contents = json_files.read_json(path, expected=object)
         entries, names = _entries(path, contents)
         json_files.require_fields(path, "box", entries, ("image_id", "bbox"))
-        boxes = json_files.stack_numbers(path, "bbox", [entry["bbox"] for entry in entries], (4,))
+        boxes = json_files.number_array(path, "bbox", [entry["bbox"] for entry in entries], (4,))
         scores = [entry.get("score", 1.0) for entry in entries]
-        scores = json_files.stack_numbers(path, "score", scores, ())
+        scores = json_files.number_array(path, "score", scores, ())
         self._found = collections.defaultdict(list)
         for entry, box, score in zip(entries, boxes, scores, strict=True):
             person = entry.get("category_id", PERSON) == PERSON and not entry.get("iscrowd", 0)

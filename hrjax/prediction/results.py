@@ -61,7 +61,7 @@ def _picture(path, people):
         scores = np.array([row["scores"] for row in people], np.float64)
     else:
         flat = [row["keypoints"] for row in people]
-        joints = json_files.stack_numbers(path, "keypoints", flat, (len(flat[0]),))
+        joints = json_files.number_array(path, "keypoints", flat, (len(flat[0]),))
         if joints.shape[1] % 3:
             raise ValueError(
                 f"{path}: keypoints must be x, y, score for each joint; got {joints.shape[1]}"

@@ -10,7 +10,6 @@ import pytest
 
 from data_pipelines import geometry
 from data_pipelines.skeletons import COCO, MPII
-from data_pipelines.transforms.ops import DrawHeatmaps
 from hrjax import heatmaps
 
 SIZES = {"192x256": ((64, 48), 2.0), "256x256": ((64, 64), 2.0), "288x384": ((96, 72), 3.0)}
@@ -78,16 +77,18 @@ def test_an_unknown_encoding_lists_the_choices():
         )
 
 
-def test_targets_are_those_of_the_numpy_op():
-    rng = np.random.default_rng(0)
-    keypoints = rng.uniform(-30, 280, (1, 17, 2)).astype(np.float32)
-    visible = rng.integers(0, 2, (1, 17)).astype(np.float32)
-    example = {"image": np.zeros((256, 192, 3), np.uint8)}
-    example |= {"keypoints": keypoints[0], "visible": visible[0]}
-    drawn = DrawHeatmaps(stride=4, sigma=2.0)(example, rng)
-    maps, weights = encode(keypoints, visible)
-    np.testing.assert_allclose(maps[0], drawn["heatmaps"], atol=1e-6)
-    np.testing.assert_array_equal(weights[0], drawn["weights"])
+@pytest.mark.parametrize("encoding", ["dark", "udp"])
+@pytest.mark.parametrize("name", SIZES)
+def test_unrounded_targets_are_those_of_mmpose_at_every_size(shared, name, encoding):
+    recorded = np.load(shared / "reference" / "golden" / "targets.npz")
+    size, sigma = SIZES[name]
+    expected = nhwk(recorded[f"{name}_{encoding}"])
+    count, joints = len(expected), expected.shape[-1]  # some record five joints only
+    people = (recorded[f"{name}_{key}"][:count] for key in ("joints", "vis"))
+    maps, weights = encode(*people, size, sigma, encoding)
+    np.testing.assert_allclose(maps[..., :joints], expected, atol=1e-5)
+    expected_weights = recorded[f"{name}_{encoding}_weight"][:, :joints]
+    np.testing.assert_array_equal(weights[:, :joints], expected_weights)
 
 
 def test_a_target_is_a_square_of_13_cells_with_peak_1():

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from configs import common
 from data_pipelines import datasets, records, splits
 from data_pipelines.batching import loading
 from data_pipelines.skeletons import MPII
@@ -222,7 +223,9 @@ def test_a_batch_that_processes_cannot_share_is_an_error(batch_size, process_cou
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_program_that_never_closes_its_batches_ends(mpii_root, workers):
     program = f"""
-from data_pipelines import pipeline
+from data_pipelines import datasets
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains
 if __name__ == "__main__":
     split = datasets.read("mpii", {mpii_root!r}, "train")
     ops = chains.eval_ops((64, 64), strict=False)
@@ -274,6 +277,7 @@ def test_batches_hold_the_documented_fields(mpii_root):
         "index": ((), "int32"),
         "mask": ((), "bool"),
         "readable": ((), "bool"),
+        "turned": ((), "bool"),
     }
     assert batch["mask"].all()
 
@@ -317,10 +321,11 @@ def test_records_give_the_batches_of_files_and_resume(mpii_root, group_images, w
 
 
 def test_images_that_are_in_records_are_not_searched_for_in_files(mpii_root):
-    data = types.SimpleNamespace(dataset="mpii", root=mpii_root, records=False)
+    data = common.recipe("", default="hrnet_w32").data
+    data.dataset, data.root = "mpii", mpii_root
     (pathlib.Path(mpii_root) / splits.RECORDS).mkdir()
     shutil.rmtree(pathlib.Path(mpii_root) / "images")
-    with pytest.raises(FileNotFoundError, match=r"add --config\.data\.records=True"):
+    with pytest.raises(FileNotFoundError, match=r"set config\.data\.records=True"):
         datasets.read_config(data, "train")
     data.records = True
     with pytest.raises(ValueError, match=r"no records of 6 images of train, e\.g\. 0\.jpg"):

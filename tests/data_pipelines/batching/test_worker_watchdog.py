@@ -38,7 +38,7 @@ def test_a_worker_that_died_is_replaced(caplog):
 
 
 def test_workers_that_always_die_are_an_error():
-    with pytest.raises(OSError, match=r"before batch 7, 3 times in a row.*--config.data.workers"):
+    with pytest.raises(OSError, match=r"before batch 7, 3 times in a row.*config.data.workers"):
         worker_watchdog.take(answers(DEATH, DEATH, DEATH), 7)
 
 

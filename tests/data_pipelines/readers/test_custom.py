@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from configs import common
 from data_pipelines import datasets
 from data_pipelines.readers import custom
+from data_pipelines.readers.request import Joints, Request
 
 NAMES = ["nose", "left_paw", "right_paw", "tail"]
 CATEGORY = {"id": 3, "name": "cat", "keypoints": NAMES, "skeleton": [[1, 4], [1, 2], [1, 3]]}
@@ -68,14 +69,6 @@ def test_the_config_says_it_all(tmp_path):
     assert split[0]["image_path"] == str(tmp_path / "pictures" / "7.jpg")
 
 
-@pytest.mark.parametrize(
-    "pair",
-    [("left_eye", "right_eye"), ("eye_l", "eye_r"), ("LeftEye", "RightEye"), ("l-eye", "r-eye")],
-)
-def test_mirror_images_are_found_by_name(pair):
-    assert custom.mirrored_names(("tail", *pair, "lower_tail")) == ((1, 2),)
-
-
 def test_detections_are_read(tmp_path):
     _write(tmp_path)
     file = tmp_path / "found.json"
@@ -88,7 +81,7 @@ def test_detections_are_read(tmp_path):
 
 def test_limbs_of_joints_that_are_not_there_are_left_out(tmp_path, caplog):
     _write(tmp_path, categories=[{**CATEGORY, "skeleton": [[1, 2], [16, 14]]}])
-    split = custom.read(str(tmp_path), "train")
+    split = custom.read(Request(str(tmp_path), "train"))
     assert split.skeleton.limbs == ()
     assert "'cat' has limbs of joints that it lacks" in caplog.text
 
@@ -96,13 +89,13 @@ def test_limbs_of_joints_that_are_not_there_are_left_out(tmp_path, caplog):
 def test_joints_without_names_are_an_error(tmp_path):
     _write(tmp_path, categories=[{"id": 3, "name": "cat"}])
     with pytest.raises(ValueError, match=r"'cat' doesn't name its joints.*config\.data\.skeleton"):
-        custom.read(str(tmp_path), "train")
+        custom.read(Request(str(tmp_path), "train"))
 
 
 def test_several_categories_must_be_chosen_from(tmp_path):
     _write(tmp_path, categories=[CATEGORY, {**CATEGORY, "id": 4, "name": "dog"}])
     with pytest.raises(ValueError, match=r"categories cat, dog; say in config\.data\.category"):
-        custom.read(str(tmp_path), "train")
+        custom.read(Request(str(tmp_path), "train"))
     split = datasets.read_config(_config(tmp_path, **{"data.category": "cat"}), "train")
     assert len(split) == 1
 
@@ -110,16 +103,22 @@ def test_several_categories_must_be_chosen_from(tmp_path):
 @pytest.mark.parametrize(
     ("joints", "message"),
     [
-        (custom.Joints(sigmas=(0.1,)), "sigmas has 1 numbers for the 4 joints"),
-        (custom.Joints(flip_pairs=((1, 4),)), "names the joint 4; .* has 4, counted from 0"),
-        (custom.Joints(flip_pairs=(1, 2)), r"flip_pairs is \(1, 2\); expected pairs of joints"),
-        (custom.Joints(names=("a", "b")), r"has shape \(12,\), expected \(6,\)"),
+        (Joints(sigmas=(0.1,)), "sigmas has 1 numbers for the 4 joints"),
+        (Joints(flip_pairs=((1, 4),)), "names the joint 4; .* has 4, counted from 0"),
+        (Joints(flip_pairs=(1, 2)), r"flip_pairs is \(1, 2\); expected pairs of joints"),
+        (Joints(names=("a", "b")), r"2 joints of 'cat'; dropped: 1 with another number of joints"),
+        (Joints(flip_pairs=((0, 1), (1, 2))), r"joint 1 \(left_paw\) more than once"),
+        (Joints(flip_pairs=((3, 3),)), r"joint 3 \(tail\) more than once"),
+        (Joints(flip_pairs=((0, 1),)), "doesn't match the joints' names: nose-left_paw"),
+        (Joints(sigmas=(0.1, 0.1, 0, 0.1)), "sigmas holds 0; OKS needs a number above 0"),
+        (Joints(sigmas=(0.1, 0.1, float("nan"), 0.1)), "sigmas holds nan"),
+        (Joints(upper_body=("nose",)), "names the joint 'nose'"),
     ],
 )
 def test_joints_that_do_not_fit_the_file_are_an_error(tmp_path, joints, message):
     _write(tmp_path)
     with pytest.raises(ValueError, match=message):
-        custom.read(str(tmp_path), "train", joints=joints)
+        custom.read(Request(str(tmp_path), "train", joints=joints))
 
 
 def test_missing_files_say_where_they_are_looked_for(tmp_path):
