@@ -30,6 +30,10 @@ class Evaluation:
     table: str
     detections: Detections | None
 
+    def titled(self, title: str) -> "Evaluation":
+        """The evaluation with a line above its table."""
+        return dataclasses.replace(self, table=f"{title}\n{self.table}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
@@ -109,9 +113,7 @@ def detect(protocol: Protocol, split: Split, predictions: Predictions) -> Detect
     rows = np.flatnonzero(predictions.finite)
     box_scores = columns.get("box_score", np.ones(len(split)))[rows]
     joint_scores = predictions.joint_scores[rows]
-    person_scores = detections.rescore(
-        joint_scores, box_scores, threshold=protocol.joint_threshold
-    )
+    person_scores = detections.rescore(joint_scores, box_scores, threshold=protocol.joint_threshold)
     areas = geometry.fit_aspect(columns["size"][rows], protocol.input_size).prod(axis=-1)
     keypoints, image_ids = predictions.keypoints[rows], columns["image_id"][rows]
     suppress = nms.METHODS[protocol.nms] if sigmas else nms.keep_all
@@ -213,9 +215,9 @@ def _warn_of_limit(protocol, split, people):
     _, detected = np.unique(people.image_ids, return_counts=True)
     if annotated.max() > limit:
         logger.warning(
-            "%d images have more than %d annotated people, up to %d, and AP compares the best %d "
-            "detections of each image; set config.eval.max_people=0 to compare all",
-            *(np.count_nonzero(annotated > limit), limit, annotated.max(), limit),
+            "%d images have more than %d annotated people, and AP compares only the best %d "
+            "detections of each image; set config.eval.max_people=%d or more to compare all",
+            *(np.count_nonzero(annotated > limit), limit, limit, annotated.max()),
         )
     elif (detected > limit).any():
         logger.info(

@@ -8,11 +8,17 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets
 
 GROUND_TRUTH = "gt"  # the boxes of an evaluation on annotated people
+# How many detections of each image the metrics of benchmarks compare; others compare all.
+MAX_PEOPLE = {"coco_ap": 20, "crowdpose_ap": 20}
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The choices that the numbers of an evaluation depend on; `metric` is one of METRICS."""
+    """The choices that the numbers of an evaluation depend on.
+
+    `metric` is one of `metrics.METRICS`. AP compares the `max_people` best detections of each
+    image, 0 for all.
+    """
 
     model: str
     dataset: str
@@ -54,10 +60,11 @@ def from_config(config: ConfigDict) -> Protocol:
     """The protocol that a config describes."""
     section = config.eval
     dataset = section.dataset or config.data.dataset
+    metric = section.metrics or datasets.find(dataset).metric
     return Protocol(
         model=config.model.name,
         dataset=dataset,
-        metric=section.metrics or datasets.find(dataset).metric,
+        metric=metric,
         boxes=section.boxes,
         input_size=tuple(config.data.input_size),
         flip_test=section.flip_test,
@@ -67,5 +74,5 @@ def from_config(config: ConfigDict) -> Protocol:
         joint_threshold=section.joint_threshold,
         box_threshold=section.box_threshold,
         clip_boxes=section.clip_boxes,
-        max_people=section.max_people,
+        max_people=section.max_people or MAX_PEOPLE.get(metric, 0),
     )

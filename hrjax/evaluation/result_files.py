@@ -1,200 +1,193 @@
-"""Evaluations written down: files of numbers and predictions, titles of tables, pictures."""
+"""Files of results: detected people in COCO's format, and MPII's rows and pred.mat.
 
-import functools
+An entry in COCO's format has image_id, category_id, keypoints (x, y and score of each joint in
+turn) and score. An entry of an evaluation on MPII, which has no image ids, has image, keypoints
+(k, 2) and scores (k). What `scripts/predict.py` writes has file_name besides.
+"""
+
+import dataclasses
 import json
-import math
-import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
+import scipy.io
 
-from data_pipelines import geometry
-from data_pipelines.skeletons import Skeleton
+from data_pipelines import coco_json, json_files
+from data_pipelines.coco_json import Wrong
 from data_pipelines.splits import Split
-from data_pipelines.transforms import ops
-from hrjax import visualize
-from hrjax.error_analysis import analysis, html_report, matching
-from hrjax.evaluation import average_precision, scoring
-from hrjax.evaluation.scoring import Predictions, Scores
-
-PICTURE_PEOPLE = 12
-PICTURE_SIZE = (320, 320)
-DRAWN_SCORE = 0.2
-OUTPUTS = (".json", ".mat")
-AREA_OF_HEIGHT = 0.2  # of a person's height squared, about what COCO's people standing cover
+from hrjax import detections
+from hrjax.detections import Detections, Predictions
 
 
-def write(
-    config: ConfigDict,
-    split: Split,
-    predictions: Predictions,
-    scored: Scores,
-    folder: pathlib.Path,
-) -> None:
-    """Writes metrics.json, results.json and, for MPII, the official HRNet's pred.mat.
-
-    AP is a fraction, PCKh in percent, what cannot be told null; results are in COCO's format where
-    people have image ids.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = {key: x if math.isfinite(x) else None for key, x in scored.numbers.items()}
-    contents = {**numbers, "protocol": protocol(config, split)}
-    (folder / "metrics.json").write_text(json.dumps(contents, indent=1) + "\n")
-    save_results(scored, predictions, folder / "results.json")
-    if not scoring.compares_images(config):
-        save_results(scored, predictions, folder / "pred.mat")
-    if config.eval.report and scored.numbers:
-        (folder / "report.html").write_text(_page(config, split, scored))
-
-
-def _page(config, split, scored):
-    if scoring.compares_images(config):
-        contents = average_precision.read_truth(split.annotation_file)
-        return explain(
-            scored.results,
-            contents,
-            split.skeleton,
-            numbers=scored.numbers,
-            title=title(config, split),
-            image_path=functools.partial(os.path.join, _image_folder(split, contents)),
-        )
-    means = {name: value for name, value in scored.numbers.items() if " " not in name}
-    results, contents = _as_coco(split, scored.results)
-    note = "AP below is of OKS, with areas guessed from the heights of the people"
-    return explain(
-        results,
-        contents,
-        split.skeleton,
-        numbers=means,
-        title=f"{title(config, split)}; {note}",
-        image_path=str,
-    )
-
-
-def _image_folder(split, contents):
-    """Where the images of a split are that its annotation file names."""
-    if not len(split):
-        return ""
-    names = {image["id"]: image["file_name"] for image in contents["images"]}
-    path, image = str(split.columns["image_path"][0]), int(split.columns["image_id"][0])
-    return path.removesuffix(names[image])
-
-
-def _as_coco(split, results):
-    """MPII's results, and its people as the contents of a file, both in COCO's format."""
-    columns, paths = split.columns, [str(path) for path in split.columns["image_path"]]
-    ids = {path: number for number, path in enumerate(dict.fromkeys(paths), start=1)}
-    sides = columns["size"] / geometry.BOX_PADDING
-    corners = columns["center"] - sides[:, ::-1] / 2
-    boxes = np.concatenate([corners, sides[:, ::-1]], axis=1).astype(float)
-    joints = np.where(columns["truth_visible"][..., None] > 0, columns["truth_keypoints"], 0)
-    joints = np.concatenate([joints, 2 * columns["truth_visible"][..., None]], axis=-1)
-    people = [
-        {"id": row + 1, "image_id": ids[path], "keypoints": joints[row].ravel().tolist()}
-        | {"bbox": boxes[row].tolist(), "area": float(AREA_OF_HEIGHT * sides[row, 0] ** 2)}
-        for row, path in enumerate(paths)
+def coco_entries(people: Detections, category_id: int) -> list[dict]:
+    """Detections as entries of a results file, for the category id of the annotation file."""
+    columns = (people.image_ids, people.triples, people.person_scores)
+    return [
+        {"image_id": image_id, "category_id": category_id, "keypoints": joints, "score": score}
+        for image_id, joints, score in zip(*(x.tolist() for x in columns), strict=True)
     ]
-    found = average_precision.coco_results(
-        np.array([entry["keypoints"] for entry in results]),
-        joint_scores := np.array([entry["scores"] for entry in results]),
-        joint_scores.mean(axis=1),
-        np.array([ids[path] for path in paths]),
-    )
-    images = [{"id": number, "file_name": path} for path, number in ids.items()]
-    return found, {"images": images, "annotations": people}
 
 
-def explain(
-    results: list[dict],
-    contents: dict,
-    skeleton: Skeleton,
-    *,
-    numbers: dict[str, float],
-    title: str,
-    image_path: Callable[[str], str],
-) -> str:
-    """An HTML page about the errors of results in COCO's format; see `html_report`.
+def mpii_entries(split: Split, predictions: Predictions) -> list[dict]:
+    """The predictions of a split of MPII, by the paths of the images; 0 where they are not finite.
 
-    `contents` are an annotation file's, `numbers` stand at the top of the page, and `image_path`
-    leads from the name of an image in the annotation file to where the image is.
+    Their places are those of the annotation file, so that no row is left out.
     """
-    if not skeleton.sigmas:
-        raise ValueError(
-            "an error analysis needs OKS, and OKS the sigmas of the joints, and there are none"
-        )
-    contents = average_precision.complete(contents, skeleton.num_joints)
-    truth = matching.read_truth(contents, skeleton.num_joints)
-    found = matching.read_found(results, skeleton.num_joints)
-    names = {image["id"]: image["file_name"] for image in contents["images"]}
-    found = analysis.analyze(truth, found, skeleton)
-    return html_report.page(found, skeleton, title, numbers, lambda image: image_path(names[image]))
+    finite = predictions.finite
+    keypoints = np.where(finite[:, None, None], predictions.keypoints, 0).tolist()
+    scores = np.where(finite[:, None], predictions.joint_scores, 0).tolist()
+    paths = map(str, split.columns["image_path"])
+    return [
+        {"image": path, "keypoints": joints, "scores": row}
+        for path, joints, row in zip(paths, keypoints, scores, strict=True)
+    ]
 
 
-def check_output(config: ConfigDict, output: str) -> None:
-    """Raises ValueError unless results can be written to a file of this name; none is fine."""
-    ending = pathlib.Path(output).suffix
-    if output and ending not in OUTPUTS:
-        raise ValueError(f"--output={output} must end in one of: {', '.join(OUTPUTS)}")
-    if ending == ".mat" and scoring.compares_images(config):
-        raise ValueError(
-            f"--output={output} is a form for MPII; results of {scoring.dataset(config)} need .json"
-        )
+def save_json(entries: Sequence[dict], path: pathlib.Path) -> None:
+    """Writes entries as a results file."""
+    path.write_text(json.dumps(entries) + "\n")
 
 
-def save_results(scored: Scores, predictions: Predictions, file: pathlib.Path) -> None:
-    """Writes the results file, or MPII's `preds` where the name ends in .mat."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".mat":
-        scoring.save_mpii(predictions, file)
-    else:
-        file.write_text(json.dumps(scored.results) + "\n")
+def save_mat(predictions: Predictions, path: pathlib.Path) -> None:
+    """Writes predictions on MPII as the official HRNet's pred.mat: `preds` (n, 16, 2), 1-based."""
+    scipy.io.savemat(path, {"preds": predictions.keypoints.astype(np.float64) + 1})
 
 
-def protocol(config: ConfigDict, split: Split) -> dict:
-    """How a split's numbers come about, for files: what makes them comparable or not."""
-    chosen = ("flip_test", "decode", "nms", "oks_threshold", "joint_threshold")
-    return {
-        "model": config.model.name,
-        "dataset": scoring.dataset(config),
-        "split": split.name,
-        "people": len(split),
-        "boxes": "ground truth" if config.eval.boxes == "gt" else config.eval.boxes,
-        "input_size": list(config.data.input_size),
-        **{key: config.eval[key] for key in (*chosen, "box_threshold", "clip_boxes")},
-    }
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResultsFile:
+    """The entries of a results file as columns, a row each, in the order of the file.
+
+    `image_ids` are None and `image_names` "" where an entry has none, but each has one of them.
+    keypoints (n, k, 2) are in image pixels, joint_scores are (n, k); person_scores (n,) are NaN
+    where an entry has none. areas (n,), in square pixels, are of an entry's bbox, else of the
+    extent of its keypoints. `upright` (n,) says whether keypoints are those of the image turned as
+    its EXIF orientation says, as `scripts/predict.py` writes them, and not as it is stored.
+    """
+
+    path: pathlib.Path
+    image_ids: Sequence[int | None]
+    image_names: Sequence[str]
+    keypoints: np.ndarray
+    joint_scores: np.ndarray
+    person_scores: np.ndarray
+    areas: np.ndarray
+    upright: np.ndarray
+
+    def detections(self) -> Detections:
+        """The detections; raises ValueError where an entry has no image_id or no score."""
+        for row, (image_id, score) in enumerate(
+            zip(self.image_ids, self.person_scores, strict=True)
+        ):
+            if image_id is None or np.isnan(score):
+                missing = "image_id" if image_id is None else "score"
+                raise ValueError(f"{self.path}: entry {row} has no {missing}")
+        image_ids = np.array(self.image_ids, np.int64)
+        columns = (self.keypoints, self.joint_scores, self.person_scores, self.areas)
+        return detections.detections(image_ids, *columns)
 
 
-def title(config: ConfigDict, split: Split) -> str:
-    """The same in a line, for tables."""
-    people = f"{scoring.dataset(config)} {split.name}: {len(split)} people"
-    detector = f"detected boxes ({pathlib.Path(config.eval.boxes).name})"
-    boxes = "ground-truth boxes" if config.eval.boxes == "gt" else detector
-    flip = "with flip test" if config.eval.flip_test else "without flip test"
-    parts = [people, boxes, flip, f"{config.eval.decode} decoding"]
-    if scoring.compares_images(config):
-        parts.append("without NMS" if config.eval.nms == "none" else f"{config.eval.nms} OKS-NMS")
-    return ", ".join(parts)
+def read(path: pathlib.Path) -> ResultsFile:
+    """The entries of a results file; raises ValueError that names the file and the entry."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no results file {path}")
+    entries = json_files.read_json(path, expected=list)
+    rows = []
+    for number, entry in enumerate(entries):
+        try:
+            rows.append(_read_entry(entry, rows[0] if rows else None))
+        except Wrong as error:
+            raise coco_json.explain(path, "entry", number, entry, error) from None
+    joints = np.array([row.joints for row in rows], np.float64)
+    joints = joints.reshape(len(rows), len(rows[0].joints) // 3 if rows else 0, 3)
+    return ResultsFile(
+        path,
+        image_ids=[row.image_id for row in rows],
+        image_names=[row.name for row in rows],
+        keypoints=joints[..., :2],
+        joint_scores=joints[..., 2],
+        person_scores=np.array([row.score for row in rows], np.float64),
+        areas=np.array([row.area for row in rows], np.float64),
+        upright=np.array([row.upright for row in rows], bool),
+    )
 
 
-def draw(split: Split, predictions: Predictions) -> np.ndarray:
-    """A sheet of people, evenly spaced over the split, with their predicted skeletons."""
-    if not len(split):
-        return np.zeros((*PICTURE_SIZE, 3), np.uint8)
-    rows = np.unique(np.linspace(0, len(split) - 1, PICTURE_PEOPLE).round().astype(int))
-    decode, crop = ops.Decode(strict=False), ops.Crop(PICTURE_SIZE)
-    tiles = []
-    for row in rows:
-        example = {**split[row], "keypoints": predictions.keypoints[row]}
-        example = crop(decode(example, None), None)
-        tiles.append(
-            visualize.draw_skeleton(
-                example["image"],
-                example["keypoints"],
-                predictions.scores[row],
-                split.skeleton,
-                threshold=DRAWN_SCORE,
-            )
-        )
-    return visualize.grid(tiles, columns=4)
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    image_id: int | None
+    name: str
+    joints: list[float]
+    score: float
+    area: float
+    upright: bool
+
+
+def _read_entry(entry, first):
+    if not isinstance(entry, dict):
+        raise Wrong(f"it is {coco_json.shown(entry)}; expected an object with fields")
+    joints = _joints(entry)
+    if first is not None and len(joints) != len(first.joints):
+        counts = len(joints) // 3, len(first.joints) // 3
+        raise Wrong("it has {} joints; the first entry has {}".format(*counts))
+    return _Entry(
+        image_id=None if entry.get("image_id") is None else _whole(entry, "image_id"),
+        name=_name(entry),
+        joints=joints,
+        score=_score(entry),
+        area=_area(entry, joints),
+        upright=entry.get("file_name") is not None,
+    )
+
+
+def _whole(entry, field):
+    return coco_json.whole(entry[field], field)
+
+
+def _name(entry):
+    names = [entry[field] for field in ("file_name", "image") if entry.get(field) is not None]
+    if not names and entry.get("image_id") is None:
+        raise Wrong("it has neither image_id nor file_name")
+    if not all(isinstance(name, str) for name in names):
+        raise Wrong(f"its file name is {coco_json.shown(names[0])}; expected text")
+    return names[0] if names else ""
+
+
+def _joints(entry):
+    """The joints as x, y, score in turn."""
+    values = entry.get("keypoints")
+    if values is None:
+        raise Wrong("it has no keypoints")
+    if entry.get("scores") is not None:
+        scores = _finite(entry["scores"], "scores")
+        if not isinstance(values, list) or len(values) != len(scores):
+            raise Wrong(f"keypoints must be pairs of numbers, one for each of {len(scores)} scores")
+        points = [_finite(point, "keypoints", count=2) for point in values]
+        return [x for point, score in zip(points, scores, strict=True) for x in (*point, score)]
+    joints = _finite(values, "keypoints")
+    if len(joints) % 3 or not joints:
+        raise Wrong(f"keypoints must be x, y, score for each joint; got {len(joints)} numbers")
+    return joints
+
+
+def _score(entry):
+    score = coco_json.number(entry.get("score"), "score")
+    if entry.get("score") is not None and not np.isfinite(score):
+        raise Wrong(f"score is {score}; expected a finite number")
+    return score
+
+
+def _area(entry, joints):
+    """As COCO's tools tell it: of the bbox, else of the extent of the keypoints."""
+    if entry.get("bbox"):
+        _, _, width, height = _finite(entry["bbox"], "bbox", count=4)
+        return width * height
+    x, y = joints[0::3], joints[1::3]
+    return (max(x) - min(x)) * (max(y) - min(y))
+
+
+def _finite(value, field, *, count=None):
+    numbers = coco_json.numbers(value, field)
+    if not np.isfinite(numbers).all() or count not in (None, len(numbers)):
+        expected = "finite numbers" if count is None else f"{count} finite numbers"
+        raise Wrong(f"{field} is {coco_json.shown(value)}; expected {expected}")
+    return numbers

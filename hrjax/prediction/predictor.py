@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import experiment, inference, models
-from hrjax.evaluation import oks
+from hrjax import detections, experiment, inference, models
 from hrjax.prediction import media, pretrained
 from hrjax.runtime import distributed
 
@@ -147,7 +146,7 @@ class Predictor:
         all_keypoints = np.full((len(used), k, 2), np.nan, np.float32)
         all_scores = np.zeros((len(used), k), np.float32)
         all_keypoints[used], all_scores[used] = keypoints, scores
-        person_scores = oks.rescore(all_scores, np.ones(len(used)))
+        person_scores = detections.rescore(all_scores, np.ones(len(used)))
         ends = np.cumsum([len(boxes) for boxes, _ in places])[:-1]
         parts = (np.split(x, ends) for x in (all_keypoints, all_scores, person_scores))
         return list(map(People, (boxes for boxes, _ in places), *parts))

@@ -6,8 +6,8 @@ import time
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import as_table, program_memory, random_batch, time_jitted
-from hrjax import experiment, heatmaps, models
+from benchmarks.timing import program_memory, random_batch, time_jitted
+from hrjax import experiment, heatmaps, models, tables
 from hrjax.training import optimizers, train
 
 
@@ -73,7 +73,7 @@ def sweep_memory(config):
         how = " ".join(f"{key}={value}" for key, value in saving.items()) or "-"
         shape = "x".join(map(str, depth)) or "-"
         rows.append((str(batch), shape, how, *(f"{x:.0f}" for x in (mib, mib / batch, spent))))
-    return as_table(rows)
+    return tables.format_table(rows)
 
 
 def memory_cases(batch, modules):

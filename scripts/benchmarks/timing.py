@@ -80,14 +80,6 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def as_table(rows):
-    """Rows of text as aligned columns, all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
-
-
 def as_text(numbers):
     """Numbers as aligned lines."""
     width = max(map(len, numbers))
