@@ -172,7 +172,7 @@ def check_names(skeleton: Skeleton) -> list[Problem]:
 
 
 def check_sides(split: Split) -> list[Problem]:
-    """Flip pairs whose left and right seem to be exchanged in most people who show both joints.
+    """Flip pairs whose left and right seem to be swapped in most people who show both joints.
 
     A visible nose means that the person faces the camera: their left is on the image's right. And
     left is on the same side for all of a person's pairs, more often than not.
@@ -190,13 +190,13 @@ def check_sides(split: Split) -> list[Problem]:
     names = [f"{skeleton.names[a]}-{skeleton.names[b]}" for a, b in zip(left, right, strict=True)]
     against = _disagreeing(sides, others)
     swapped = tuple(name for name, wrong in zip(names, against, strict=True) if wrong)
-    what = "flip pairs look exchanged, seen by the other pairs"
+    what = "flip pairs look swapped, compared with the other pairs"
     problems = [Problem(what, swapped, kind=LOOK_AT)]
     if "nose" in skeleton.names:
         nose = columns["visible"][:, skeleton.names.index("nose")] > 0
         facing = np.sign(sides.sum(axis=1))[nose]
         mirrored = len(facing) > 0 and (facing < 0).sum() > (facing > 0).sum()
-        what = "of the sides look exchanged in people whose nose is visible"
+        what = "split has left and right swapped in most people with a visible nose"
         problems.append(Problem(what, ("all",) if mirrored else (), kind=LOOK_AT))
     return problems
 

@@ -12,6 +12,7 @@ from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.skeletons import Skeleton
 
 OTHER_CATEGORY = "of another category"
+NO_CATEGORY = "without a category_id"
 OTHER_JOINTS = "with another number of joints"
 NO_BOX = "without a box"
 
@@ -99,58 +100,53 @@ class People:
 
 def people(document: Document, category_id: int, skeleton: Skeleton) -> People:
     """The annotations of a category that have a box, with the skeleton's joints or without any."""
-    columns = _empty(len(document.annotations), skeleton.num_joints)
-    ids, dropped, names = [], Counter(), {}
+    columns = {name: [] for name in ("rows", "ids", "image_ids", "areas", "counts", "crowds")}
+    total, joints = len(document.annotations), skeleton.num_joints
+    # Pages of rows that are never written take no memory.
+    table, boxes = np.empty((total, 3 * joints)), np.empty((total, 4))
+    dropped, names = Counter(), {}
     for row, raw in enumerate(document.annotations):
         try:
             entry = coco_json.decode(raw, coco_json.Annotation)
-            reason = _fill(columns, len(ids), entry, category_id)
-            if not reason:
-                columns["rows"][len(ids)] = row
-                ids.append(_annotation_id(entry.id))
-                continue
+            reason = _add(columns, table, boxes, entry, category_id)
         except Wrong as error:
             raise coco_json.explain(document.path, "annotation", row, raw, error) from None
+        if not reason:
+            columns["rows"].append(row)
+            continue
         dropped[reason] += 1
-        if reason != OTHER_CATEGORY:
+        if reason in (NO_BOX, OTHER_JOINTS):
             names.setdefault(reason, []).append(_label(entry.id, row))
-    columns = {name: column[: len(ids)] for name, column in columns.items()}
-    result = People(document, ids=ids, dropped=dict(dropped), dropped_names=names, **columns)
+    count = len(columns["rows"])
+    kinds = {"image_ids": np.int64, "rows": np.int64, "areas": float, "counts": float}
+    columns |= {name: np.array(columns[name], kind) for name, kind in kinds.items()}
+    columns |= {"crowds": np.array(columns["crowds"], bool), "boxes": boxes[:count]}
+    columns["joints"] = table[:count].reshape(count, joints, 3)
+    result = People(document, dropped=dict(dropped), dropped_names=names, **columns)
+    _check_boxes(result)
     _clean_joints(result, skeleton)
     return result
 
 
-def _empty(count, joints):
-    # Pages of rows that are never written take no memory.
-    return {
-        "rows": np.empty(count, np.int64),
-        "image_ids": np.empty(count, np.int64),
-        "boxes": np.empty((count, 4)),
-        "joints": np.empty((count, joints, 3)),
-        "areas": np.empty(count),
-        "counts": np.empty(count),
-        "crowds": np.empty(count, bool),
-    }
-
-
-def _fill(columns, place, entry, category_id):
-    """Writes one row; returns why the annotation is dropped instead, or nothing."""
+def _add(columns, table, boxes, entry, category_id):
+    """Adds one row; returns why the annotation is dropped instead, or nothing."""
     if entry.category_id is None:
-        return OTHER_CATEGORY
+        return NO_CATEGORY
     if coco_json.whole(entry.category_id, "category_id") != category_id:
         return OTHER_CATEGORY
     box, joints = _box(entry), coco_json.numbers(entry.keypoints, "keypoints")
     if not box:
         return NO_BOX
-    table = columns["joints"]
-    if len(joints) not in (0, table[0].size):
+    if len(joints) not in (0, table.shape[1]):
         return OTHER_JOINTS
-    columns["image_ids"][place] = coco_json.whole(entry.image_id, "image_id")
-    columns["areas"][place] = coco_json.number(entry.area, "area")
-    columns["counts"][place] = coco_json.number(entry.num_keypoints, "num_keypoints")
-    columns["crowds"][place] = _crowd(entry.iscrowd)
-    columns["boxes"][place] = box
-    table.reshape(len(table), -1)[place] = joints or 0.0
+    place = len(columns["ids"])
+    columns["image_ids"].append(coco_json.whole(entry.image_id, "image_id"))
+    columns["areas"].append(coco_json.number(entry.area, "area"))
+    columns["counts"].append(coco_json.number(entry.num_keypoints, "num_keypoints"))
+    columns["crowds"].append(_crowd(entry.iscrowd))
+    boxes[place] = box
+    table[place] = joints or 0.0
+    columns["ids"].append(_annotation_id(entry.id))
     return ""
 
 
@@ -158,14 +154,12 @@ def _box(entry):
     box = coco_json.numbers(entry.bbox, "bbox")
     if len(box) not in (0, 4):
         raise Wrong(f"bbox has {len(box)} numbers; expected x, y, width and height")
-    if not np.isfinite(box).all():
-        raise Wrong(f"bbox is {box}; expected finite numbers")
     return box
 
 
 def _crowd(value):
-    crowd = coco_json.number(value, "iscrowd")
-    return crowd == crowd and crowd != 0
+    number = coco_json.number(value, "iscrowd")
+    return number == number and number != 0  # NaN, as of null, is no crowd
 
 
 def _annotation_id(value):
@@ -177,6 +171,15 @@ def _annotation_id(value):
 def _label(number, row):
     """What messages call an annotation."""
     return f"the one in row {row}" if number is None else str(number)
+
+
+def _check_boxes(people):
+    wrong = ~np.isfinite(people.boxes).all(axis=1)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise people.error(
+            place, f"bbox is {people.boxes[place].tolist()}; expected finite numbers"
+        )
 
 
 def _clean_joints(people, skeleton):

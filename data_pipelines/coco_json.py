@@ -19,6 +19,7 @@ from data_pipelines import json_files
 
 LISTS = ("images", "annotations", "categories")
 INT64 = 2**63
+ABSENT = msgspec.Raw(b"null")
 
 
 class Wrong(ValueError):
@@ -47,8 +48,8 @@ class Annotation(msgspec.Struct, gc=False):
     id: int | float | None = None
     image_id: int | float | None = None
     category_id: int | float | None = None
-    bbox: msgspec.Raw | None = None
-    keypoints: msgspec.Raw | None = None
+    bbox: msgspec.Raw = ABSENT
+    keypoints: msgspec.Raw = ABSENT
     area: float | None = None
     iscrowd: float | bool | None = None
     num_keypoints: float | None = None
@@ -59,7 +60,7 @@ class Detection(msgspec.Struct, gc=False):
 
     image_id: int | float | None = None
     category_id: int | float | None = None
-    bbox: msgspec.Raw | None = None
+    bbox: msgspec.Raw = ABSENT
     score: float | None = None
 
 

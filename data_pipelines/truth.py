@@ -136,28 +136,30 @@ def choose_category(document: Document, name: str) -> Category:
     for row, entry in enumerate(categories):
         if not isinstance(entry, dict):
             raise ValueError(f"{document.path}: category {row} is {coco_json.shown(entry)}")
-    names = ", ".join(str(entry.get("name")) for entry in categories) or "(none)"
+    names = ", ".join(map(_category_name, categories)) or "(none)"
     if name:
-        chosen = [entry for entry in categories if entry.get("name") == name]
+        chosen = [entry for entry in categories if _category_name(entry) == name]
         if not chosen:
             raise ValueError(f"{document.path} has no category {name!r}; it has: {names}")
     else:
         chosen = [entry for entry in categories if entry.get("keypoints")] or categories
-    if len(chosen) != 1 or not isinstance(chosen[0].get("name"), str):
+    if len(chosen) != 1:
         raise ValueError(
             f"{document.path} has the categories {names}; say in config.data.category which of "
             f"them the network learns (now {name!r})"
         )
-    row = categories.index(chosen[0])
+    row, own = categories.index(chosen[0]), _category_name(chosen[0])
     try:
         number = coco_json.whole(chosen[0].get("id"), "id")
     except Wrong as error:
-        raise ValueError(
-            f"{document.path}: category {row} ({chosen[0]['name']}): {error}"
-        ) from None
+        raise ValueError(f"{document.path}: category {row} ({own}): {error}") from None
     if [entry.get("id") for entry in categories].count(number) > 1:
         raise ValueError(f"{document.path} has several categories of the id {number}: {names}")
-    return Category(number, chosen[0]["name"], chosen[0])
+    return Category(number, own, chosen[0])
+
+
+def _category_name(entry):
+    return str(entry.get("name", "unnamed"))
 
 
 def _areas(people, *, trust):
@@ -168,7 +170,7 @@ def _areas(people, *, trust):
 
 def _labeled(people, *, trust):
     labeled = np.count_nonzero(people.joints[..., 2] > 0, axis=1)
-    known = np.isfinite(people.counts) & trust
+    known = (people.counts >= 0) & trust  # not where they are NaN
     return np.where(known, people.counts, labeled).astype(np.int64)
 
 

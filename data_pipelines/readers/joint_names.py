@@ -82,7 +82,8 @@ def contradicting_pairs(
 
 def upper_body(names: tuple[str, ...]) -> tuple[int, ...]:
     """Joints of the head, neck, shoulders and arms."""
-    initials = {joint for pair in mirrored_names(names) for joint in pair}
+    paired = {joint for pair in mirrored_names(names) for joint in pair}
+    initials = {joint for joint in paired if not _side(names[joint])}  # Lankle and Rankle
     return tuple(
         joint
         for joint, name in enumerate(names)

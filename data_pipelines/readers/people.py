@@ -6,6 +6,7 @@ where the file has none; truth_row () int64, the person's row in the truth. Dete
 box_score () float64 instead of box, area and truth_row.
 """
 
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from data_pipelines.coco_json import Wrong
 from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.truth import Truth
+
+logger = logging.getLogger(__name__)
 
 
 def read(
@@ -35,6 +38,8 @@ def read(
     """
     options = {"trust_counts": trust_counts, "trust_areas": trust_areas}
     known = truth.read(path, skeleton, category=category, **options)
+    for what, names in known.notes.items():
+        logger.info("%s: %d annotations: %s, e.g. %s", path, len(names), what, names[0])
     if request.boxes == ANNOTATED:
         return annotated_people(known, folder, request.split)
     return detected_people(known, folder, request)
@@ -57,7 +62,7 @@ def annotated_people(known: Truth, folder: pathlib.Path, name: str) -> splits.Sp
     usable, dropped = _usable(reasons, len(known))
     dropped = {**known.dropped, **dropped}
     if not usable.any():
-        raise ValueError(_nobody(known, dropped))
+        raise ValueError(_no_people(known, dropped))
     columns = {
         **_place_columns(known, folder, known.image_rows[usable], boxes[usable]),
         "keypoints": known.keypoints[usable].astype(np.float32),
@@ -69,7 +74,7 @@ def annotated_people(known: Truth, folder: pathlib.Path, name: str) -> splits.Sp
     return splits.Split(name, known.skeleton, known.path, columns, dropped, truth=known)
 
 
-def _nobody(known, dropped):
+def _no_people(known, dropped):
     if not known.annotated:
         return (
             f"{known.path} has no annotations: its truth is not public or not there yet. Predict "

@@ -1,7 +1,7 @@
-"""What is done to one example: callables `op(example, rng) -> example`, frozen dataclasses.
+"""Transforms of one example: frozen dataclasses, called as `op(example, rng) -> example`.
 
-`rng` is a NumPy Generator that belongs to the example. Ops return a new dict; each names the keys
-that it reads and writes. An op draws the same number of values whatever it decides.
+`rng` is a NumPy Generator of the example's own. Ops return a new dict; each names the keys that it
+reads and writes. An op draws the same number of values whatever it decides.
 """
 
 import dataclasses
@@ -88,7 +88,7 @@ def _warn_once(key: str, message: str, *values: object) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ShiftCenter:
-    """Moves the box by up to a fifth of it. Reads center, size; writes center."""
+    """Moves the box by up to a fifth of its size. Reads center, size; writes center."""
 
     probability: float
 
@@ -253,7 +253,7 @@ def _crop(
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
-    """The crop. Of a mirrored view, which OpenCV would copy, only what is seen is moved."""
+    """The crop; of a mirrored view, which OpenCV would copy whole, only the visible part is."""
     height, width = input_size
     # A pixel more on each side than the corners say, for bilinear sampling.
     if image.strides[1] < 0:

@@ -1,7 +1,7 @@
-"""Changes of a crop's colors and pixels: further callables `op(example, rng) -> example`.
+"""Transforms of a crop's colors and pixels, called as `op(example, rng) -> example`.
 
-Each reads and writes image, a crop that is its own, and draws the same number of values whatever it
-decides.
+Each reads and writes image, a crop that no other example shares, and draws the same number of
+values whatever it decides.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-    """Multiplies brightness, contrast and saturation by 1 ± `strength`, each its own; turns hues.
+    """Multiplies brightness, contrast and saturation by 1 ± `strength` each, and turns hues.
 
     `hue` is the largest turn as a part of the color circle.
     """

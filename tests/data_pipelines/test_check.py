@@ -139,7 +139,7 @@ def test_an_image_that_is_turned_is_something_to_look_at(tmp_path):
     assert str(problem).startswith("look at: 1 images are stored sideways")
 
 
-def _exchange(*joints):
+def _swap(*joints):
     def change(contents):
         for annotation in contents["annotations"]:
             points = np.reshape(annotation["keypoints"], (-1, 3))
@@ -150,15 +150,17 @@ def _exchange(*joints):
     return change
 
 
-def test_a_pair_that_is_exchanged_in_everyone_is_found(tmp_path):
-    problems = _problems(_write(tmp_path, _exchange(3)))
-    what = "flip pairs look exchanged, seen by the other pairs"
+def test_a_pair_that_is_swapped_in_all_people_is_found(tmp_path):
+    problems = _problems(_write(tmp_path, _swap(3)))
+    what = "flip pairs look swapped, compared with the other pairs"
     assert problems == {what: ("left_hip-right_hip",)}
 
 
 def test_people_labeled_from_the_viewers_side_are_found(tmp_path):
-    problems = _problems(_write(tmp_path, _exchange(1, 3, 5)))
-    assert problems == {"of the sides look exchanged in people whose nose is visible": ("all",)}
+    problems = _problems(_write(tmp_path, _swap(1, 3, 5)))
+    assert problems == {
+        "split has left and right swapped in most people with a visible nose": ("all",)
+    }
 
 
 def test_sides_are_told_by_short_names_too(tmp_path):

@@ -182,7 +182,7 @@ def test_test_dev_is_read_with_detections_only(shared, tmp_path, name):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (_contents({"id": 1}), r"no people to use.* 1 of another category"),
+        (_contents({"id": 1}), r"no people to use.* 1 without a category_id"),
         (
             _contents(_annotation(9, image_id=8)),
             r"annotation 0 \(id 9\): belongs to image 8, which",

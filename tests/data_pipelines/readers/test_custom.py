@@ -129,3 +129,84 @@ def test_missing_files_say_where_they_are_looked_for(tmp_path):
 def test_unknown_split_lists_the_choices(tmp_path):
     with pytest.raises(ValueError, match="'minival' of a custom dataset; choose one of: train"):
         datasets.read_config(_config(tmp_path), "minival")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"keypoints": [0, 1, 2, 3]},
+            r"keypoints of the category 'cat' is \[0, 1, 2, 3\]; expected",
+        ),
+        ({"keypoints": 5}, "keypoints of the category 'cat' is 5; expected a list of the joints'"),
+        ({"skeleton": 7}, "skeleton of the category 'cat' is 7; expected pairs of joints"),
+        ({"skeleton": [[1, 2, 3]]}, r"skeleton of the category 'cat' is \[\[1, 2, 3\]\]"),
+        ({"skeleton": [["nose", None]]}, "skeleton of the category 'cat'"),
+    ],
+)
+def test_a_category_of_another_type_is_named(tmp_path, changes, message):
+    _write(tmp_path, categories=[{**CATEGORY, **changes}])
+    with pytest.raises(ValueError, match=rf"train\.json: {message}"):
+        custom.read(Request(str(tmp_path), "train"))
+
+
+def test_limbs_may_be_called_by_their_joints(tmp_path):
+    _write(tmp_path, categories=[{**CATEGORY, "skeleton": [["nose", "tail"], [1, 2.0]]}])
+    assert custom.read(Request(str(tmp_path), "train")).skeleton.limbs == ((0, 3), (0, 1))
+
+
+def test_joints_of_two_sides_without_a_pair_are_a_warning(tmp_path, caplog):
+    names = ["nose", "left_paw", "right_foot", "tail"]
+    _write(tmp_path, categories=[{**CATEGORY, "keypoints": names}])
+    split = custom.read(Request(str(tmp_path), "train"))
+    assert split.skeleton.flip_pairs == ()
+    assert "have no pair, so that mirrored" in caplog.text
+    assert "left_paw, right_foot; say in config.data.skeleton.flip_pairs" in caplog.text
+
+
+def test_pairs_of_a_config_that_was_saved_as_json_are_read(tmp_path):
+    _write(tmp_path)
+    config = _config(tmp_path)
+    config.skeleton.flip_pairs = [[1, 2]]
+    assert datasets.read_config(config, "train").skeleton.flip_pairs == ((1, 2),)
+
+
+def _detections(tmp_path, *changes):
+    _write(tmp_path)
+    detection = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5}
+    file = tmp_path / "found.json"
+    file.write_text(json.dumps([{**detection, **change} for change in changes]))
+    return custom.read(Request(str(tmp_path), "train", str(file)))
+
+
+def test_detections_are_matched_by_the_category_id_of_the_file(tmp_path):
+    split = _detections(tmp_path, {}, {"category_id": 1}, {"category_id": 3.0, "image_id": 7.0})
+    assert len(split) == 2
+    assert split.dropped["of another category"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 1}, "no detection has the category_id 3, which is 'cat' in .*they have 1"),
+        ({"score": float("nan")}, r"detection 0: score must be 1 finite numbers; got \[nan\]"),
+        ({"score": None}, "detection 0: score must be"),
+        ({"score": "high"}, 'detection 0: score is "high"; expected a number'),
+        ({"bbox": [1, 2, 3]}, "detection 0: bbox must be 4 finite numbers"),
+        ({"bbox": [1, 2, 3, float("inf")]}, "detection 0: bbox must be 4 finite numbers"),
+        ({"bbox": None}, "detection 0: bbox must be 4 finite numbers"),
+        ({"image_id": "7"}, 'detection 0: image_id is "7"; expected a whole number'),
+        ({"image_id": 8}, r"1 images of the detections are not in .*e\.g\. 8"),
+    ],
+)
+def test_wrong_detections_are_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=rf"found\.json: {message}"):
+        _detections(tmp_path, change)
+
+
+@pytest.mark.parametrize("contents", ["{}", "[5]", "[{]"])
+def test_a_file_that_holds_no_detections_is_named(tmp_path, contents):
+    _write(tmp_path)
+    (tmp_path / "found.json").write_text(contents)
+    with pytest.raises(ValueError, match=r"found\.json"):
+        custom.read(Request(str(tmp_path), "train", str(tmp_path / "found.json")))

@@ -168,3 +168,54 @@ def test_the_whole_validation_split_agrees_with_its_ground_truth(shared, tmp_pat
     np.testing.assert_array_equal(columns["visible"] > 0, seen)
     difference = np.abs(columns["keypoints"] - columns["truth_keypoints"])[seen]
     assert difference.max() < 2e-4
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scale": 0}, {"scale": -1}, {"scale": NAN}, {"scale": None}, {"center": [NAN, 5]}]
+)
+def test_people_without_scale_or_center_are_left_out_with_their_truth(tmp_path, wrong):
+    people = [_person(image=f"{row}.jpg") for row in range(3)]
+    people[1] |= wrong
+    _write(tmp_path, people)
+    _write_truth(tmp_path / "annotations" / "mpii_gt_val.mat", count=3)
+    split = mpii.read(Request(str(tmp_path), "val"))
+    assert [path.rpartition("/")[2] for path in split.columns["image_path"]] == ["0.jpg", "2.jpg"]
+    assert {len(column) for column in split.columns.values()} == {2}
+    assert split.dropped == {"without scale or center": 1}
+    ((what, names),) = split.defects.items()
+    assert "scale" in what
+    assert names[0].startswith("person 1 in 1.jpg (scale ")
+
+
+def test_a_file_without_any_usable_scale_is_an_error(tmp_path):
+    _write(tmp_path, [_person(scale=0)])
+    with pytest.raises(ValueError, match=r"mpii_val\.json has no people to use: no scale is above"):
+        mpii.read(Request(str(tmp_path), "val"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image": 5}, "image of person 1 is 5; expected the name of a file"),
+        ({"scale": "big"}, "scale of entry 1 holds something that is not a number"),
+        ({"joints": 5}, r"joints of entry 1 has shape \(\), expected \(16, 2\)"),
+        ({"joints": [["a", "b"]] * 16}, "joints of entry 1 holds something that is not a number"),
+        ({"joints": [[NAN, 5]] * 16}, "joints of person 1 holds NaN for right_ankle"),
+        ({"joints_vis": None}, r"joints_vis of entry 1 has shape \(\)"),
+    ],
+)
+def test_values_of_another_type_name_the_person(tmp_path, wrong, message):
+    _write(tmp_path, [_person(), _person(**wrong)])
+    with pytest.raises(ValueError, match=rf"mpii_val\.json: {message}"):
+        mpii.read(Request(str(tmp_path), "val"))
+
+
+def test_invisible_joints_may_be_nan(tmp_path):
+    joints = [[NAN, NAN], *[[5.0, 6.0]] * 15]
+    _write(tmp_path, [_person(joints=joints, joints_vis=[0] + [1] * 15)])
+    example = mpii.read(Request(str(tmp_path), "val"))[0]
+    assert np.isfinite(example["keypoints"]).all()
+    assert example["visible"].tolist() == [0] + [1] * 15

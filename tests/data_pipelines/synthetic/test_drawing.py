@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from data_pipelines import geometry, images
 from data_pipelines.readers import coco, mpii
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO, MPII
 from data_pipelines.synthetic import clothes, drawing, figures, postures
 
@@ -259,7 +260,7 @@ def test_mpii_ground_truth_tells_what_the_json_tells(root):
 
 def test_readers_read_both_layouts_and_crops_hold_the_people(root):
     for read in (mpii.read, coco.read):
-        split = read(str(root), "train")
+        split = read(Request(str(root), "train"))
         assert len(split) == len(annotations(root, "train"))
         for row in range(len(split)):
             example = split[row]

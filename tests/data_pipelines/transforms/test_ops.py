@@ -261,7 +261,7 @@ def test_half_body_ignores_joints_on_one_point():
     assert ops.HalfBody(COCO.upper_body, 1.0, 0)(example, Script(0.0, 0.0)) is example
 
 
-def test_people_of_one_picture_share_its_decoded_pixels(tmp_path):
+def test_people_of_one_image_share_its_decoded_pixels(tmp_path):
     path = _jpeg(tmp_path / "a.jpg", np.full((8, 8, 3), 90, np.uint8))
     other = _jpeg(tmp_path / "b.jpg", np.full((8, 8, 3), 200, np.uint8))
     images = [ops.Decode(True)(_example(image_path=p), None)["image"] for p in (path, path, other)]
@@ -271,7 +271,7 @@ def test_people_of_one_picture_share_its_decoded_pixels(tmp_path):
         images[0][:] = 0
 
 
-def test_pictures_in_records_are_decoded_from_their_bytes(tmp_path):
+def test_images_in_records_are_decoded_from_their_bytes(tmp_path):
     data = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
     example = _example(image_path="in/records.jpg", encoded=lambda: data)
     assert ops.Decode(strict=True)(example, None)["image"].mean() == 90
