@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax import models
+from hrjax import models, tables
 
 # The names of parameters that a layer multiplies its input with. MIXED holds several kernels along
 # its first axis, which a call mixes into one.
@@ -214,7 +214,7 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) 
     height, width = size
     return "\n".join(
         [
-            *_aligned(rows),
+            tables.format_table(rows),
             "",
             f"{name}, one image of {height}x{width}",
             f"parameters          {count_params(params):,}",
@@ -256,10 +256,3 @@ def _engineering(value):
         if value >= unit:
             return f"{value / unit:.2f}{suffix}"
     return f"{value} "
-
-
-def _aligned(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for name, *numbers in rows:
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        yield "  ".join([name.ljust(widths[0]), *cells])

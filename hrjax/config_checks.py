@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from hrjax import heatmaps, models
-from hrjax.evaluation import oks
+from hrjax.evaluation import nms
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
@@ -35,7 +35,7 @@ CHOICES = {
     "train.matmul_precision": PRECISIONS,
     "train.on_nan": ON_NAN,
     "eval.decode": tuple(heatmaps.DECODERS),
-    "eval.nms": tuple(oks.NMS),
+    "eval.nms": tuple(nms.NMS),
 }
 # Choices of fields that may also be empty, and what that means.
 OPTIONAL_CHOICES = {
@@ -61,7 +61,7 @@ NOT_NEGATIVE = (
     *("seed", "data.workers", "data.draw.train_images", "data.draw.val_images", "data.draw.seed"),
     *("augment.half_body_joints", "augment.rotation", "augment.shift", "distill.weight"),
     *("optimizer.lr_base_batch", "optimizer.weight_decay", "optimizer.warmup_steps"),
-    *("loss.hard_joints", "train.max_skips", "eval.every_epochs"),
+    *("loss.hard_joints", "train.max_skips", "eval.every_epochs", "eval.max_people"),
 )
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),

@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import experiment, models
-from hrjax.evaluation import evaluate, oks
+from hrjax import detections, experiment, inference, models
 from hrjax.prediction import media, pretrained
 from hrjax.runtime import distributed
 
@@ -71,9 +70,9 @@ class Predictor:
             self._graph, self._weights = _fold(self._graph, self._weights)
             self.config.eval.fold_batch_norm = False  # once, not in every step
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
-        udp = experiment.uses_udp(self.config)
-        self._crop = ops.Crop(tuple(self.config.data.input_size), udp)
-        self._step = evaluate.make_predict_step(self._graph, self._mesh, self.config, self.skeleton)
+        settings = experiment.prediction_settings(self.config)
+        self._crop = ops.Crop(settings.input_size, settings.udp)
+        self._step = inference.make_predict_step(self._graph, self._mesh, settings, self.skeleton)
         self._forward = jax.jit(functools.partial(_forward, self._graph, self.config.data.color))
 
     def __call__(self, images, boxes=None) -> People | list[People]:
@@ -147,7 +146,7 @@ class Predictor:
         all_keypoints = np.full((len(used), k, 2), np.nan, np.float32)
         all_scores = np.zeros((len(used), k), np.float32)
         all_keypoints[used], all_scores[used] = keypoints, scores
-        person_scores = oks.rescore(all_scores, np.ones(len(used)))
+        person_scores = detections.rescore(all_scores, np.ones(len(used)))
         ends = np.cumsum([len(boxes) for boxes, _ in places])[:-1]
         parts = (np.split(x, ends) for x in (all_keypoints, all_scores, person_scores))
         return list(map(People, (boxes for boxes, _ in places), *parts))

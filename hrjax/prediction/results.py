@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 
 from data_pipelines import images, json_files
-from hrjax.evaluation import average_precision, oks
+from hrjax import detections
+from hrjax.evaluation import result_files
 from hrjax.prediction.media import IMAGES, Frame
 
 
@@ -32,7 +33,8 @@ def entries(frame: Frame, people, person_scores: np.ndarray) -> list[dict]:
     """
     ids = np.full(len(person_scores), frame.image_id)
     keypoints = np.nan_to_num(people.keypoints, nan=0)
-    rows = average_precision.coco_results(keypoints, people.scores, person_scores, ids)
+    columns = detections.detections(ids, keypoints, people.scores, person_scores)
+    rows = result_files.coco_entries(columns, category_id=1)
     return [
         {**row, "file_name": frame.name, "box": box}
         for row, box in zip(rows, people.boxes.tolist(), strict=True)
@@ -70,7 +72,7 @@ def _picture(path, people):
         keypoints, scores = joints[..., :2], joints[..., 2]
     person_scores = [row.get("score") for row in people]
     if None in person_scores:
-        person_scores = oks.rescore(scores, np.ones(len(people)))
+        person_scores = detections.rescore(scores, np.ones(len(people)))
     name = str(first.get("file_name") or first.get("image") or "")
     # `entries` are of upright images; evaluation takes pixels as they are stored.
     upright = "file_name" in first

@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 from data_pipelines.batching import loading
 from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
+from hrjax import experiment
 from hrjax.evaluation import evaluate
+from hrjax.evaluation.protocol import Protocol
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
@@ -30,6 +32,7 @@ class Job:
     mesh: Mesh
     split: Split | Mixture
     held_out: Split | None
+    protocol: Protocol
     steps_per_epoch: int
     total_steps: int
     train_step: Callable
@@ -137,16 +140,23 @@ def _evaluate(job, state, work):
     work.log.say(f"evaluating {len(job.held_out)} people of {job.held_out.name}")
     # Evaluation is in float32, whatever training is in.
     weights = jax.tree.map(lambda x: x.astype(jnp.float32), state.weights)
+    batches = experiment.eval_batches(job.config, job.held_out)
     predictions = evaluate.predict(
-        job.predict_step, weights, job.config, job.held_out, job.mesh, stop=work.stop
+        job.predict_step, weights, batches, job.held_out, job.mesh, stop=work.stop
     )
     if predictions is None:
         return None
-    result = evaluate.report(job.config, job.held_out, predictions, work.workdir)
-    work.log.say(result.table)
-    numbers = {f"eval/{name}": value for name, value in result.numbers.items()}
-    work.log.write(int(state.step), numbers, {"predictions": result.picture})
-    return result.score
+    evaluation, picture = evaluate.report(
+        job.protocol,
+        job.held_out,
+        predictions,
+        work.workdir,
+        error_analysis=job.config.eval.report,
+    )
+    work.log.say(evaluation.table)
+    numbers = {f"eval/{name}": value for name, value in evaluation.numbers.items()}
+    work.log.write(int(state.step), numbers, {"predictions": picture})
+    return evaluation.score
 
 
 def _model_inputs(batch):

@@ -90,14 +90,6 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def as_table(rows: list[tuple[str, ...]]) -> str:
-    """Rows as text in aligned columns, the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
-
-
 def as_text(numbers: dict[str, Any]) -> str:
     """Named values as aligned lines."""
     width = max(map(len, numbers))

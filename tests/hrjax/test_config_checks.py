@@ -13,7 +13,7 @@ from configs import common, hrnet_coco, hrnet_custom, resnet_mpii
 from data_pipelines import skeletons
 from data_pipelines.transforms import ops
 from hrjax import config_checks, models
-from hrjax.evaluation import scoring
+from hrjax.evaluation import metrics
 from hrjax.training import optimizers, step
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
@@ -82,7 +82,7 @@ def test_choices_are_those_of_the_code_that_reads_them():
     assert set(config_checks.DTYPES) == set(step.DTYPES)
     assert config_checks.PRECISIONS == step.PRECISIONS
     assert config_checks.ON_NAN == step.ON_NAN
-    assert set(config_checks.METRICS) == set(scoring.METRICS)
+    assert set(config_checks.METRICS) == set(metrics.METRICS)
     for name in config_checks.OPTIMIZERS:
         optimizers.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
     for name in config_checks.SCHEDULES:
