@@ -1,19 +1,22 @@
-"""Benchmarks that start from files: data for training, and prediction from pictures to joints."""
+"""Benchmarks that start from files: data for training, and prediction from images to joints."""
 
 import collections
 import functools
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.timing import random_batch, time_jitted
 from data_pipelines import datasets, geometry, images
 from data_pipelines.batching import loading
+from data_pipelines.skeletons import Skeleton
 from data_pipelines.transforms import chains, ops
 from hrjax import experiment, heatmaps, models
 from hrjax.evaluation import evaluate
@@ -131,8 +134,8 @@ def time_end_to_end(config, seconds):
     }
 
 
-def time_predict(config, seconds):
-    """From files to joints: people a second, and the shares of what is done for a person."""
+def time_predict(config: ConfigDict, seconds: float) -> dict[str, float]:
+    """From files to joints: people per second, and which part of the time each stage takes."""
     _, graph, params, stats = experiment.create_model(config)
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
     skeleton = datasets.DATASETS[config.data.dataset].skeleton
@@ -168,14 +171,14 @@ def time_predict(config, seconds):
     }
 
 
-def time_reading(config, paths, boxes):
-    """Milliseconds for each person of decoding pictures and of cropping, in one thread."""
+def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) -> dict[str, float]:
+    """Milliseconds per person for decoding images and for cropping, in one thread."""
     crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
     start = time.perf_counter()
-    images = [images.read_image(path) for path in paths]
+    decoded_images = [images.read_image(path) for path in paths]
     decoded = time.perf_counter()
-    for image, found in zip(images, boxes, strict=True):
-        for center, size in zip(*geometry.box_center_size(found), strict=True):
+    for image, image_boxes in zip(decoded_images, boxes, strict=True):
+        for center, size in zip(*geometry.box_center_size(image_boxes), strict=True):
             example = {"image": image, "center": center, "size": size}
             crop({**example, "keypoints": np.zeros((0, 2))}, None)
     cropped = time.perf_counter()
@@ -185,8 +188,10 @@ def time_reading(config, paths, boxes):
     }
 
 
-def split_predict_step(config, graph, skeleton):
-    """What `evaluate.make_predict_step` does as two jitted functions, to heatmaps and from them."""
+def split_predict_step(
+    config: ConfigDict, graph: models.Graph, skeleton: Skeleton
+) -> tuple[Callable, Callable]:
+    """`evaluate.make_predict_step` as two jitted functions: images → heatmaps → joints."""
     udp, kernel = experiment.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
 
     @jax.jit
@@ -214,13 +219,13 @@ def split_predict_step(config, graph, skeleton):
     return network, after
 
 
-def find_people(config):
-    """The held-out images and each one's boxes (n, 4)."""
+def find_people(config: ConfigDict) -> tuple[list[str], list[np.ndarray]]:
+    """The validation images and the boxes (n, 4) in each."""
     split = experiment.open_split(config, "val")
     center, size = split.columns["center"], split.columns["size"] / geometry.BOX_PADDING
-    found = collections.defaultdict(list)
+    boxes = collections.defaultdict(list)
     for path, middle, (height, width) in zip(
         split.columns["image_path"], center, size, strict=True
     ):
-        found[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
-    return list(found), [np.array(boxes) for boxes in found.values()]
+        boxes[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
+    return list(boxes), [np.array(rows) for rows in boxes.values()]
