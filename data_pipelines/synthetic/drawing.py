@@ -40,7 +40,7 @@ MAT_JOINTS = (
 )
 # A process that draws is started as a command of its own: it forks none of the caller's threads
 # (JAX has many) and, unlike multiprocessing, doesn't run the caller's script again.
-_WORKER = "from data_pipelines import synthetic; synthetic._serve()"
+_WORKER = "from data_pipelines.synthetic import drawing; drawing._serve()"
 
 
 def ensure(

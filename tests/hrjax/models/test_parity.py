@@ -10,7 +10,8 @@ import pytest
 import recorded
 
 import hrjax
-from hrjax import models, weights
+from hrjax import models
+from hrjax.weights import torch_names
 
 
 def load(name, dtype=jnp.float32):
@@ -27,7 +28,7 @@ def norm(x):
 def by_torch_name(golden, tree):
     table = models.FAMILIES[golden["model"]].TORCH_NAMES
     paths = jax.tree_util.tree_leaves_with_path(tree)
-    return {weights.torch_name([key.key for key in path], table)[0]: x for path, x in paths}
+    return {torch_names.torch_name([key.key for key in path], table)[0]: x for path, x in paths}
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def test_memory_that_runs_out_says_what_to_lower():
 
 HOLES = """
 import ctypes, random, sys
-from hrjax import runs
+from hrjax.runtime import memory
 FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in FIELDS.split()]
@@ -128,7 +128,7 @@ def test_memory_that_malloc_does_not_keep_is_left_alone():
 
 LARGE = """
 import ctypes, sys
-from hrjax import runs
+from hrjax.runtime import memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
 memory.keep_freed_memory()
@@ -147,7 +147,7 @@ def test_freed_blocks_of_gigabytes_are_kept():
 
 COMPILING = """
 import jax, jax.numpy as jnp
-from hrjax import runs
+from hrjax.runtime import memory
 seconds = []
 memory.fill_holes = lambda: seconds.append(1)
 jax.config.update("jax_enable_compilation_cache", False)
