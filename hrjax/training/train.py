@@ -42,7 +42,7 @@ def train(
     folder = workdir / "checkpoints"
     run_folder.check_writable(workdir)
     distributed.check_same(config.to_json(), "their config")
-    if distributed.from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)
     job, state = prepare(config, mesh)
     state, position = _restore(job, state, folder, resume_from)
@@ -158,7 +158,7 @@ def _run(job, state, position, workdir):
     if first:
         run_folder.save_config(config, workdir)
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(signals.stopping())
+        stop = stack.enter_context(signals.catch_stop_signals())
         stack.enter_context(logging_redirect_tqdm())
         every = config.log.every_steps
         open_log = run_log.RunLog if first else run_log.NoLog
@@ -169,7 +169,8 @@ def _run(job, state, position, workdir):
         )
         batches = _open_batches(job, position)
         stack.callback(batches.close)
-        work = Work(workdir, manager, log, batches, distributed.Everyone(stop, job.mesh))
+        shared_stop = distributed.SharedStopRequest(stop, job.mesh)
+        work = Work(workdir, manager, log, batches, shared_stop)
         number = loop.run(job, state, work, position)
         checkpoints.wait(manager)
     return number
@@ -178,7 +179,7 @@ def _run(job, state, position, workdir):
 def _restore(job, state, folder, resume_from):
     """The state and position to start from: the run's own last good checkpoint, or another."""
     target = abstract(to_items(state))
-    if distributed.from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         if resume_from:
             logger.info("%s has checkpoints; --resume_from is for a new --workdir", folder)
         found, items, damaged = checkpoints.restore_latest(folder, target)

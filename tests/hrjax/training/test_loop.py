@@ -49,7 +49,7 @@ def go(tiny, tmp_path):
         job = loop.Job(tiny, mesh, split, None, 2, STEPS, step, None)
         ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
         log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
-        stop = distributed.Everyone(signals.Stop(), mesh)
+        stop = distributed.SharedStopRequest(signals.StopRequest(), mesh)
         with (
             contextlib.closing(log),
             loading.train_batches(split, ops, batch_size=4, seed=0) as batches,
@@ -101,7 +101,9 @@ def test_images_that_vanish_end_the_run(go, tiny, drawn, tmp_path):
         if step == 2:
             shutil.rmtree(root)
 
-    with pytest.raises(OSError, match=r"the batch of step \d+ can't be read, because .* is gone"):
+    with pytest.raises(
+        OSError, match=r"can't read images of the batch of step \d+: the folder .* no longer exists"
+    ):
         go(make_step(then=remove))
     assert checkpoints.latest(tmp_path / "checkpoints") >= 2
     assert np.isfinite(run_log.read(tmp_path)[-1]["loss"])
