@@ -89,10 +89,9 @@ def main():
 def make_config(options, folder):
     """A recipe with the asked model and sizes, on `--root` or on people drawn into `folder`."""
     height, width = (int(side) for side in options.input.split("x"))
-    recipe = common.recipe(options.model, default=options.model)
-    layouts = {"mpii": common.mpii, "coco": common.coco, "crowdpose": common.crowdpose}
-    config = layouts[options.dataset](recipe)
-    config.data.input_size = (height, width)
+    model, dataset = options.model, options.dataset
+    config = common.recipe(model, default=model, dataset=dataset, input_size=(height, width))
+    config.augment.half_body = 0.0 if dataset == "mpii" else 0.3
     config.data.root = options.root or f"{folder}/people"
     config.data.workers = options.workers
     config.data.records, config.data.group_images = options.records, options.group_images

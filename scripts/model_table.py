@@ -1,9 +1,9 @@
-"""Writes the README's table of models: what they cost, what was published, how fast they are here.
+"""Writes the README's table of models: cost, published scores with their boxes, and speed here.
 
     python scripts/model_table.py          # rewrites the table between its markers in README.md
-    python scripts/model_table.py --check  # says whether it is up to date
+    python scripts/model_table.py --check  # exits with 1 if it is out of date
 
-Published figures are the authors'. Milliseconds come from docs/latency.json, which
+Published figures are from the tables that the configs' docstrings name. Milliseconds come from docs/latency.json, which
 `python scripts/benchmark.py --json >> docs/latency.json` fills.
 """
 
@@ -17,9 +17,10 @@ from hrjax import complexity, models
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
 HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "config")
-COCO_AP, MPII_PCKH = "COCO AP {}", "MPII PCKh@0.5 {}"
-PADDLE_AP, OCHUMAN_AP = "COCO AP {} (annotated boxes)", "OCHuman AP {} (annotated boxes)"
-# Variant, height x width, published figure, config.
+COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
+PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
+MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
+# Variant, height x width, published figure, config; the config's docstring names the table.
 ROWS = [
     ("hrnet_w32", (256, 192), COCO_AP.format(74.4), "hrnet_coco"),
     ("hrnet_w32", (384, 288), COCO_AP.format(75.8), "hrnet_coco"),
@@ -54,7 +55,7 @@ ROWS = [
     ("ditehrnet_30", (256, 256), MPII_PCKH.format(87.6), "ditehrnet_mpii"),
     ("widehrnet_18", (256, 256), MPII_PCKH.format(87.7), "widehrnet_mpii"),
     ("widehrnet_18_se", (256, 256), MPII_PCKH.format(88.47), "widehrnet_mpii"),
-    ("widehrnet_18_se", (256, 192), COCO_AP.format(69.8), "widehrnet_coco"),
+    ("widehrnet_18_se", (256, 192), WIDE_AP.format(69.8), "widehrnet_coco"),
     ("hrformer_small", (256, 192), COCO_AP.format("74.0"), "hrformer_coco"),
     ("hrformer_small", (384, 288), COCO_AP.format(75.6), "hrformer_coco"),
     ("hrformer_base", (256, 192), COCO_AP.format(75.6), "hrformer_coco"),

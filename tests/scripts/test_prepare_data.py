@@ -77,8 +77,9 @@ def test_build_packs_a_dataset_that_trains_without_its_files(run, drawn, tmp_pat
 
 
 def _first(root, split, *, records):
-    config = prepare_data.common.recipe("", default="hrnet_w32")
-    config.data.dataset, config.data.root, config.data.records = "coco", root, records
+    options = {"default": "hrnet_w32", "dataset": "coco", "input_size": (64, 48)}
+    config = prepare_data.common.recipe("", **options)
+    config.data.root, config.data.records = root, records
     people = datasets.read_config(config.data, split)
     chain = chains.eval_ops((64, 48), strict=True)
     with loading.eval_batches(people, chain, batch_size=2) as batches:
@@ -116,9 +117,9 @@ def test_download_fetches_what_it_can_and_says_the_rest(run, server, tmp_path, m
     with tarfile.open(folder / "mpii_annotations.tar", "w") as archive:
         archive.add(folder / "mpii_train.json", "annotations/mpii_train.json")
     root = tmp_path / "mpii"
-    images, files = prepare_data.sources.SOURCES["mpii"]
+    images, files = prepare_data.downloads.SOURCES["mpii"]
     local = dataclasses.replace(files, address=f"{address}/mpii_annotations.tar")
-    monkeypatch.setitem(prepare_data.sources.SOURCES, "mpii", (images, local))
+    monkeypatch.setitem(prepare_data.downloads.SOURCES, "mpii", (images, local))
     assert run("download", "--dataset=mpii", f"--root={root}") == 1
     printed = capsys.readouterr().out
     assert (root / "annotations" / "mpii_train.json").read_text() == "[]"

@@ -53,9 +53,7 @@ def predict(split, off=0.0):
 
 @pytest.fixture
 def config():
-    recipe = common.coco(common.recipe("hrnet_tiny", default="hrnet_tiny"))
-    recipe.data.input_size = (256, 192)
-    return recipe
+    return common.recipe("", default="hrnet_tiny", dataset="coco", input_size=(256, 192))
 
 
 COCO_FIELDS = {"num_keypoints": 17, "area": 6000.0, "iscrowd": 0}
