@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines import pipeline
-from hrjax import heatmaps, models, oks
+from data_pipelines import datasets
+from hrjax import heatmaps, models
+from hrjax.evaluation import oks
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
@@ -24,7 +25,7 @@ DRAWS = ("clipped", "truncated")
 METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints")
 
 CHOICES = {
-    "data.dataset": tuple(pipeline.DATASETS),
+    "data.dataset": tuple(datasets.DATASETS),
     "data.color": COLORS,
     "augment.draws": DRAWS,
     "heatmap.encoding": heatmaps.ENCODINGS,
@@ -38,7 +39,7 @@ CHOICES = {
 }
 # Choices of fields that may also be empty, and what that means.
 OPTIONAL_CHOICES = {
-    "eval.dataset": (tuple(pipeline.DATASETS), "data.dataset"),
+    "eval.dataset": (tuple(datasets.DATASETS), "data.dataset"),
     "eval.metrics": (METRICS, "the dataset's own"),
     "distill.model": (tuple(models.VARIANTS), "the variant that the teacher records"),
 }
@@ -182,7 +183,7 @@ def _input_size(config):
 def _datasets(config):
     data, evaluation, joints = config.data, config.eval, config.model.num_joints
     for name in dict.fromkeys([data.dataset, evaluation.dataset]):
-        entry = pipeline.DATASETS.get(name)
+        entry = datasets.DATASETS.get(name)
         if entry and entry.skeleton and entry.skeleton.num_joints != joints:
             count = entry.skeleton.num_joints
             yield (
@@ -201,7 +202,7 @@ def _datasets(config):
             f"config.eval.root is {evaluation.root!r}, but config.eval.dataset is empty; name the "
             "dataset in that folder, or set --config.data.root to evaluate on the same dataset"
         )
-    entry = pipeline.DATASETS.get(evaluation.dataset or data.dataset)
+    entry = datasets.DATASETS.get(evaluation.dataset or data.dataset)
     if entry:
         yield from _protocol(evaluation, evaluation.dataset or data.dataset, entry)
 
@@ -248,8 +249,8 @@ def _joints(config):
 def _mix(config):
     mix = config.data.mix
     for name in mix.datasets:
-        if name not in pipeline.DATASETS:
-            choices = ", ".join(pipeline.DATASETS)
+        if name not in datasets.DATASETS:
+            choices = ", ".join(datasets.DATASETS)
             yield f"config.data.mix.datasets names {name!r}; choose from: {choices}"
     if len(mix.roots) not in (0, len(mix.datasets)):
         yield (

@@ -3,8 +3,8 @@
     python scripts/model_table.py          # rewrites the table between its markers in README.md
     python scripts/model_table.py --check  # exits with 1 if it is out of date
 
-Published figures are from the tables that the configs' docstrings name. Milliseconds come from docs/latency.json, which
-`python scripts/benchmark.py --json >> docs/latency.json` fills.
+Published figures are from the tables that the configs' docstrings name. Milliseconds come from
+docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills.
 """
 
 import argparse

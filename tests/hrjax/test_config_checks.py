@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 from configs import common, hrnet_coco, hrnet_custom, resnet_mpii
-from data_pipelines import ops, skeletons
-from hrjax import config_checks, models, optim, scores, step
+from data_pipelines import skeletons
+from data_pipelines.transforms import ops
+from hrjax import config_checks, models
+from hrjax.evaluation import scoring
+from hrjax.training import optimizers, step
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 SHALLOW = {"modules": (1, 1, 1), "blocks": 1}  # with as many stages as the families have
@@ -79,12 +82,12 @@ def test_choices_are_those_of_the_code_that_reads_them():
     assert set(config_checks.DTYPES) == set(step.DTYPES)
     assert config_checks.PRECISIONS == step.PRECISIONS
     assert config_checks.ON_NAN == step.ON_NAN
-    assert set(config_checks.METRICS) == set(scores.METRICS)
+    assert set(config_checks.METRICS) == set(scoring.METRICS)
     for name in config_checks.OPTIMIZERS:
-        optim.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
+        optimizers.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
     for name in config_checks.SCHEDULES:
         settings = change(config, optimizer__schedule=name).optimizer
-        optim.schedule(settings, batch_size=1, steps_per_epoch=1, epochs=1)
+        optimizers.schedule(settings, batch_size=1, steps_per_epoch=1, epochs=1)
     for name in config_checks.DRAWS:
         ops.random_crop(change(config, augment__draws=name).augment, (64, 64), udp=False)
     for name in config_checks.COLORS:
