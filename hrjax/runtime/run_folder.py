@@ -1,4 +1,4 @@
-"""The folder of a run: whether it is writable, and the config that the run was started with."""
+"""A run's process and work directory: signals, memory, and the config that it was started with."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-# Fields that do not affect results: they may change when a run is continued.
+# Fields that say where and how often, not what: they may change when a run goes on.
 FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
     *("data.workers", "data.strict", "data.max_unreadable"),
@@ -17,7 +17,7 @@ FREE_FIELDS = (
 
 
 def check_writable(workdir: pathlib.Path) -> None:
-    """Creates the run folder; raises OSError if nothing can be written to it."""
+    """Makes the work directory; raises OSError that says so where nothing can be written in it."""
     probe = workdir / f".probe-{os.getpid()}"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -25,19 +25,19 @@ def check_writable(workdir: pathlib.Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(
-            f"can't write into the run folder {workdir.absolute()} ({error.strerror}); choose "
-            "another --workdir, change its permissions, or free some space"
+            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); give "
+            "another --workdir, or the right to write there, or free some space"
         ) from error
 
 
-def check_image_folders(image_paths: Iterable[str], step: int) -> None:
-    """Raises OSError if a folder of these unreadable images no longer exists."""
-    missing = sorted({str(folder) for folder in map(_folder, image_paths) if not folder.is_dir()})
-    if missing:
+def check_there(image_paths: Iterable[str], step: int) -> None:
+    """Raises OSError if a folder of these images, which could not be read, isn't there any more."""
+    gone = sorted({str(folder) for folder in map(_folder, image_paths) if not folder.is_dir()})
+    if gone:
         raise OSError(
-            f"can't read images of the batch of step {step}: the folder {missing[0]} no longer "
-            "exists. The run stops here, because training would continue on black images. Restore "
-            "the folder and repeat the command: it continues from the last checkpoint"
+            f"the images of the batch of step {step} can't be read, because {gone[0]} is gone; "
+            "the run ends before it learns from nothing. Bring the folder back and run the same "
+            "command again: it continues from the last checkpoint"
         )
 
 
@@ -46,7 +46,7 @@ def _folder(path):
 
 
 def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Raises ValueError if `config` differs from the run's in other fields than FREE_FIELDS."""
+    """Raises ValueError that names fields in which `config` is not the run's, FREE_FIELDS aside."""
     before, now = read_config(workdir), flatten(json.loads(config.to_json()))
     names = [
         name
@@ -54,16 +54,16 @@ def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
         if before.get(name) != now.get(name) and name not in FREE_FIELDS
     ]
     if names:
-        rows = [f"{name}: was {before.get(name)!r}, now {now.get(name)!r}" for name in names]
+        rows = [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
         raise ValueError(
             f"{workdir} holds a run with another config:\n  " + "\n  ".join(rows) + "\n"
-            f"Start a new run with another --workdir (with --resume_from={workdir} it starts from "
-            "the last checkpoint of this one), or repeat the command with the old values"
+            f"Start a new run with another --workdir (add --resume_from={workdir} to go on from "
+            "its last checkpoint there), or repeat the command with the old values"
         )
 
 
 def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes <workdir>/config.json atomically."""
+    """Writes <workdir>/config.json, whole or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
     file = workdir / "config.json"
     temporary = file.with_suffix(".new")
@@ -72,28 +72,28 @@ def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def read_config(workdir: pathlib.Path) -> dict:
-    """The config that a run was started with, as a flat dict of dotted names."""
+    """The config that a run was started with, as dotted names → values."""
     return flatten(json.loads((workdir / "config.json").read_text()))
 
 
 def find_config(path: pathlib.Path) -> dict | None:
-    """The saved config of the run or converted weights that `path` is in, nested, or None."""
+    """The config of the run, or the converted weights, that `path` leads to or into; nested."""
     folder = path.absolute()
-    # The config is one folder above a step of converted weights, two above a step of a run.
-    files = [each / "config.json" for each in (folder, *folder.parents[:2])]
+    # A step of converted weights is one folder below its config, that of a run two.
+    files = [place / "config.json" for place in (folder, *folder.parents[:2])]
     file = next((file for file in files if file.is_file()), None)
     return None if file is None else _tuples(json.loads(file.read_text()))
 
 
 def _tuples(tree):
-    """The tree with tuples in place of JSON's lists."""
+    """JSON's lists as the tuples that they were."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
-    """Nested dicts as one flat dict of dotted names."""
+    """Nested dicts as one dict of dotted names."""
     flat = {}
     for key, value in tree.items():
         inner = (

@@ -158,7 +158,7 @@ def _check_readable(job, step, batch, unreadable):
     rows = batch["index"][~batch["readable"]].tolist()
     if not rows:
         return
-    run_folder.check_image_folders(job.split.columns["image_path"][rows], step)
+    run_folder.check_there(job.split.columns["image_path"][rows], step)
     unreadable.update(rows)
     if len(unreadable) / len(job.split) > job.config.data.max_unreadable:
         raise ValueError(
