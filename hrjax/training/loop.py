@@ -1,4 +1,4 @@
-"""The loop over training steps: log, evaluate, save, and stop when asked to or when it must."""
+"""The training loop: steps, logs, evaluations, checkpoints, and early stops."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ SHOWN_PEOPLE = 8
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What stays the same during a run."""
+    """What does not change during a run: its config, data, mesh and jitted steps."""
 
     config: ConfigDict
     mesh: Mesh
@@ -38,7 +38,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a run writes to, what it reads from, and who may stop it."""
+    """What a run writes to, reads from, and is stopped by."""
 
     workdir: pathlib.Path
     manager: object
@@ -52,10 +52,10 @@ class NonFiniteLossError(RuntimeError):
 
 
 def run(job: Job, state: TrainState, work: Work, position: dict) -> int | None:
-    """Trains from `state` to the end; returns the number of the signal that ended it early.
+    """Trains from `state` to the end; returns the number of a signal that ended it early, or None.
 
-    `position` is what the checkpoint said that `state` comes from: which batch is next, whether
-    the step was evaluated, and the steps that were skipped.
+    `position` comes from the checkpoint of `state`: which batch is next, whether the step has been
+    evaluated, and which steps were skipped.
     """
     previous, unreadable, skipped = None, set(), list(position.get("skipped", []))
     step = int(state.step)
@@ -69,7 +69,7 @@ def run(job: Job, state: TrainState, work: Work, position: dict) -> int | None:
         _check_readable(job, step + 1, batch, unreadable)
         signal = work.stop.ask()
         state, numbers = job.train_step(state, distributed.shard(_model_inputs(batch), job.mesh))
-        # On an accelerator the step runs in the background; meanwhile the one before it is logged.
+        # On an accelerator the step runs in the background while the one before it is logged.
         _finish(job, work.log, previous, skipped)
         step += 1
         previous = (step, numbers, waited, batch["index"])
@@ -101,10 +101,10 @@ def _finish(job, log, previous, skipped):
         skipped.append(step)
         problem = _not_finite(job, step, numbers["loss"], rows)
         if job.config.train.on_nan == "stop":
-            raise NonFiniteLossError(f"{problem}; the checkpoints so far are good. {_ADVICE}")
+            raise NonFiniteLossError(f"{problem}; the earlier checkpoints are good. {_ADVICE}")
         if len(skipped) > job.config.train.max_skips:
             raise NonFiniteLossError(
-                f"{problem}, after {len(skipped) - 1} steps that were skipped "
+                f"{problem}, after {len(skipped) - 1} skipped steps "
                 f"(config.train.max_skips is {job.config.train.max_skips}): {skipped}. {_ADVICE}"
             )
         log.say(f"{problem}; skipped, {len(skipped)} of {job.config.train.max_skips}")
@@ -114,22 +114,22 @@ def _finish(job, log, previous, skipped):
 
 
 _ADVICE = (
-    "Lower config.optimizer.lr or lengthen config.optimizer.warmup_steps, and go on from one of "
+    "Lower config.optimizer.lr or increase config.optimizer.warmup_steps, and continue from one of "
     "the checkpoints in another --workdir with --resume_from"
 )
 
 
 def _not_finite(job, step, loss, rows):
-    """Which step and which batch it was, and what is wrong."""
-    what = f"the loss is {loss}"
+    """What is not finite, in which step and batch."""
+    problem = f"the loss is {loss}"
     if math.isfinite(loss):
-        what = f"the loss is {loss:.3g} but weights are NaN or infinite"
+        problem = f"the loss is {loss:.3g} but weights are NaN or infinite"
     epoch, batch = divmod(step - 1, job.steps_per_epoch)
     people = ", ".join(map(str, rows[:SHOWN_PEOPLE].tolist()))
     more = ", …" if len(rows) > SHOWN_PEOPLE else ""
     return (
-        f"{what} at step {step} (epoch {epoch + 1}, batch {batch + 1} of it: the people {people}"
-        f"{more} of {job.split.annotation_file})"
+        f"{problem} at step {step} (epoch {epoch + 1}, batch {batch + 1}: people {people}{more} of "
+        f"{job.split.annotation_file})"
     )
 
 
@@ -154,7 +154,7 @@ def _model_inputs(batch):
 
 
 def _check_readable(job, step, batch, unreadable):
-    """Raises where the data are gone, or too many pictures can't be read; notes which can't."""
+    """Records unreadable images; raises if there are too many, or if their folder is gone."""
     rows = batch["index"][~batch["readable"]].tolist()
     if not rows:
         return
