@@ -1,4 +1,4 @@
-"""Training, from a config to checkpoints: what a run needs, where it starts, how it ends."""
+"""Training from a config to checkpoints: starts or continues a run, and ends it."""
 
 import contextlib
 import logging
@@ -34,10 +34,10 @@ def train(
     mesh: Mesh | None = None,
     resume_from: str = "",
 ) -> int | None:
-    """Trains in `workdir`, from its last good checkpoint on if it has one.
+    """Trains in `workdir`, continuing from its last good checkpoint if it has one.
 
-    `resume_from` leads to the checkpoint that an empty `workdir` starts from. Returns the number of
-    the signal that ended the run early, or None.
+    `resume_from` is the checkpoint that an empty `workdir` starts from. Returns the number of the
+    signal that ended the run early, or None.
     """
     folder = workdir / "checkpoints"
     run_folder.check_writable(workdir)
@@ -57,12 +57,12 @@ def train(
     )
     if job.held_out and not start:
         score = evaluate.score_mean_pose(config, job.split, job.held_out)
-        logger.info("to beat: the mean pose scores %s %.4g", scoring.score_name(config), score)
+        logger.info("baseline (mean pose): %s %.4g", scoring.score_name(config), score)
     number = _run(job, state, position, workdir)
     last = checkpoints.latest(folder)
     if number and last < job.total_steps:
         logger.info(
-            "stopped after step %d, saved in %s; the same command continues there", last, folder
+            "stopped after step %d, saved in %s; the same command continues the run", last, folder
         )
         return number
     logger.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
@@ -106,17 +106,17 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
 
 
 def open_train_split(config: ConfigDict) -> Split | Mixture:
-    """The people to train on: of the config's dataset, and of those that it mixes in."""
+    """The training split of the config's dataset, mixed with those of `config.data.mix`."""
     split = experiment.open_split(config, config.data.train_split)
     mix, splits = config.data.mix, [split]
     if len(mix.roots) not in (0, len(mix.datasets)):
         raise ValueError(
-            f"config.data.mix.roots are {len(mix.roots)} and config.data.mix.datasets "
-            f"{len(mix.datasets)}; name a root for each, or none for data/<dataset>"
+            f"config.data.mix has {len(mix.roots)} roots for {len(mix.datasets)} datasets; give a "
+            "root for each, or none to use data/<dataset>"
         )
-    for place, name in enumerate(mix.datasets):
+    for index, name in enumerate(mix.datasets):
         entry = datasets.find(name)
-        root = mix.roots[place] if mix.roots else entry.root
+        root = mix.roots[index] if mix.roots else entry.root
         splits.append(datasets.read(name, root, entry.train_split))
     if len(splits) == 1:
         return split
@@ -127,7 +127,7 @@ def open_train_split(config: ConfigDict) -> Split | Mixture:
         f"{count} of the {len(part)} people of {name}"
         for count, part, name in zip(counts, splits, names, strict=True)
     )
-    logger.info("a batch has %s", parts)
+    logger.info("each batch has %s", parts)
     return mixed
 
 
@@ -177,22 +177,24 @@ def _run(job, state, position, workdir):
 
 
 def _restore(job, state, folder, resume_from):
-    """The state and position to start from: the run's own last good checkpoint, or another."""
+    """The state and position to start from: of the run's last good checkpoint, or of another."""
     target = abstract(to_items(state))
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         if resume_from:
-            logger.info("%s has checkpoints; --resume_from is for a new --workdir", folder)
-        found, items, damaged = checkpoints.restore_latest(folder, target)
+            logger.info(
+                "%s has checkpoints; --resume_from is ignored, it is for a new --workdir", folder
+            )
+        step, items, damaged = checkpoints.restore_latest(folder, target)
         if jax.process_index() == 0:
             checkpoints.set_aside(damaged)
-        distributed.check_same(str(found), "the checkpoint that they restored")
+        distributed.check_same(str(step), "the checkpoint that they restored")
     elif resume_from:
-        found = checkpoints.find(resume_from, prefer=checkpoints.latest)
-        items = checkpoints.restore(found, target)
+        step = checkpoints.find(resume_from, prefer=checkpoints.latest)
+        items = checkpoints.restore(step, target)
     else:
         return load_weights(job.config, state) if job.config.init_from else state, {}
-    logger.info("restored %s", found)
-    return from_items(items, state), checkpoints.read_position(found)
+    logger.info("restored %s", step)
+    return from_items(items, state), checkpoints.read_position(step)
 
 
 def _open_batches(job, position):

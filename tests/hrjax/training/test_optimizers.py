@@ -65,8 +65,8 @@ def test_cosine_by_epoch_matches_mmcv():
     rate = schedule(schedule="cosine", warmup_steps=0, final_factor=0.01, by_epoch=True)
     epochs = np.array([0, 0, 1, 70, 209])
     expected = 2e-3 * (0.01 + 0.5 * 0.99 * (1 + np.cos(np.pi * epochs / 210)))
-    found = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    rates = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
 def test_learning_rate_scales_with_the_batch_size_only_on_request():
