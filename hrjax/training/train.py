@@ -19,7 +19,7 @@ from hrjax import experiment
 from hrjax.evaluation import evaluate, scoring
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
-from hrjax.training.loop import Job, Work
+from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
 from hrjax.training.step import make_train_step
 from hrjax.weights import checkpoints, file_formats, torch_names
@@ -44,23 +44,23 @@ def train(
     distributed.check_same(config.to_json(), "their config")
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)
-    job, state = prepare(config, mesh)
-    state, position = _restore(job, state, folder, resume_from)
+    setup, state = prepare(config, mesh)
+    state, position = _restore(setup, state, folder, resume_from)
     start = int(state.step)
-    if start >= job.total_steps:
+    if start >= setup.total_steps:
         logger.info("this run is finished: %d steps, checkpoints in %s", start, folder)
         return None
     logger.info(
         "%s step %d of %d: %d people, %d steps an epoch, %s on %s",
-        *("continuing at" if start else "starting at", start, job.total_steps, len(job.split)),
-        *(job.steps_per_epoch, config.model.name, distributed.describe(job.mesh)),
+        *("continuing at" if start else "starting at", start, setup.total_steps, len(setup.split)),
+        *(setup.steps_per_epoch, config.model.name, distributed.describe(setup.mesh)),
     )
-    if job.held_out and not start:
-        score = evaluate.score_mean_pose(config, job.split, job.held_out)
+    if setup.held_out and not start:
+        score = evaluate.score_mean_pose(config, setup.split, setup.held_out)
         logger.info("baseline (mean pose): %s %.4g", scoring.score_name(config), score)
-    number = _run(job, state, position, workdir)
+    number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
-    if number and last < job.total_steps:
+    if number and last < setup.total_steps:
         logger.info(
             "stopped after step %d, saved in %s; the same command continues the run", last, folder
         )
@@ -69,7 +69,7 @@ def train(
     return None
 
 
-def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainState]:
+def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:
     """Everything that training needs before its first step."""
     mesh = mesh or distributed.make_mesh()
     experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
@@ -91,7 +91,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
     if config.train.dtype == "float64":
         params, stats = jax.tree.map(lambda x: x.astype(jnp.float64), (params, stats))
     teacher = distill.open_teacher(config, mesh)
-    job = Job(
+    setup = TrainingSetup(
         config=config,
         mesh=mesh,
         split=split,
@@ -102,7 +102,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
-    return job, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
+    return setup, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def open_train_split(config: ConfigDict) -> Split | Mixture:
@@ -152,8 +152,8 @@ def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
     return state.replace(**after, average=average)
 
 
-def _run(job, state, position, workdir):
-    config, start = job.config, int(state.step)
+def _run(setup, state, position, workdir):
+    config, start = setup.config, int(state.step)
     first = jax.process_index() == 0
     if first:
         run_folder.save_config(config, workdir)
@@ -162,21 +162,21 @@ def _run(job, state, position, workdir):
         stack.enter_context(logging_redirect_tqdm())
         every = config.log.every_steps
         open_log = run_log.RunLog if first else run_log.NoLog
-        log = open_log(workdir, start=start, total=job.total_steps, every_steps=every)
+        log = open_log(workdir, start=start, total=setup.total_steps, every_steps=every)
         stack.callback(log.close)
         manager = stack.enter_context(
             checkpoints.open_folder(workdir / "checkpoints", keep=config.checkpoint.keep)
         )
-        batches = _open_batches(job, position)
+        batches = _open_batches(setup, position)
         stack.callback(batches.close)
-        shared_stop = distributed.SharedStopRequest(stop, job.mesh)
-        work = Work(workdir, manager, log, batches, shared_stop)
-        number = loop.run(job, state, work, position)
+        shared_stop = distributed.SharedStopRequest(stop, setup.mesh)
+        resources = RunResources(workdir, manager, log, batches, shared_stop)
+        number = loop.run(setup, state, resources, position)
         checkpoints.wait(manager)
     return number
 
 
-def _restore(job, state, folder, resume_from):
+def _restore(setup, state, folder, resume_from):
     """The state and position to start from: of the run's last good checkpoint, or of another."""
     target = abstract(to_items(state))
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
@@ -192,18 +192,18 @@ def _restore(job, state, folder, resume_from):
         step = checkpoints.find(resume_from, prefer=checkpoints.latest)
         items = checkpoints.restore(step, target)
     else:
-        return load_weights(job.config, state) if job.config.init_from else state, {}
+        return load_weights(setup.config, state) if setup.config.init_from else state, {}
     logger.info("restored %s", step)
     return from_items(items, state), checkpoints.read_position(step)
 
 
-def _open_batches(job, position):
-    config = job.config
+def _open_batches(setup, position):
+    config = setup.config
     batches = loading.train_batches(
-        job.split,
+        setup.split,
         chains.train_ops(
             config.augment,
-            job.split.skeleton,
+            setup.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
             udp=experiment.uses_udp(config),

@@ -113,7 +113,7 @@ def time_bare_decode(example):
 
 def time_end_to_end(config, seconds):
     """Training from files: milliseconds a step and the share of them spent waiting for data."""
-    job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+    setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
     _, batches = open_data(config)
     waits, times = [], []
     with batches:
@@ -122,7 +122,7 @@ def time_end_to_end(config, seconds):
             batch = next(batches)
             waits.append(time.perf_counter() - start)
             inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-            state, numbers = job.train_step(state, distributed.shard(inputs, job.mesh))
+            state, numbers = setup.train_step(state, distributed.shard(inputs, setup.mesh))
             jax.block_until_ready(numbers)
             times.append(time.perf_counter() - start)
     median = statistics.median(times[1:])

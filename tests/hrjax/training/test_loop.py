@@ -46,7 +46,7 @@ def go(tiny, tmp_path):
         tiny.checkpoint.update({"every_steps": 1, "keep": 99})
         mesh = distributed.make_mesh(jax.devices()[:1])
         split = experiment.open_split(tiny, "train")
-        job = loop.Job(tiny, mesh, split, None, 2, STEPS, step, None)
+        setup = loop.TrainingSetup(tiny, mesh, split, None, 2, STEPS, step, None)
         ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
         log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
         stop = distributed.SharedStopRequest(signals.StopRequest(), mesh)
@@ -55,9 +55,9 @@ def go(tiny, tmp_path):
             loading.train_batches(split, ops, batch_size=4, seed=0) as batches,
             checkpoints.open_folder(tmp_path / "checkpoints", keep=99) as manager,
         ):
-            work = loop.Work(tmp_path, manager, log, batches, stop)
+            resources = loop.RunResources(tmp_path, manager, log, batches, stop)
             state = TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None)
-            return loop.run(job, state, work, {})
+            return loop.run(setup, state, resources, {})
 
     return run
 

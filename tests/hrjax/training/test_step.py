@@ -33,8 +33,8 @@ def start(drawn):
         # SGD without momentum, so that what a step changes is the gradient.
         config.optimizer.update({"name": "sgd", "momentum": 0.0, "lr": 0.1})
         config.train.update(settings)
-        job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
-        return job.train_step, jax.tree.map(np.array, state)
+        setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+        return setup.train_step, jax.tree.map(np.array, state)
 
     def fresh(**settings):
         step, state = prepared(**settings)

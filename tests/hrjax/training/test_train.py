@@ -26,10 +26,12 @@ def losses(workdir):
 
 
 def batches_of(config, count):
-    job, _ = train.prepare(config)
-    ops = chains.train_ops(config.augment, job.split.skeleton, config.data.input_size, strict=True)
+    setup, _ = train.prepare(config)
+    ops = chains.train_ops(
+        config.augment, setup.split.skeleton, config.data.input_size, strict=True
+    )
     with loading.train_batches(
-        job.split, ops, batch_size=config.train.batch_size, seed=config.seed
+        setup.split, ops, batch_size=config.train.batch_size, seed=config.seed
     ) as batches:
         return [next(batches) for _ in range(count)]
 
@@ -37,11 +39,11 @@ def batches_of(config, count):
 def run_steps(config, devices, batches):
     """The losses of a few steps on the first `devices` devices."""
     mesh = distributed.make_mesh(jax.devices()[:devices])
-    job, state = train.prepare(config, mesh)
+    setup, state = train.prepare(config, mesh)
     values = []
     for batch in batches:
         inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-        state, numbers = job.train_step(state, distributed.shard(inputs, mesh))
+        state, numbers = setup.train_step(state, distributed.shard(inputs, mesh))
         values.append(float(numbers["loss"]))
     return np.array(values), state
 
@@ -229,13 +231,13 @@ def test_an_unknown_dtype_lists_the_choices(tiny):
 
 def test_matmul_precision_can_be_chosen(tiny):
     tiny.train.matmul_precision = "highest"
-    job, state = train.prepare(tiny)
+    setup, state = train.prepare(tiny)
     batch = {
         "image": np.zeros((8, 32, 32, 3), np.uint8),
         "keypoints": np.zeros((8, 16, 2), np.float32),
         "visible": np.zeros((8, 16), np.float32),
     }
-    text = job.train_step.lower(state, distributed.shard(batch, job.mesh)).as_text()
+    text = setup.train_step.lower(state, distributed.shard(batch, setup.mesh)).as_text()
     assert "precision = [HIGHEST, HIGHEST]" in text
     assert "precision = [DEFAULT, DEFAULT]" not in text
     tiny.train.matmul_precision = "tf32"
@@ -370,12 +372,12 @@ def test_mixed_datasets_need_a_root_each(micro, drawn):
 
 
 def test_the_loss_is_configured_by_the_config(tiny):
-    job, state = train.prepare(tiny, distributed.make_mesh(jax.devices()[:1]))
+    setup, state = train.prepare(tiny, distributed.make_mesh(jax.devices()[:1]))
     shapes = {"image": (8, 32, 32, 3), "keypoints": (8, 16, 2), "visible": (8, 16)}
     batch = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in shapes.items()}
     tiny.loss.hard_joints = 17
     with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 17"):
-        jax.eval_shape(job.train_step, state, batch)
+        jax.eval_shape(setup.train_step, state, batch)
     tiny.loss.joint_weights = (1.0, 1.5)
     with pytest.raises(ValueError, match=r"config\.loss\.joint_weights has 2 numbers"):
-        jax.eval_shape(job.train_step, state, batch)
+        jax.eval_shape(setup.train_step, state, batch)
