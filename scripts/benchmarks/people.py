@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from benchmarks.timing import Numbers, random_batch, time_jitted
 from data_pipelines import datasets, geometry, images
 from data_pipelines.batching import loading
+from data_pipelines.skeletons import Skeleton
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains, ops
 from hrjax import experiment, heatmaps, inference, models
@@ -116,7 +117,7 @@ def time_bare_decode(example: dict) -> float:
 
 def time_end_to_end(config: ConfigDict, seconds: float) -> Numbers:
     """Training from files: milliseconds per step, and the fraction spent waiting for data."""
-    job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+    setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
     _, batches = open_data(config)
     waits, times = [], []
     with batches:
@@ -125,7 +126,7 @@ def time_end_to_end(config: ConfigDict, seconds: float) -> Numbers:
             batch = next(batches)
             waits.append(time.perf_counter() - start)
             inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-            state, numbers = job.train_step(state, distributed.shard(inputs, job.mesh))
+            state, numbers = setup.train_step(state, distributed.shard(inputs, setup.mesh))
             jax.block_until_ready(numbers)
             times.append(time.perf_counter() - start)
     median = statistics.median(times[1:])
@@ -192,8 +193,10 @@ def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) 
     }
 
 
-def split_predict_step(settings, graph, skeleton):
-    """What `inference.make_predict_step` does as two jitted functions."""
+def split_predict_step(
+    settings: inference.PredictionSettings, graph: models.Graph, skeleton: Skeleton
+) -> tuple[Callable, Callable]:
+    """`inference.make_predict_step` as two jitted functions: images → heatmaps → joints."""
 
     @jax.jit
     def network(weights, images):
