@@ -20,7 +20,11 @@ ALLOWED = {
     "hrjax.models": set(),
     "hrjax.runtime": set(),
     "hrjax.heatmaps": set(),
-    "hrjax.visualize": {"data_pipelines.skeletons"},
+    "hrjax.detections": set(),
+    "hrjax.oks": set(),
+    "hrjax.tables": set(),
+    "hrjax.inference": {"data_pipelines.skeletons", "hrjax.heatmaps", "hrjax.models"},
+    "hrjax.visualize": {"data_pipelines.skeletons", "data_pipelines.transforms"},
     "hrjax.weights": {"data_pipelines.skeletons", "hrjax.models", "hrjax.runtime"},
 }
 # Rooms that never import each other, in this order: who does not import whom.

@@ -55,16 +55,6 @@ def test_unrounded_targets_are_those_of_mmpose(golden, encoding, joints):
     np.testing.assert_array_equal(weights, recorded[f"192x256_{encoding}_weight"])
 
 
-def test_combined_targets_are_those_of_mmpose(golden):
-    recorded = np.load(golden / "targets.npz")
-    keypoints, visible = (
-        jnp.array(recorded[f"192x256_{key}"], jnp.float32) for key in ("joints", "vis")
-    )
-    maps, weights = heatmaps.encode_combined(keypoints, visible, size=(64, 48), stride=4)
-    np.testing.assert_allclose(maps[:1], nhwk(recorded["192x256_udp_combined"]), atol=1e-5)
-    np.testing.assert_array_equal(weights, recorded["192x256_udp_combined_weight"])
-
-
 def test_an_unknown_encoding_lists_the_choices():
     with pytest.raises(ValueError, match="unknown encoding 'unbiased'; choose one of: msra, dark"):
         heatmaps.encode(
@@ -288,12 +278,6 @@ def test_flat_heatmaps_have_a_finite_place(method):
 def test_an_unknown_decoding_lists_the_choices():
     with pytest.raises(ValueError, match="unknown decoding 'taylor'; choose one of: argmax, quart"):
         heatmaps.decode(jnp.ones((1, 8, 8, 1)), "taylor")
-
-
-def test_flipping_combined_maps_back_is_that_of_mmpose(golden):
-    recorded = np.load(golden / "flip_merge.npz")
-    found = heatmaps.flip_back_combined(nhwk(recorded["udp_combined_in"]), COCO.flip_order)
-    np.testing.assert_array_equal(found, nhwk(recorded["udp_combined_flipped_back"]))
 
 
 def test_to_image_undoes_the_crop(golden):

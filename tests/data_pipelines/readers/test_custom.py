@@ -30,8 +30,8 @@ def _write(root, *, name="annotations/train.json", images="images", categories=(
 
 
 def _config(root, **changes):
-    config = ConfigDict(common.recipe("", default="hrnet_w32"))
-    config.data.dataset = "custom"
+    options = {"default": "hrnet_w32", "dataset": "custom", "input_size": (256, 192)}
+    config = ConfigDict(common.recipe("", **options))
     config.data.root = str(root)
     config.update_from_flattened_dict(changes)
     return config.data
