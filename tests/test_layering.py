@@ -21,8 +21,17 @@ LAYERS = (
     ("data_pipelines.check", "data_pipelines.sources", "data_pipelines.scenes"),
     ("data_pipelines.synthetic",),
     ("data_pipelines.pipeline",),
-    ("hrjax.models.lowering", "hrjax.models.resizing"),
-    ("hrjax.models.functional", "hrjax.models.blocks"),
+    (
+        *("hrjax.models.layers.backend_ops", "hrjax.models.layers.initialization"),
+        "hrjax.models.layers.resizing",
+    ),
+    (
+        *("hrjax.models.layers.functional", "hrjax.models.layers.remat"),
+        "hrjax.models.layers.drop_path",
+    ),
+    ("hrjax.models.layers.norms",),
+    ("hrjax.models.layers.convolutions",),
+    ("hrjax.models.layers.blocks",),
     ("hrjax.models.layers",),
     ("hrjax.models.highres",),
     (
@@ -30,7 +39,8 @@ LAYERS = (
         *("hrjax.models.ditehrnet", "hrjax.models.widehrnet"),
         *("hrjax.models.hrformer", "hrjax.models.hrnext"),
     ),
-    ("hrjax.models.efenet",),
+    ("hrjax.models.efenet", "hrjax.models.pure"),
+    ("hrjax.models.registry",),
     ("hrjax.models", "hrjax.packing"),
     (
         *("hrjax.heatmaps", "hrjax.losses", "hrjax.optim", "hrjax.checkpoints"),

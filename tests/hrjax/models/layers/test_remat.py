@@ -1,4 +1,4 @@
-"""Blocks whose insides are computed again for gradients."""
+"""Blocks that recompute their insides for gradients."""
 
 import math
 import re
@@ -11,15 +11,15 @@ from hrjax import models
 
 
 def kept_bytes(capsys, **settings):
-    """How much JAX keeps of a forward pass for gradients, arguments aside."""
+    """The bytes that JAX keeps of a forward pass for gradients, without the arguments."""
     graph, params, stats = models.shapes("hrnet_tiny", training=True)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
 
     def loss(params, images):
-        outputs, _ = models.apply(graph, params, stats_of_zeros, images, **settings)
+        outputs, _ = models.apply(graph, params, zeros, images, **settings)
         return jnp.sum(outputs**2)
 
-    stats_of_zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), stats)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), stats)
     print_saved_residuals(loss, params, images)
     lines = capsys.readouterr().out.splitlines()
     shapes = [re.match(r"f32\[([\d,]*)\]", line) for line in lines if "argument" not in line]
@@ -28,6 +28,6 @@ def kept_bytes(capsys, **settings):
     )
 
 
-def test_what_is_computed_again_is_not_kept(capsys):
+def test_remat_keeps_less_for_gradients(capsys):
     everything = kept_bytes(capsys)
     assert 0 < kept_bytes(capsys, remat=True) < 0.6 * everything
