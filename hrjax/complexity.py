@@ -97,7 +97,7 @@ def trace(graph, params, stats, size: tuple[int, int]) -> list[Call]:
     calls: dict[int, Call] = {}
 
     def run(params, stats, images):
-        model = models.assemble(graph, params, stats)
+        model = models.merge(graph, params, stats)
         with _watched(model, calls):
             return model(images)
 

@@ -13,8 +13,8 @@ core, in milliseconds and in bare decodings of the image; end_to_end trains from
 is one jitted call from uint8 crops to joints in image pixels, with the flip test; people_per_second
 goes from files to joints by `hrjax.Predictor`; the shares are of the time for one person: decoding
 pictures, cropping, the network, and what follows on the device.
---sweep=conv times kinds of convolutions as `hrjax.models.lowering` computes them on this backend,
-beside XLA's own convolution.
+--sweep=conv times kinds of convolutions as `hrjax.models.layers.backend_ops` computes them on this
+backend, beside XLA's own convolution.
 --sweep=memory compiles training steps and tells the memory that XLA plans for them: by batch size,
 depth and what saves memory. Nothing is run.
 

@@ -1,4 +1,4 @@
-"""Kinds of convolutions as `hrjax.models.lowering` computes them, beside XLA's own."""
+"""Kinds of convolutions as `hrjax.models.layers.backend_ops` computes them, beside XLA's own."""
 
 import functools
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import as_table, time_jitted
-from hrjax.models import lowering
+from hrjax.models.layers.backend_ops import convolve
 
 # Height, width, inputs; kernel, outputs, stride, groups: what the networks at 256x192 are made of.
 CONVOLUTIONS = {
@@ -24,7 +24,7 @@ CONVOLUTIONS = {
 
 
 def sweep(batch, seconds):
-    """A table of milliseconds: forward and with both gradients, our lowering and XLA's own."""
+    """A table of milliseconds: forward and with both gradients, ours and XLA's own."""
     rows = [("convolution", "forward", "XLA's", "gradients", "XLA's")]
     for name, ((height, width, inputs), (size, outputs, stride, groups)) in CONVOLUTIONS.items():
         rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def sweep(batch, seconds):
         kernel = rng.standard_normal((size, size, inputs // groups, outputs), np.float32)
         numbers = []
         for gradients in (False, True):
-            for function in (lowering.convolve, xla_convolve):
+            for function in (convolve, xla_convolve):
                 run = functools.partial(function, stride=stride, groups=groups)
                 if gradients:
                     run = jax.grad(lambda *xs, run=run: jnp.sum(jnp.sin(run(*xs))), (0, 1))
