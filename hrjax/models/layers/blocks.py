@@ -1,5 +1,7 @@
 """The blocks that several families share, and what blocks do with channels."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -14,7 +16,7 @@ class Sequential(nnx.Module):
     def __init__(self, *steps: nnx.Module):
         self.steps = nnx.List(steps)
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         for step in self.steps:
             x = step(x)
         return x

@@ -10,7 +10,7 @@ import hrjax
 from hrjax.models.highres import Fuse, IterativeHead, PerBranch, Transition
 from hrjax.models.layers import HostInitializer, Separable, conv3x3
 
-identity = functools.partial(jnp.matmul, 1)
+identity = functools.partial(jnp.multiply, 1)
 
 
 def fuse(branches=2, outputs=2, **options):
@@ -19,7 +19,7 @@ def fuse(branches=2, outputs=2, **options):
 
 
 def replace_paths(unit, factor):
-    """Makes the path from j to i matmul by `factor[i][j]` and keep sizes."""
+    """Replaces the path from j to i by a multiplication with `factor[i][j]`."""
     unit.paths = nnx.List([nnx.List([Scale(value) for value in row]) for row in factor])
 
 

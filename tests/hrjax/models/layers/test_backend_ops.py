@@ -148,7 +148,7 @@ def test_transposed_convolutions_are_equal_on_all_backends(monkeypatch, outputs)
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 6), (6, 4), (5, 5)])
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_multiply_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
+def test_matmul_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
     x, matrix, weight = noise(2, 3, 5, inputs), noise(inputs, outputs), noise(2, 3, 5, outputs)
 
     def gradients(product):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from hrjax.models.layers import (
     DropPath,
@@ -53,3 +54,39 @@ def test_drop_path_on_eight_devices_draws_as_on_one():
     shared = jax.jit(dropped, out_shardings=rows)(jax.random.key(0))
     assert len(shared.sharding.device_set) == 8
     np.testing.assert_array_equal(shared, alone)
+
+
+def masks(layer, calls=2, samples=64):
+    return [np.ravel(layer(jnp.ones((samples, 1, 1, 1)))) for _ in range(calls)]
+
+
+def test_drop_path_without_given_draws_takes_them_from_its_own_stream():
+    layer = DropPath(0.5, rngs=nnx.Rngs(0))
+    key = layer.rngs.key.get_value()
+    first, second = masks(layer)
+    for count, mask in enumerate((first, second)):
+        draws = jax.random.uniform(jax.random.fold_in(key, count), (64,))
+        np.testing.assert_array_equal(mask, np.where(draws < 0.5, 2.0, 0.0))
+    assert (first != second).any()
+    assert int(layer.rngs.count.get_value()) == 2
+
+
+@pytest.mark.parametrize("rngs", [HostInitializer(0), nnx.Rngs(0)], ids=["host", "nnx"])
+def test_each_drop_path_has_a_stream_of_its_own(rngs):
+    first, second = (masks(DropPath(0.5, rngs=rngs), calls=1)[0] for _ in range(2))
+    assert (first != second).any()
+
+
+def test_streams_can_be_reseeded():
+    layer = DropPath(0.5, rngs=HostInitializer(0))
+    nnx.reseed(layer, dropout=7)
+    first = masks(layer)
+    nnx.reseed(layer, dropout=7)
+    np.testing.assert_array_equal(first, masks(layer))
+
+
+def test_given_draws_leave_the_stream_where_it_is():
+    layer = DropPath(0.5, rngs=nnx.Rngs(0))
+    give_draws(layer, jax.random.key(0), 64)
+    masks(layer)
+    assert int(layer.rngs.count.get_value()) == 0
