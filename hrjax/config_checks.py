@@ -209,7 +209,7 @@ def _datasets(config):
 
 def _protocol(evaluation, name, entry):
     """Problems with the boxes and the metric of the dataset that is evaluated."""
-    if evaluation.boxes != "gt" and entry.read_detections is None:
+    if evaluation.boxes != "gt" and not entry.detected_boxes:
         yield (
             f"config.eval.boxes is {evaluation.boxes!r}, but {name} is evaluated with ground-truth "
             "boxes only; set --config.eval.boxes=gt"

@@ -91,7 +91,7 @@ def mix(splits: Sequence[Split], weights: Sequence[float], skeleton: Skeleton) -
         if not set(_names(split.skeleton)) & set(_names(skeleton)):
             raise ValueError(
                 f"none of the joints of {split.annotation_file} ({', '.join(split.skeleton.names)})"
-                f" is among {', '.join(skeleton.names)}; it has nothing to teach"
+                f" is one of {', '.join(skeleton.names)}; it has nothing to teach"
             )
     return Mixture(tuple(splits), weights, skeleton)
 

@@ -127,9 +127,9 @@ def _joints(path, entries):
     if entries[0].scores is not None:  # MPII's: keypoints (k, 2) and scores (k,)
         count = len(entries[0].scores)
         scores = [entry.scores for entry in entries]
-        keypoints = json_files.stack_numbers(path, "keypoints", values, (count, 2))
-        return keypoints, json_files.stack_numbers(path, "scores", scores, (count,))
-    joints = json_files.stack_numbers(path, "keypoints", values, (len(values[0]),))
+        keypoints = json_files.number_array(path, "keypoints", values, (count, 2))
+        return keypoints, json_files.number_array(path, "scores", scores, (count,))
+    joints = json_files.number_array(path, "keypoints", values, (len(values[0]),))
     if joints.shape[1] % 3:
         raise ValueError(
             f"{path}: keypoints must be x, y, score for each joint; got {joints.shape[1]} numbers"

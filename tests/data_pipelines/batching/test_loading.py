@@ -321,8 +321,9 @@ def test_records_give_the_batches_of_files_and_resume(mpii_root, group_images, w
 
 
 def test_images_that_are_in_records_are_not_searched_for_in_files(mpii_root):
-    data = common.recipe("", default="hrnet_w32").data
-    data.dataset, data.root = "mpii", mpii_root
+    options = {"default": "hrnet_w32", "dataset": "mpii", "input_size": (64, 64)}
+    data = common.recipe("", **options).data
+    data.root = mpii_root
     (pathlib.Path(mpii_root) / splits.RECORDS).mkdir()
     shutil.rmtree(pathlib.Path(mpii_root) / "images")
     with pytest.raises(FileNotFoundError, match=r"set config\.data\.records=True"):

@@ -89,7 +89,7 @@ def test_results_of_evaluations_are_read_by_image(tmp_path):
         ([{"image_id": 1, "keypoints": [1, 2]}], "must be x, y, score for each joint; got 2"),
         ([{"image_id": [1], "keypoints": []}], r"person 0: .*got `array` - at `\$\.image_id`"),
         ([{"image_id": 1, "keypoints": 5}], r"person 0: .*got `int` - at `\$\.keypoints`"),
-        ([{"image_id": 1, "keypoints": ["a"] * 51}], "keypoints holds something that is not a num"),
+        ([{"image_id": 1, "keypoints": ["a"] * 51}], "keypoints of entry 0 holds something"),
         (
             [{"image_id": 1, "keypoints": [1, 2, 3], "score": "high"}],
             r"person 0: .*got `str` - at `\$\.score`",
