@@ -63,7 +63,7 @@ def find_problems(split: Split, progress: Callable[[Iterable], Iterable]) -> lis
 def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list[Problem]:
     """Images that are missing, can't be decoded or have another size than the file says."""
     stated = _stated_sizes(split)
-    missing, unreadable, different, turned = [], [], [], []
+    missing, unreadable, different, turned, rotated = [], [], [], [], []
     paths = dict.fromkeys(os.fsdecode(path) for path in split.columns["image_path"].tolist())
     for path in progress(paths):
         if not os.path.exists(path):
@@ -71,7 +71,8 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
             continue
         size = stated.get(path)
         try:
-            image, was_turned = images.decode_as_stated(images.read_bytes(path), path, size)
+            data = images.read_bytes(path)
+            image, was_turned = images.decode_as_stated(data, path, size)
         except ValueError as error:
             unreadable.append(str(error))
             continue
@@ -80,6 +81,9 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
         elif size and size != image.shape[:2]:
             height, width = image.shape[:2]
             different.append(f"{path} is {height}x{width}, stated {size[0]}x{size[1]}")
+        elif images.has_orientation(data, path):
+            rotated.append(path)
+    ignored = "images have an EXIF orientation and are used as stored, which fits their stated size"
     what = (
         "images are stored sideways; they are turned to their stated size as EXIF orientation says"
     )
@@ -88,6 +92,7 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
         Problem("images can't be read", tuple(unreadable), kind=ERROR),
         Problem("images have another size than stated", tuple(different), kind=ERROR),
         Problem(what, tuple(turned), kind=LOOK_AT),
+        Problem(ignored, tuple(rotated), kind=LOOK_AT),
     ]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import simplejpeg
 
 JPEG_START = b"\xff\xd8"
+EXIF_WITHIN = 2**17  # bytes; a JPEG's EXIF block is its first or second of at most 64 KiB
 
 
 def read_image(path: str, *, upright: bool = False) -> np.ndarray:
@@ -42,6 +43,14 @@ def decode_as_stated(
         return image, False
     upright = decode(data, path, upright=True)
     return (upright, True) if upright.shape[:2] == size else (image, False)
+
+
+def has_orientation(data: bytes, path: str) -> bool:
+    """Whether an image's EXIF orientation asks for other pixels than the stored ones."""
+    if b"Exif" not in data[:EXIF_WITHIN]:
+        return False
+    stored, upright = decode(data, path), decode(data, path, upright=True)
+    return stored.shape != upright.shape or not np.array_equal(stored, upright)
 
 
 def decode(data: bytes, path: str, *, upright: bool = False) -> np.ndarray:

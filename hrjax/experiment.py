@@ -42,7 +42,7 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
     """
     data = config.data
     if data.draw.train_images:
-        drawing.ensure(
+        drawing.write_if_missing(
             data.root,
             train_images=data.draw.train_images,
             val_images=data.draw.val_images,

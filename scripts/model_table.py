@@ -1,10 +1,10 @@
-"""Writes the README's table of models: what they cost, what was published, how fast they are here.
+"""Writes the README's table of models: cost, published scores with their boxes, and speed here.
 
     python scripts/model_table.py          # rewrites the table between its markers in README.md
-    python scripts/model_table.py --check  # says whether it is up to date
+    python scripts/model_table.py --check  # exits with 1 if it is out of date
 
-Published figures are the authors'. Milliseconds come from docs/latency.json, which
-`python scripts/benchmark.py --json >> docs/latency.json` fills.
+Published figures are from the tables that the configs' docstrings name. Milliseconds come from
+docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from hrjax import complexity, models
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
 HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "config")
-COCO_AP, MPII_PCKH = "COCO AP {}", "MPII PCKh@0.5 {}"
-PADDLE_AP, OCHUMAN_AP = "COCO AP {} (annotated boxes)", "OCHuman AP {} (annotated boxes)"
-# Variant, height x width, published figure, config.
+COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
+PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
+MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
+# Variant, height x width, published figure, config; the config's docstring names the table.
 ROWS = [
     ("hrnet_w32", (256, 192), COCO_AP.format(74.4), "hrnet_coco"),
     ("hrnet_w32", (384, 288), COCO_AP.format(75.8), "hrnet_coco"),
@@ -54,7 +55,7 @@ ROWS = [
     ("ditehrnet_30", (256, 256), MPII_PCKH.format(87.6), "ditehrnet_mpii"),
     ("widehrnet_18", (256, 256), MPII_PCKH.format(87.7), "widehrnet_mpii"),
     ("widehrnet_18_se", (256, 256), MPII_PCKH.format(88.47), "widehrnet_mpii"),
-    ("widehrnet_18_se", (256, 192), COCO_AP.format(69.8), "widehrnet_coco"),
+    ("widehrnet_18_se", (256, 192), WIDE_AP.format(69.8), "widehrnet_coco"),
     ("hrformer_small", (256, 192), COCO_AP.format("74.0"), "hrformer_coco"),
     ("hrformer_small", (384, 288), COCO_AP.format(75.6), "hrformer_coco"),
     ("hrformer_base", (256, 192), COCO_AP.format(75.6), "hrformer_coco"),
@@ -72,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--check", action="store_true", help="only check, write nothing")
     options = parser.parse_args()
     readme = ROOT / "README.md"
     before = readme.read_text()
@@ -80,7 +81,7 @@ def main() -> int:
     _, end = rest.split(END)
     after = f"{start}{BEGIN}\n{table()}\n{END}{end}"
     if options.check and after != before:
-        print("README.md's table is not what scripts/model_table.py writes", file=sys.stderr)
+        print("the table in README.md is out of date; run scripts/model_table.py", file=sys.stderr)
         return 1
     if not options.check:
         readme.write_text(after)
@@ -88,7 +89,7 @@ def main() -> int:
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """The table of models in Markdown."""
     latencies = read_latencies(ROOT / "docs" / "latency.json")
     rows = [HEAD, ("---",) * len(HEAD)]
     for name, size, published, config in ROWS:
@@ -101,24 +102,24 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def costs(name, size):
-    """Parameters and multiply-accumulates as executed, with 17 joints."""
+def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates as executed, for 17 joints."""
     graph, params, stats = models.shapes(name)
     calls = complexity.trace(graph, params, stats, size)
     return complexity.count_params(params), sum(call.macs for call in calls)
 
 
-def read_latencies(file: pathlib.Path) -> dict:
-    """The milliseconds of each (variant, size) at batch 1, as text."""
+def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]:
+    """Milliseconds at batch 1 by variant and size, as text."""
     if not file.exists():
         return {}
-    found = {}
+    latencies = {}
     for line in file.read_text().splitlines():
         row = json.loads(line)
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
             size = tuple(int(side) for side in row["input"].split("x"))
-            found[row["model"], size] = f"{row['ms']:.1f}"
-    return found
+            latencies[row["model"], size] = f"{row['ms']:.1f}"
+    return latencies
 
 
 if __name__ == "__main__":

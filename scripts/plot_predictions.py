@@ -23,6 +23,7 @@ from data_pipelines import datasets, json_files
 from data_pipelines.skeletons import Skeleton
 from hrjax import visualize
 from hrjax.prediction import results
+from hrjax.prediction.results import ImageResults
 
 
 def main():
@@ -47,30 +48,33 @@ def main():
 
 def draw_all(options) -> list[str]:
     """Writes the pictures; returns what could not be drawn."""
-    pictures = results.read(options.prediction)[: options.max_images]
+    predicted = results.read(options.prediction)[: options.max_images]
     truths, names = read_truth(options.truth) if options.truth else ({}, {})
-    images = results.Images(options.root, names)
+    images = results.ImageFinder(options.root, names)
     options.save_path.mkdir(parents=True, exist_ok=True)
     problems = []
-    for picture in tqdm.tqdm(pictures, unit="image"):
+    for result in tqdm.tqdm(predicted, unit="image"):
         try:
-            image = images.read(picture)
+            image = images.read(result)
         except ValueError as error:
             problems.append(str(error))
             continue
-        sheet, score = draw(image, picture, options)
+        sheet, score = draw(image, result, options)
         if options.truth:
-            sheet = visualize.grid([sheet, draw_truth(image, truths[picture.image_id])], columns=2)
-        visualize.save(sheet, options.save_path / file_name(picture, score))
+            sheet = visualize.grid([sheet, draw_truth(image, truths[result.image_id])], columns=2)
+        visualize.save(sheet, options.save_path / file_name(result, score))
     return problems
 
 
-def draw(image, picture, options):
+def draw(
+    image: np.ndarray, result: ImageResults, options: argparse.Namespace
+) -> tuple[np.ndarray, float]:
     """The image with its people of enough score, and their mean score."""
-    used = picture.person_scores >= options.min_score
-    for person in zip(picture.keypoints[used], picture.scores[used], strict=True):
+    poses = result.poses
+    used = poses.person_scores >= options.min_score
+    for person in zip(poses.keypoints[used], poses.scores[used], strict=True):
         image = draw_person(image, *person, options.threshold)
-    scores = picture.person_scores[used]
+    scores = poses.person_scores[used]
     return image, float(scores.mean()) if len(scores) else 0.0
 
 
@@ -110,12 +114,12 @@ def read_truth(file):
     return people, {image["id"]: image["file_name"] for image in contents.get("images", [])}
 
 
-def file_name(picture, score):
+def file_name(result: ImageResults, score: float) -> str:
     """score_813_id_785_000000000785.png."""
     parts = [f"score_{round(1000 * score):03d}"]
-    if picture.image_id is not None:
-        parts.append(f"id_{picture.image_id}")
-    parts.append(pathlib.PurePath(picture.name).stem or f"{picture.image_id:012d}")
+    if result.image_id is not None:
+        parts.append(f"id_{result.image_id}")
+    parts.append(pathlib.PurePath(result.name).stem or f"{result.image_id:012d}")
     return "_".join(parts) + ".png"
 
 

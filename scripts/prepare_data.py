@@ -97,8 +97,9 @@ def _with_bar(paths):
 def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
     """People evenly spaced over the split, as evaluation and as training crop them."""
     rows = np.unique(np.linspace(0, len(people) - 1, SHEET_PEOPLE).astype(int))
-    augment = common.coco(common.recipe("", default="hrnet_w32")).augment
-    train = chains.train_ops(augment, people.skeleton, size, strict=False)
+    config = common.recipe("", default="hrnet_w32", dataset="coco", input_size=size)
+    config.augment.half_body = 0.3
+    train = chains.train_ops(config.augment, people.skeleton, size, strict=False)
     plain = chains.eval_ops(size, strict=False)
     tiles = []
     for row in rows:

@@ -1,13 +1,17 @@
-"""Every recipe for every variant of its family: built for shapes, and the references' numbers."""
+"""Every recipe with every variant of its family: its network, and the numbers of the reference."""
 
+import ast
 import functools
 import importlib
+import inspect
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import common
 from data_pipelines import datasets, skeletons
 from data_pipelines.transforms import chains
 from hrjax import models
@@ -17,7 +21,14 @@ FOLDER = pathlib.Path(__file__).parent.parent.parent / "configs"
 RECIPES = sorted(
     file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "common")
 )
-
+# What defines a recipe: optimizer, learning rate, schedule with its warm-up, epochs, batch, scale,
+# rotation and sigma.
+NUMBERS = {
+    *("optimizer.name", "optimizer.lr", "optimizer.schedule", "optimizer.warmup_steps"),
+    *("train.epochs", "train.batch_size"),
+    *("augment.scale", "augment.rotation", "heatmap.sigma"),
+}
+SCHEDULES = {"step": "optimizer.milestones", "cosine": "optimizer.final_factor"}
 
 shapes = functools.cache(models.shapes)  # recipes of one family share networks
 
@@ -31,6 +42,45 @@ def family(recipe):
     return [name for name, variant in models.VARIANTS.items() if type(variant) is type(default)]
 
 
+def assigned(function):
+    """The config fields that a function assigns: `config.a.b = …` gives "a.b"."""
+    targets = [
+        target
+        for node in ast.walk(ast.parse(inspect.getsource(function)))
+        if isinstance(node, ast.Assign)
+        for group in node.targets
+        for target in (group.elts if isinstance(group, ast.Tuple) else [group])
+    ]
+    return {
+        ast.unparse(target).removeprefix("config.")
+        for target in targets
+        if isinstance(target, ast.Attribute)
+    }
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_file_sets_the_numbers_that_define_its_recipe(recipe):
+    # Even those that equal the default: whoever opens one file reads the whole recipe, and a
+    # changed default cannot change what a published recipe does.
+    module = importlib.import_module(f"configs.{recipe}")
+    expected = NUMBERS | {SCHEDULES[load(recipe).optimizer.schedule]}
+    assert expected <= assigned(module.get_config)
+
+
+def test_helpers_leave_those_numbers_to_the_files():
+    helpers = [common.recipe, common.evaluate_on, common.v2]
+    hidden = {*NUMBERS, *SCHEDULES.values()}
+    assert not [helper.__name__ for helper in helpers if assigned(helper) & hidden]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_published_figures_name_their_table_and_boxes(recipe):
+    text = " ".join(importlib.import_module(f"configs.{recipe}").__doc__.split())
+    for start in re.finditer(r"Published|published figures are", text):
+        sentence = text[start.start() :]
+        assert re.match(r".{1,160}\bboxes\b.{1,60}\(the table of ", sentence), sentence
+
+
 @pytest.mark.parametrize(
     ("recipe", "variant"), [(recipe, name) for recipe in RECIPES for name in family(recipe)]
 )
@@ -38,7 +88,7 @@ def test_recipe_builds_its_network(recipe, variant):
     config = load(recipe, variant)
     fields = {key: value for key, value in config.model.items() if key != "name"}
     _, params, _ = shapes(variant, **fields)
-    # A custom dataset's joints are in its files.
+    # The annotation files of a custom dataset define its joints.
     skeleton = datasets.DATASETS[config.data.dataset].skeleton or skeletons.COCO
     final = jax.tree.leaves(params["final"])
     assert {x.shape[-1] for x in final} == {skeleton.num_joints}
@@ -49,7 +99,7 @@ def test_recipe_builds_its_network(recipe, variant):
 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_gives_heatmaps_of_its_input(recipe):
+def test_heatmaps_have_the_stride_of_the_family(recipe):
     config = load(recipe)
     height, width = config.data.input_size
     fields = {key: value for key, value in config.model.items() if key != "name"}
@@ -74,9 +124,41 @@ def test_recipe_is_locked_and_documents_its_command(recipe):
     assert f"--config=configs/{recipe}.py" in importlib.import_module(f"configs.{recipe}").__doc__
 
 
+def test_a_misspelled_field_in_a_recipe_is_an_error():
+    config = common.recipe("", default="hrnet_w32", dataset="coco", input_size=(256, 192))
+    with pytest.raises(AttributeError, match="Did you mean"):
+        config.train.epoch = 1
+
+
+@pytest.mark.parametrize("dataset", datasets.DATASETS)
+def test_dataset_facts_come_from_the_registry(dataset):
+    entry = datasets.DATASETS[dataset]
+    options = {"default": "hrnet_w32", "input_size": (256, 192)}
+    config = common.recipe("", dataset=dataset, **options)
+    assert (config.data.dataset, config.data.root) == (dataset, entry.root)
+    assert (config.data.train_split, config.eval.split) == (entry.train_split, entry.eval_split)
+    joints = (
+        entry.skeleton.num_joints if entry.skeleton else models.VARIANTS["hrnet_w32"].num_joints
+    )
+    assert config.model.num_joints == joints
+    other = common.evaluate_on(common.recipe("", dataset="coco", **options), dataset)
+    assert (other.eval.dataset, other.eval.root) == (dataset, entry.root)
+    assert (other.eval.split, other.data.dataset) == (entry.eval_split, "coco")
+
+
+def test_unknown_dataset_lists_the_choices():
+    with pytest.raises(ValueError, match=r"unknown dataset 'kinetics'.*mpii, coco, crowdpose"):
+        common.recipe("", default="hrnet_w32", dataset="kinetics", input_size=(256, 192))
+
+
 def test_input_size_follows_the_variant():
     assert load("hrnet_coco", "hrnet_w48_384x288").data.input_size == (384, 288)
     assert load("hrnet_coco").data.input_size == (256, 192)
+
+
+def test_unknown_variant_lists_the_family():
+    with pytest.raises(ValueError, match=r"unknown variant 'hrnet_w64'.*hrnet_w32, hrnet_w48"):
+        load("hrnet_coco", "hrnet_w64")
 
 
 @pytest.mark.parametrize(
@@ -114,16 +196,16 @@ def test_input_size_follows_the_variant():
 )
 def test_recipe_has_the_numbers_of_the_reference(recipe, variant, expected):
     config = load(recipe, variant)
-    found = (
+    numbers = (
         *(config.optimizer.lr, config.train.batch_size, config.augment.scale),
         *(config.augment.rotation, config.augment.half_body, config.heatmap.sigma),
         *(config.loss.factor, config.optimizer.warmup_steps),
     )
-    assert found == pytest.approx(expected)
-    steps, epochs = LENGTHS.get(recipe, ((170, 200), 210))
+    assert numbers == pytest.approx(expected)
+    milestones, epochs = LENGTHS.get(recipe, ((170, 200), 210))
     assert config.train.epochs == epochs
     if config.optimizer.schedule == "step":
-        assert config.optimizer.milestones == steps
+        assert config.optimizer.milestones == milestones
 
 
 LENGTHS = {
@@ -137,12 +219,12 @@ LENGTHS = {
 }
 
 
-def test_recipes_have_what_few_share():
+def test_recipes_keep_the_peculiarities_of_their_references():
     assert load("resnet_coco").data.color == load("resnet_mpii").data.color == "bgr"
     assert load("hrformer_coco", "hrformer_base_384x288").model.drop_path == 0.3
     assert load("hrformer_coco", "hrformer_base").model.drop_path == 0.2
-    papers = {recipe for recipe in RECIPES if not recipe.endswith("_v2")}
-    shifted = {recipe for recipe in papers if load(recipe).augment.center_shift}
+    published = {recipe for recipe in RECIPES if not recipe.endswith("_v2")}
+    shifted = {recipe for recipe in published if load(recipe).augment.center_shift}
     assert shifted == {
         *("litehrnet_coco", "ditehrnet_coco", "widehrnet_coco", "hrformer_coco", "hrnext_coco"),
         *("hrnext_crowdpose", "hrnext_ochuman"),
@@ -154,26 +236,21 @@ def test_recipes_have_what_few_share():
     assert (settings.schedule, settings.final_factor, settings.by_epoch) == ("cosine", 0.01, True)
 
 
-def test_crowds_are_learnt_from_trainval_and_tested_on_detected_boxes():
+def test_crowdpose_trains_on_trainval_and_is_tested_on_detected_boxes():
     config = load("hrnext_crowdpose")
     assert (config.data.train_split, config.eval.split) == ("trainval", "test")
     assert config.eval.boxes.endswith("det_for_crowd_test_0.1_0.5.json")
     assert (config.model.num_joints, config.augment.half_body_joints) == (14, 6)
+
+
+def test_ochuman_is_evaluated_on_ground_truth_boxes_after_training_on_coco():
     config = load("hrnext_ochuman")
-    assert (config.data.dataset, config.eval.dataset, config.eval.boxes) == (
-        "coco",
-        "ochuman",
-        "gt",
-    )
-
-
-def test_unknown_variant_lists_the_family():
-    with pytest.raises(ValueError, match=r"unknown variant 'hrnet_w64'.*hrnet_w32, hrnet_w48"):
-        load("hrnet_coco", "hrnet_w64")
+    assert (config.data.dataset, config.eval.dataset) == ("coco", "ochuman")
+    assert (config.eval.split, config.eval.boxes) == ("val", "gt")
 
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.endswith("_v2")])
-def test_second_recipes_take_what_was_learnt_since(recipe):
+def test_v2_recipes_train_longer_with_newer_techniques(recipe):
     config, first = load(recipe), load(recipe.removesuffix("_v2"))
     assert (config.heatmap.encoding, config.eval.decode) == ("udp", "udp")
     assert (config.optimizer.name, config.optimizer.schedule) == ("adamw", "cosine")
@@ -182,11 +259,11 @@ def test_second_recipes_take_what_was_learnt_since(recipe):
     assert config.train.epochs > first.train.epochs
     assert config.augment.scale >= first.augment.scale
     assert config.augment.rotation >= first.augment.rotation
-    for field in ("model", "data", "distill"):
-        assert config[field] == first[field]
+    for section in ("model", "data", "distill"):
+        assert config[section] == first[section]
 
 
-def test_the_distilled_recipe_learns_from_hrnet_as_in_paddle():
+def test_the_distilled_recipe_has_paddles_teacher_and_schedule():
     config = load("litehrnet_coco_distilled")
     assert config.model.name == "litehrnet_30"
     assert (config.distill.model, config.distill.weight) == ("hrnet_w32", 0.5)

@@ -127,16 +127,29 @@ def test_joints_of_a_side_without_a_pair_are_found():
     assert not problem.serious
 
 
-def test_an_image_that_is_turned_is_something_to_look_at(tmp_path):
-    split = _write(tmp_path)
-    jpeg = cv2.imencode(".jpg", np.zeros((100, 120, 3), np.uint8))[1].tobytes()
-    tiff = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)
+def _write_oriented(path, size, orientation):
+    """A JPEG whose EXIF block asks for a turn."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[:50] = 200
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    tiff = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x112, 3, 1, orientation, 0, 0)
     exif = b"Exif\0\0" + tiff
-    sideways = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
-    (tmp_path / "images" / "1.png").write_bytes(sideways)
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "message"),
+    [
+        ((100, 120), 6, "look at: 1 images are stored sideways; they are turned to their stated"),
+        ((120, 100), 3, "look at: 1 images have an EXIF orientation and are used as stored"),
+        ((100, 120), 1, "error: 1 images have another size than stated"),
+    ],
+)
+def test_images_with_an_orientation_are_named(tmp_path, size, orientation, message):
+    split = _write(tmp_path)
+    _write_oriented(tmp_path / "images" / "1.png", size, orientation)
     (problem,) = check.find_problems(split, iter)
-    assert "EXIF orientation" in str(problem)
-    assert str(problem).startswith("look at: 1 images are stored sideways")
+    assert str(problem).startswith(message)
 
 
 def _swap(*joints):

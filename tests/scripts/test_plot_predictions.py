@@ -80,7 +80,7 @@ def test_joints_of_unknown_skeletons_are_dots(run, files):
 
 def test_missing_images_are_listed_and_the_rest_is_drawn(run, files):
     (files / "images" / "000000000139.jpg").unlink()
-    with pytest.raises(SystemExit, match="error: there is no image 139 in images or below"):
+    with pytest.raises(SystemExit, match="error: there is no image 139 in images or its"):
         run()
     assert [path.name for path in (files / "out").iterdir()] == [
         "score_800_id_785_000000000785.png"
@@ -88,7 +88,7 @@ def test_missing_images_are_listed_and_the_rest_is_drawn(run, files):
 
 
 def test_a_missing_file_is_one_message(run, tmp_path):
-    with pytest.raises(SystemExit, match=r"error: there is no file of predictions results\.json"):
+    with pytest.raises(SystemExit, match=r"error: there is no results file results\.json"):
         run()
 
 

@@ -94,8 +94,9 @@ def test_build_packs_a_dataset_that_trains_without_its_files(run, drawn, tmp_pat
 
 
 def _first(root, split, *, records):
-    config = prepare_data.common.recipe("", default="hrnet_w32")
-    config.data.dataset, config.data.root, config.data.records = "coco", root, records
+    options = {"default": "hrnet_w32", "dataset": "coco", "input_size": (64, 48)}
+    config = prepare_data.common.recipe("", **options)
+    config.data.root, config.data.records = root, records
     people = datasets.read_config(config.data, split)
     chain = chains.eval_ops((64, 48), strict=True)
     with loading.eval_batches(people, chain, batch_size=2) as batches:

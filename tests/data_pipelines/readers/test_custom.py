@@ -30,8 +30,8 @@ def _write(root, *, name="annotations/train.json", images="images", categories=(
 
 
 def _config(root, **changes):
-    config = ConfigDict(common.recipe("", default="hrnet_w32"))
-    config.data.dataset = "custom"
+    options = {"default": "hrnet_w32", "dataset": "custom", "input_size": (256, 192)}
+    config = ConfigDict(common.recipe("", **options))
     config.data.root = str(root)
     config.update_from_flattened_dict(changes)
     return config.data
@@ -210,3 +210,15 @@ def test_a_file_that_holds_no_detections_is_named(tmp_path, contents):
     (tmp_path / "found.json").write_text(contents)
     with pytest.raises(ValueError, match=r"found\.json"):
         custom.read(Request(str(tmp_path), "train", str(tmp_path / "found.json")))
+
+
+def test_a_split_without_annotations_is_read_with_detections_alone(tmp_path):
+    _write(tmp_path, name="annotations/test.json")
+    path = tmp_path / "annotations" / "test.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    detection = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5}
+    (tmp_path / "found.json").write_text(json.dumps([detection]))
+    split = custom.read(Request(str(tmp_path), "test", str(tmp_path / "found.json")))
+    assert (len(split), split.truth.annotated, split.truth.category_id) == (1, False, 3)
+    with pytest.raises(ValueError, match=r"test\.json has no annotations.*config\.eval\.boxes"):
+        custom.read(Request(str(tmp_path), "test"))

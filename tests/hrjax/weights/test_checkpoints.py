@@ -204,7 +204,7 @@ def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
 FILL_THE_DISK = """
 import resource, sys, pathlib, signal
 import jax.numpy as jnp
-from hrjax import checkpoints
+from hrjax.weights import checkpoints
 folder = pathlib.Path(sys.argv[1])
 with checkpoints.open_folder(folder, keep=1) as manager:
     checkpoints.save(manager, 1, {"model": {"a": jnp.ones(200_000)}}, {}, None)

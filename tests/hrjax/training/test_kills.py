@@ -1,4 +1,4 @@
-"""kill -9 at the worst moments: the run goes on, and its losses are those of an undisturbed one."""
+"""kill -9 at the worst moments: the continued run has the losses of an uninterrupted one."""
 
 import json
 import pathlib
@@ -12,16 +12,16 @@ import pytest
 from hrjax.runtime import distributed
 from hrjax.training import run_log, train
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+ROOT = pathlib.Path(__file__).parents[3]
 EVERY = 4  # steps between checkpoints
 
-# Starts the run again and again, from a process that has imported everything and started nothing.
-# Each of these processes kills itself at its moment, or ends with the run.
+# Starts the run again and again, forking a process that has imported everything but run nothing.
+# Each fork kills itself at its moment, or exits at the end of the run.
 PROGRAM = """
 import json, logging, os, pathlib, signal, sys, threading, time
 from tests.conftest import micro_config
-from tests.hrjax.test_kills import one_device, tune
-from hrjax import logs, train
+from tests.hrjax.training.test_kills import one_device, tune
+from hrjax.training import run_log, train
 
 root, workdir, epochs, *moments = sys.argv[1:]
 workdir = pathlib.Path(workdir)
@@ -29,10 +29,10 @@ workdir = pathlib.Path(workdir)
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def kill_in_step(monkey=run_log.RunLog.add):
+def kill_in_step(original=run_log.RunLog.add):
     def add(self, step, *args, **kwargs):
-        monkey(self, step, *args, **kwargs)
-        if step == 6:  # number 7 is being computed
+        original(self, step, *args, **kwargs)
+        if step == 6:  # step 7 is being computed
             kill()
     run_log.RunLog.add = add
 
@@ -77,7 +77,7 @@ for moment in moments:
 
 
 def tune(config, epochs=15):
-    """A run of two steps an epoch, with an evaluation after every 15 epochs."""
+    """Checkpoints every four steps and an evaluation every 15 epochs; an epoch has two steps."""
     config.checkpoint.every_steps = EVERY
     config.train.epochs = epochs
     config.eval.every_epochs = 15
@@ -93,7 +93,7 @@ def losses(workdir):
 
 
 def kill_at(moments, drawn, workdir, epochs=15):
-    """Runs and kills; returns how each process ended."""
+    """Runs and kills; returns each moment with the exit code of its process."""
     arguments = [str(drawn), str(workdir), str(epochs), *moments]
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -101,7 +101,7 @@ def kill_at(moments, drawn, workdir, epochs=15):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
-def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, tmp_path):
+def test_a_run_killed_three_times_ends_like_an_uninterrupted_one(micro, drawn, tmp_path):
     tune(micro)
     train.train(micro, tmp_path / "whole", mesh=one_device())
     moments = ["step", "save", "evaluation"]
@@ -117,9 +117,9 @@ def test_a_run_that_is_killed_three_times_ends_as_if_it_were_not(micro, drawn, t
 
 
 @pytest.mark.long
-def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, drawn, tmp_path):
+def test_a_run_killed_at_twenty_moments_ends_like_an_uninterrupted_one(micro, drawn, tmp_path):
     rng, epochs = random.Random(0), 150
-    # Before the first step (restoring, compiling) or soon after, and among steps and saves.
+    # Before the first step (while restoring or compiling) and soon after it, amid steps and saves.
     moments = [
         *(f"start+{rng.uniform(0.2, 2):.2f}" for _ in range(10)),
         *(f"first step+{rng.uniform(0, 0.4):.3f}" for _ in range(10)),
@@ -128,6 +128,8 @@ def test_a_run_that_is_killed_at_twenty_moments_ends_as_if_it_were_not(micro, dr
     tune(micro, epochs)
     train.train(micro, tmp_path / "whole", mesh=one_device())
     ends = kill_at(moments, drawn, tmp_path / "killed", epochs)
-    assert sum(code == -9 for _, code in ends) > 10  # a fast machine may finish before the last
+    assert (
+        sum(code == -9 for _, code in ends) > 10
+    )  # a fast machine may finish before the last ones
     train.train(micro, tmp_path / "killed", mesh=one_device())
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

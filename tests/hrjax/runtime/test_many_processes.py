@@ -1,4 +1,4 @@
-"""Two processes with two devices each on this machine, against one process with four."""
+"""Two processes with two devices each give the results of one process with four."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from hrjax.training import run_log
 from hrjax.weights import checkpoints
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+ROOT = pathlib.Path(__file__).parents[3]
 OPTIONS = (
     *("--config=configs/resnet_mpii.py", "--config.data.input_size=32,32"),
     *("--config.model.width=4", "--config.model.blocks=1,", "--config.model.deconvs=0"),
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 def start(root, workdir, *options, devices, log):
-    """One process of a job; what it prints goes to the file `log`."""
+    """Starts one process of a run, with its output in the file `log`."""
     flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "hrjax.main", *OPTIONS, f"--config.data.root={root}"]
@@ -44,7 +44,7 @@ def start(root, workdir, *options, devices, log):
 
 
 def start_two(root, workdir, *options, logs, each=((), ())):
-    """Two processes of one job; `each` are options that only one of them has."""
+    """Starts two processes of one run; `each` holds the options of only one of them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +66,7 @@ def ends(processes):
 def wait_for_step(workdir, step):
     deadline = time.monotonic() + 120
     while not (workdir / "metrics.jsonl").exists() or len(run_log.read(workdir)) < step:
-        assert time.monotonic() < deadline, "the run does not get going"
+        assert time.monotonic() < deadline, "the run does not make progress"
         time.sleep(0.01)
 
 
@@ -75,40 +75,40 @@ def losses(workdir):
 
 
 @pytest.mark.long
-def test_two_processes_train_as_one_and_go_on_as_one(drawn, tmp_path):
+def test_two_processes_train_and_continue_like_one(drawn, tmp_path):
     one, two, moved = (tmp_path / name for name in ("one", "two", "moved"))
     assert start(drawn, one, devices=4, log=tmp_path / "one.log").wait(timeout=200) == 0
-    # SIGTERM to one of two: both end after the same step, and say so.
+    # SIGTERM to one of the two: both stop after the same step.
     processes = start_two(drawn, two, logs=tmp_path)
     wait_for_step(two, 14)
     processes[1].send_signal(signal.SIGTERM)
-    said = (tmp_path / "0.log").read_text
-    assert ends(processes) == [128 + signal.SIGTERM] * 2, said()
-    assert "4 cpu in 2 processes (cpu:0 cpu:1 " in said()
+    output = (tmp_path / "0.log").read_text
+    assert ends(processes) == [128 + signal.SIGTERM] * 2, output()
+    assert "4 cpu in 2 processes (cpu:0 cpu:1 " in output()
     last = checkpoints.latest(two / "checkpoints")
-    assert f"stopped after step {last}" in said()
+    assert f"stopped after step {last}" in output()
     whole = losses(one)
     assert 14 <= last < len(whole)
     np.testing.assert_allclose(losses(two)[:10], whole[:10], rtol=1e-9)
-    # One process with four devices goes on from there as well as two with two. That the numbers
-    # are the same bit by bit is what `checkpoints.restore` checks, by their checksums.
+    # One process with four devices continues from there, as do two with two. `checkpoints.restore`
+    # verifies by checksums that the arrays are bitwise the same.
     shutil.copytree(two, moved)
     assert start(drawn, moved, devices=4, log=tmp_path / "moved.log").wait(timeout=200) == 0
-    assert ends(start_two(drawn, two, logs=tmp_path)) == [0, 0], said()
-    assert f"continuing at step {last} " in said()
+    assert ends(start_two(drawn, two, logs=tmp_path)) == [0, 0], output()
+    assert f"continuing at step {last} " in output()
     assert f"continuing at step {last} " in (tmp_path / "moved.log").read_text()
     np.testing.assert_allclose(losses(two), whole, rtol=1e-6)
     np.testing.assert_allclose(losses(moved), whole, rtol=1e-6)
     scores = [json.loads((run / "eval/val/metrics.json").read_text()) for run in (one, two, moved)]
     assert scores[0]["PCKh@0.5"] == scores[1]["PCKh@0.5"] == scores[2]["PCKh@0.5"]
-    # Only the first process speaks.
+    # Only the first process logs.
     second = (tmp_path / "1.log").read_text()
     assert "continuing" not in second
     assert "PCKh" not in second
 
 
 @pytest.mark.long
-def test_two_processes_evaluate_as_one(drawn, tmp_path):
+def test_two_processes_evaluate_like_one(drawn, tmp_path):
     run = tmp_path / "run"
     few = ("--config.train.epochs=1", "--config.eval.every_epochs=0")
     assert start(drawn, run, *few, devices=1, log=tmp_path / "train.log").wait(timeout=200) == 0
@@ -125,7 +125,7 @@ def test_two_processes_evaluate_as_one(drawn, tmp_path):
 
 
 @pytest.mark.long
-def test_processes_with_different_configs_say_so(drawn, tmp_path):
+def test_processes_with_different_configs_are_an_error(drawn, tmp_path):
     seeds = (("--config.seed=0",), ("--config.seed=1",))
     assert ends(start_two(drawn, tmp_path / "run", logs=tmp_path, each=seeds)) == [1, 1]
     for name in ("0.log", "1.log"):
@@ -133,8 +133,8 @@ def test_processes_with_different_configs_say_so(drawn, tmp_path):
 
 
 @pytest.mark.long
-def test_a_launcher_that_is_not_there_is_an_error(drawn, tmp_path):
+def test_a_missing_launcher_is_an_error(drawn, tmp_path):
     log = tmp_path / "run.log"
     process = start(drawn, tmp_path / "run", "--launcher=slurm", devices=1, log=log)
     assert process.wait(timeout=100) == 1
-    assert "by --launcher=slurm (SLURM_JOB_ID is not set" in log.read_text()
+    assert "with --launcher=slurm (SLURM_JOB_ID is not set" in log.read_text()
