@@ -99,7 +99,7 @@ def trace(graph: models.Graph, params: dict, stats: dict, size: tuple[int, int])
     calls: dict[int, Call] = {}
 
     def run(params, stats, images):
-        model = models.assemble(graph, params, stats)
+        model = models.merge(graph, params, stats)
         with _recorded(model, calls):
             return model(images)
 

@@ -35,7 +35,7 @@ CHOICES = {
     "train.matmul_precision": PRECISIONS,
     "train.on_nan": ON_NAN,
     "eval.decode": tuple(heatmaps.DECODERS),
-    "eval.nms": tuple(nms.NMS),
+    "eval.nms": tuple(nms.METHODS),
 }
 # Choices of fields that may also be empty, and what that means.
 OPTIONAL_CHOICES = {

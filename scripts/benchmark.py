@@ -18,9 +18,9 @@ Modes:
               people_per_second is `hrjax.Predictor` from files to joints; the shares divide the
               time per person into image decoding, cropping, the network, and the rest on the device
 
---sweep=conv measures convolutions as computed by `hrjax.models.lowering` on this backend, and XLA's
-own convolution. --sweep=memory compiles training steps without running them, and prints the memory
-that XLA plans for them by batch size, depth and memory-saving option.
+--sweep=conv measures convolutions as computed by `hrjax.models.layers.backend_ops` on this backend,
+and XLA's own convolution. --sweep=memory compiles training steps without running them, and prints
+the memory that XLA plans for them by batch size, depth and memory-saving option.
 
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
 2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process.

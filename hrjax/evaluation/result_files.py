@@ -2,7 +2,8 @@
 
 An entry in COCO's format has image_id, category_id, keypoints (x, y and score of each joint in
 turn) and score. An entry of an evaluation on MPII, which has no image ids, has image, keypoints
-(k, 2) and scores (k). What `scripts/predict.py` writes has file_name besides.
+(k, 2) and scores (k). What `scripts/predict.py` writes has file_name and box
+besides.
 """
 
 import dataclasses
@@ -61,8 +62,9 @@ class ResultsFile:
     `image_ids` are None and `image_names` "" where an entry has none, but each has one of them.
     keypoints (n, k, 2) are in image pixels, joint_scores are (n, k); person_scores (n,) are NaN
     where an entry has none. areas (n,), in square pixels, are of an entry's bbox, else of the
-    extent of its keypoints. `upright` (n,) says whether keypoints are those of the image turned as
-    its EXIF orientation says, as `scripts/predict.py` writes them, and not as it is stored.
+    extent of its keypoints. boxes (n, 4) are those of predictions, NaN where an entry has no box.
+    `upright` (n,) says whether keypoints are those of the image turned as its EXIF orientation
+    says, as `scripts/predict.py` writes them, and not as it is stored.
     """
 
     path: pathlib.Path
@@ -72,6 +74,7 @@ class ResultsFile:
     joint_scores: np.ndarray
     person_scores: np.ndarray
     areas: np.ndarray
+    boxes: np.ndarray
     upright: np.ndarray
 
     def detections(self) -> Detections:
@@ -108,6 +111,7 @@ def read(path: pathlib.Path) -> ResultsFile:
         joint_scores=joints[..., 2],
         person_scores=np.array([row.score for row in rows], np.float64),
         areas=np.array([row.area for row in rows], np.float64),
+        boxes=np.array([row.box for row in rows], np.float64).reshape(-1, 4),
         upright=np.array([row.upright for row in rows], bool),
     )
 
@@ -119,6 +123,7 @@ class _Entry:
     joints: list[float]
     score: float
     area: float
+    box: list[float]
     upright: bool
 
 
@@ -135,6 +140,7 @@ def _read_entry(entry, first):
         joints=joints,
         score=_score(entry),
         area=_area(entry, joints),
+        box=_finite(entry["box"], "box", count=4) if entry.get("box") else [np.nan] * 4,
         upright=entry.get("file_name") is not None,
     )
 

@@ -1,4 +1,4 @@
-"""Benchmarks of convolutions: `hrjax.models.lowering` compared with XLA's own."""
+"""Benchmarks of convolutions: `hrjax.models.layers.backend_ops` compared with XLA's own."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.timing import time_jitted
 from hrjax import tables
-from hrjax.models import lowering
+from hrjax.models.layers.backend_ops import convolve
 
 # Height, width, inputs; kernel size, outputs, stride, groups, as in the networks at 256x192.
 CONVOLUTIONS = {
@@ -33,7 +33,7 @@ def sweep(batch: int, seconds: float) -> str:
         kernel = rng.standard_normal((size, size, inputs // groups, outputs), np.float32)
         numbers = []
         for gradients in (False, True):
-            for function in (lowering.convolve, xla_convolve):
+            for function in (convolve, xla_convolve):
                 run = functools.partial(function, stride=stride, groups=groups)
                 if gradients:
                     run = jax.grad(lambda *xs, run=run: jnp.sum(jnp.sin(run(*xs))), (0, 1))

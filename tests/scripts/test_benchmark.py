@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import convolutions, networks, timing
 from hrjax import heatmaps, models
+from hrjax.models import registry
 from scripts import benchmark
 
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
@@ -66,7 +67,7 @@ def check_shares(numbers):
 def test_memory_sweep_prints_a_row_per_case(monkeypatch, capsys):
     narrow = {"width": 4, "blocks": (1,), "deconvs": 0}
     small = dataclasses.replace(models.VARIANTS["pose_resnet_50"], **narrow)
-    monkeypatch.setattr(models, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
+    monkeypatch.setattr(registry, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
     monkeypatch.setattr(networks, "memory_cases", lambda *_: [(64, (), {"remat": True})])
     command = ("--sweep=memory", "--model=pose_resnet_50", "--batch=4", "--input=32x32")
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *command])
