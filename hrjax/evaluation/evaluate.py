@@ -60,7 +60,7 @@ def predict(
     batches: Batches,
     split: Split,
     mesh: Mesh,
-    stop: distributed.Everyone | None = None,
+    stop: distributed.SharedStopRequest | None = None,
 ) -> Predictions | None:
     """Predictions of a whole split by the step of `inference.make_predict_step`.
 

@@ -58,9 +58,7 @@ def predict(split, off=0.0):
 
 @pytest.fixture
 def config():
-    recipe = common.coco(common.recipe("hrnet_tiny", default="hrnet_tiny"))
-    recipe.data.input_size = (256, 192)
-    return recipe
+    return common.recipe("", default="hrnet_tiny", dataset="coco", input_size=(256, 192))
 
 
 def score(config, split, predictions):
