@@ -16,7 +16,7 @@ from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from hrjax import experiment
 from hrjax.evaluation import evaluate
-from hrjax.evaluation.protocol import Protocol
+from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
