@@ -76,12 +76,27 @@ def predict(
     with batches, bar:
         if not len(split):
             return Predictions(keypoints, joint_scores)  # a detector may find nothing at all
+        batches = _count_turned(batches, split)
         for outputs in _outputs(step, weights, batches, mesh, stop):
             rows = outputs["index"][outputs["mask"]]
             keypoints[rows] = outputs["keypoints"][outputs["mask"]]
             joint_scores[rows] = outputs["scores"][outputs["mask"]]
             bar.update(len(rows))
     return None if stop and stop.signal else Predictions(keypoints, joint_scores)
+
+
+def _count_turned(batches: Iterable[dict], split: Split) -> Iterator[dict]:
+    """Passes batches on, and logs at the end how many people were in images stored sideways."""
+    turned = 0
+    for batch in batches:
+        turned += np.count_nonzero(batch["turned"] & batch["mask"])
+        yield batch
+    if turned:
+        logger.info(
+            "%d of %d people are in images that are stored sideways; these were turned upright, as "
+            "their EXIF orientation and the stated sizes say",
+            *(turned, len(split)),
+        )
 
 
 def _outputs(

@@ -1,6 +1,7 @@
 """From a split to numbers, tables, files and pictures."""
 
 import json
+import logging
 
 import cv2
 import jax
@@ -9,6 +10,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import litehrnet_coco
+from data_pipelines.skeletons import COCO
+from data_pipelines.splits import Split
 from hrjax import experiment, inference
 from hrjax.detections import Predictions
 from hrjax.evaluation import evaluate, protocols, reports
@@ -212,3 +215,13 @@ def test_another_dataset_than_that_of_training_can_be_evaluated_on(tiny, drawn):
     split = experiment.open_held_out(tiny)
     assert split.annotation_file.endswith("person_keypoints_val2017.json")
     assert tiny.data.dataset == "mpii"
+
+
+def test_people_in_images_stored_sideways_are_counted_in_the_log(caplog):
+    split = Split("val", COCO, "val.json", {"image_path": np.array(["a.jpg"] * 3)}, {})
+    flags = {"turned": np.array([True, False]), "mask": np.array([True, True])}
+    last = {"turned": np.array([True, True]), "mask": np.array([True, False])}
+    with caplog.at_level(logging.INFO, logger="hrjax"):
+        batches = list(evaluate._count_turned(iter([flags, last]), split))
+    assert [batch["turned"].sum() for batch in batches] == [1, 2]
+    assert "2 of 3 people are in images that are stored sideways" in caplog.text
