@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from hrjax import heatmaps, models
-from hrjax.evaluation import oks
+from hrjax.evaluation import nms
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
@@ -35,7 +35,7 @@ CHOICES = {
     "train.matmul_precision": PRECISIONS,
     "train.on_nan": ON_NAN,
     "eval.decode": tuple(heatmaps.DECODERS),
-    "eval.nms": tuple(oks.NMS),
+    "eval.nms": tuple(nms.METHODS),
 }
 # Choices of fields that may also be empty, and what that means.
 OPTIONAL_CHOICES = {
@@ -61,11 +61,11 @@ NOT_NEGATIVE = (
     *("seed", "data.workers", "data.draw.train_images", "data.draw.val_images", "data.draw.seed"),
     *("augment.half_body_joints", "augment.rotation", "augment.shift", "distill.weight"),
     *("optimizer.lr_base_batch", "optimizer.weight_decay", "optimizer.warmup_steps"),
-    *("loss.hard_joints", "train.max_skips", "eval.every_epochs"),
+    *("loss.hard_joints", "train.max_skips", "eval.every_epochs", "eval.max_people"),
 )
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),
-    (BELOW_1, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    (BELOW_1, "at least 0 and less than 1", lambda value: 0 <= value < 1),
     (ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf),
     (NOT_NEGATIVE, "0 or more", lambda value: 0 <= value < math.inf),
 )
@@ -209,7 +209,7 @@ def _datasets(config):
 
 def _protocol(evaluation, name, entry):
     """Problems with the boxes and the metric of the dataset that is evaluated."""
-    if evaluation.boxes != "gt" and entry.read_detections is None:
+    if evaluation.boxes != "gt" and not entry.detected_boxes:
         yield (
             f"config.eval.boxes is {evaluation.boxes!r}, but {name} is evaluated with ground-truth "
             "boxes only; set --config.eval.boxes=gt"
@@ -254,14 +254,13 @@ def _mix(config):
             yield f"config.data.mix.datasets names {name!r}; choose from: {choices}"
     if len(mix.roots) not in (0, len(mix.datasets)):
         yield (
-            f"config.data.mix.roots has {len(mix.roots)} folders for {len(mix.datasets)} datasets "
-            "(config.data.mix.datasets); set one for each, or none for their default folders"
+            f"config.data.mix.roots is {mix.roots}, but config.data.mix.datasets is "
+            f"{mix.datasets}; set one folder per dataset, or none for their default folders"
         )
     if len(mix.weights) not in (0, 1 + len(mix.datasets)):
         yield (
-            f"config.data.mix.weights has {len(mix.weights)} numbers for {1 + len(mix.datasets)} "
-            "datasets; set one for config.data.dataset and one for each of "
-            "config.data.mix.datasets, or none"
+            f"config.data.mix.weights is {mix.weights}; set {1 + len(mix.datasets)} numbers, for "
+            f"{', '.join((config.data.dataset, *mix.datasets))} in this order, or none"
         )
     if not all(_is_number(weight) and weight > 0 for weight in mix.weights):
         yield f"config.data.mix.weights is {mix.weights}; set numbers above 0"

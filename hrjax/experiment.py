@@ -1,22 +1,26 @@
-"""What training and evaluation both take from a config: splits, network and conventions."""
+"""From a config to objects that training and evaluation share: splits, batches and networks."""
 
 import dataclasses
 import logging
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets, geometry
+from data_pipelines.batching import loading
 from data_pipelines.splits import Split
 from data_pipelines.synthetic import drawing
-from hrjax import heatmaps, models
+from data_pipelines.transforms import chains
+from hrjax import models
+from hrjax.inference import PredictionSettings
 
 logger = logging.getLogger(__name__)
 
 
 def open_held_out(config: ConfigDict) -> Split:
-    """The people that the config evaluates on, in annotated boxes or in a detector's."""
+    """The people that the config evaluates on, in ground-truth boxes or in a detector's."""
     options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
     if config.eval.dataset:
         config = config.copy_and_resolve_references()
@@ -32,13 +36,13 @@ def open_held_out(config: ConfigDict) -> Split:
 
 
 def open_split(config: ConfigDict, name: str, **options) -> Split:
-    """The split `name` of the config's dataset; draws the people first where the config says so.
+    """The split `name` of the config's dataset, drawn first where the config asks for it.
 
     `options` are those of `datasets.read_config`.
     """
     data = config.data
     if data.draw.train_images:
-        drawing.ensure(
+        drawing.write_if_missing(
             data.root,
             train_images=data.draw.train_images,
             val_images=data.draw.val_images,
@@ -55,7 +59,20 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
     return split
 
 
-def create_model(config: ConfigDict):
+def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
+    """Batches of a split for evaluation, this process's share of each."""
+    settings = prediction_settings(config)
+    return loading.eval_batches(
+        split,
+        chains.eval_ops(settings.input_size, strict=config.data.strict, udp=settings.udp),
+        batch_size=config.eval.batch_size,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def create_model(config: ConfigDict) -> tuple[models.Graph, models.Graph, dict, dict]:
     """The config's network from its seed: training graph, evaluation graph, params, stats."""
     model = models.create(config.model.name, config.seed, **model_fields(config))
     graph, params, stats = models.split(model)
@@ -65,24 +82,27 @@ def create_model(config: ConfigDict):
 
 
 def model_fields(config: ConfigDict) -> dict:
-    """What the config says of the network, without the variant's name."""
+    """The fields of the config's network, without the name of the variant."""
     return {key: value for key, value in config.model.items() if key != "name"}
 
 
-def uses_udp(config: ConfigDict) -> bool:
-    """Whether crops, cells and the flip test follow UDP's grid instead of the classic one."""
-    if config.heatmap.encoding not in heatmaps.ENCODINGS:
-        raise ValueError(
-            f"unknown config.heatmap.encoding {config.heatmap.encoding!r}; choose one of: "
-            f"{', '.join(heatmaps.ENCODINGS)}"
-        )
-    return config.heatmap.encoding == "udp"
+def prediction_settings(config: ConfigDict) -> PredictionSettings:
+    """How the config's network predicts."""
+    return PredictionSettings(
+        input_size=tuple(config.data.input_size),
+        color=config.data.color,
+        encoding=config.heatmap.encoding,
+        sigma=config.heatmap.sigma,
+        decode=config.eval.decode,
+        flip_test=config.eval.flip_test,
+        fold_batch_norm=config.eval.fold_batch_norm,
+    )
 
 
 def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
-    """Raises ValueError unless the devices can share each of `parts` parts of a batch evenly.
+    """Raises ValueError unless the devices can share each microbatch of a batch evenly.
 
-    `name` is the config field of the batch's size.
+    `parts` is the number of microbatches, and `name` the config field of the batch's size.
     """
     if parts < 1:
         raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")

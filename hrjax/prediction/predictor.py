@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import experiment, models
-from hrjax.evaluation import evaluate, oks
+from hrjax import detections, experiment, inference, models
 from hrjax.prediction import media, pretrained
 from hrjax.prediction.results import Poses
 from hrjax.runtime import distributed
@@ -58,9 +57,9 @@ class Predictor:
             self._graph, self._weights = _fold(self._graph, self._weights)
             self.config.eval.fold_batch_norm = False  # once, not in every step
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
-        udp = experiment.uses_udp(self.config)
-        self._crop = ops.Crop(tuple(self.config.data.input_size), udp)
-        self._step = evaluate.make_predict_step(self._graph, self._mesh, self.config, self.skeleton)
+        settings = experiment.prediction_settings(self.config)
+        self._crop = ops.Crop(settings.input_size, settings.udp)
+        self._step = inference.make_predict_step(self._graph, self._mesh, settings, self.skeleton)
         self._forward = jax.jit(functools.partial(_forward, self._graph, self.config.data.color))
 
     def __call__(
@@ -139,7 +138,7 @@ class Predictor:
                 *(broken.sum(), usable.sum() * k),
             )
         keypoints[broken], scores[broken] = np.nan, 0
-        person_scores = oks.rescore(scores, np.ones(len(usable)))
+        person_scores = detections.rescore(scores, np.ones(len(usable)))
         ends = np.cumsum([len(boxes) for boxes, _ in all_boxes])[:-1]
         parts = (np.split(column, ends) for column in (keypoints, scores, person_scores))
         return list(map(Poses, (boxes for boxes, _ in all_boxes), *parts))

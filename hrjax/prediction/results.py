@@ -6,11 +6,11 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 
-from data_pipelines import images, json_files
-from hrjax.evaluation import average_precision, oks
+from data_pipelines import images
+from hrjax import detections
+from hrjax.evaluation import result_files
 from hrjax.prediction.media import IMAGES
 
 
@@ -61,7 +61,8 @@ def _coco_entries(results):
     keypoints = np.nan_to_num(np.concatenate([each.keypoints for each in poses]), nan=0)
     scores = np.concatenate([each.scores for each in poses])
     person_scores = np.concatenate([each.person_scores for each in poses])
-    entries = average_precision.coco_results(keypoints, scores, person_scores, image_ids)
+    columns = detections.make(image_ids, keypoints, scores, person_scores)
+    entries = result_files.coco_entries(columns, category_id=1)
     # "box" and not "bbox", from which COCO's tools would compute the areas of the people.
     return [
         {**entry, "file_name": name, "box": box}
@@ -69,71 +70,23 @@ def _coco_entries(results):
     ]
 
 
-class _Entry(msgspec.Struct):
-    """One person of a results file: ours, COCO's or MPII's."""
-
-    keypoints: list
-    scores: list[float] | None = None
-    score: float | None = None
-    box: tuple[float, float, float, float] | None = None
-    file_name: str | None = None
-    image: str | None = None
-    image_id: int | float | None = None
-
-
 def read(file: str) -> list[ImageResults]:
     """The results of each image of a file that `save`, or an evaluation on COCO or MPII, wrote."""
-    path = pathlib.Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no results file {file}")
-    rows = json_files.read_json(path, expected=list)
-    json_files.require_fields(path, "person", rows, ("keypoints",))
-    groups = collections.defaultdict(list)
-    for position, row in enumerate(rows):
-        entry = _convert(path, position, row)
-        groups[entry.file_name or entry.image or entry.image_id].append(entry)
-    return [_image_results(path, entries) for entries in groups.values()]
+    content = result_files.read(pathlib.Path(file))
+    rows = collections.defaultdict(list)
+    for row, image in enumerate(zip(content.image_names, content.image_ids, strict=True)):
+        name, image_id = image
+        rows[name or image_id].append(row)
+    return [_image_results(content, own) for own in rows.values()]
 
 
-def _convert(path, position, row):
-    try:
-        entry = msgspec.convert(row, _Entry)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{path}: person {position}: {error}") from error
-    if entry.image_id is None and not (entry.file_name or entry.image):
-        raise ValueError(f"{path}: person {position} has neither image_id nor file_name")
-    return entry
-
-
-def _image_results(path, entries):
-    first = entries[0]
-    keypoints, scores = _joints(path, entries)
-    person_scores = [entry.score for entry in entries]
-    if None in person_scores:
-        person_scores = oks.rescore(scores, np.ones(len(entries)))
-    boxes = np.array([entry.box or (np.nan,) * 4 for entry in entries])
-    poses = Poses(boxes, keypoints, scores, np.array(person_scores))
-    image_id = None if first.image_id is None else int(first.image_id)
-    # `save` writes poses of upright images, evaluation those of pixels as they are stored.
-    upright = first.file_name is not None
-    return ImageResults(first.file_name or first.image or "", image_id, poses, upright)
-
-
-def _joints(path, entries):
-    """Keypoints (n, k, 2) and scores (n, k) of the people of one image."""
-    values = [entry.keypoints for entry in entries]
-    if entries[0].scores is not None:  # MPII's: keypoints (k, 2) and scores (k,)
-        count = len(entries[0].scores)
-        scores = [entry.scores for entry in entries]
-        keypoints = json_files.stack_numbers(path, "keypoints", values, (count, 2))
-        return keypoints, json_files.stack_numbers(path, "scores", scores, (count,))
-    joints = json_files.stack_numbers(path, "keypoints", values, (len(values[0]),))
-    if joints.shape[1] % 3:
-        raise ValueError(
-            f"{path}: keypoints must be x, y, score for each joint; got {joints.shape[1]} numbers"
-        )
-    joints = joints.reshape(len(entries), -1, 3)
-    return joints[..., :2], joints[..., 2]
+def _image_results(content, rows):
+    scores, person_scores = content.joint_scores[rows], content.person_scores[rows]
+    computed = detections.rescore(scores, np.ones(len(rows)))
+    person_scores = np.where(np.isnan(person_scores), computed, person_scores)
+    poses = Poses(content.boxes[rows], content.keypoints[rows], scores, person_scores)
+    name, image_id = content.image_names[rows[0]], content.image_ids[rows[0]]
+    return ImageResults(name, image_id, poses, bool(content.upright[rows[0]]))
 
 
 class ImageFinder:

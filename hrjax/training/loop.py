@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 from data_pipelines.batching import loading
 from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
+from hrjax import experiment
 from hrjax.evaluation import evaluate
+from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
@@ -30,6 +32,7 @@ class TrainingSetup:
     mesh: Mesh
     split: Split | Mixture
     held_out: Split | None
+    protocol: Protocol
     steps_per_epoch: int
     total_steps: int
     train_step: Callable
@@ -141,16 +144,23 @@ def _evaluate(setup, state, resources):
     resources.log.say(f"evaluating {len(setup.held_out)} people of {setup.held_out.name}")
     # Evaluation is in float32, whatever training is in.
     weights = jax.tree.map(lambda x: x.astype(jnp.float32), state.weights)
+    batches = experiment.eval_batches(setup.config, setup.held_out)
     predictions = evaluate.predict(
-        setup.predict_step, weights, setup.config, setup.held_out, setup.mesh, stop=resources.stop
+        setup.predict_step, weights, batches, setup.held_out, setup.mesh, stop=resources.stop
     )
     if predictions is None:
         return None
-    result = evaluate.report(setup.config, setup.held_out, predictions, resources.workdir)
-    resources.log.say(result.table)
-    numbers = {f"eval/{name}": value for name, value in result.numbers.items()}
-    resources.log.write(int(state.step), numbers, {"predictions": result.picture})
-    return result.score
+    evaluation, picture = evaluate.report(
+        setup.protocol,
+        setup.held_out,
+        predictions,
+        resources.workdir,
+        error_analysis=setup.config.eval.report,
+    )
+    resources.log.say(evaluation.table)
+    numbers = {f"eval/{name}": value for name, value in evaluation.numbers.items()}
+    resources.log.write(int(state.step), numbers, {"predictions": picture})
+    return evaluation.score
 
 
 def _model_inputs(batch):

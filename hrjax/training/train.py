@@ -15,8 +15,8 @@ from data_pipelines.batching import loading, mixture
 from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
-from hrjax import experiment
-from hrjax.evaluation import evaluate, scoring
+from hrjax import experiment, inference
+from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
@@ -56,8 +56,8 @@ def train(
         *(setup.steps_per_epoch, config.model.name, distributed.describe(setup.mesh)),
     )
     if setup.held_out and not start:
-        score = evaluate.score_mean_pose(config, setup.split, setup.held_out)
-        logger.info("baseline (mean pose): %s %.4g", scoring.score_name(config), score)
+        score = evaluate.score_mean_pose(setup.protocol, setup.split, setup.held_out)
+        logger.info("baseline (mean pose): %s %.4g", metrics.score_name(setup.protocol), score)
     number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
     if number and last < setup.total_steps:
@@ -77,7 +77,8 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         config.train.batch_size, mesh, "config.train.batch_size", parts=config.train.accumulate
     )
     split = open_train_split(config)
-    scoring.check(config)
+    protocol = protocols.from_config(config)
+    metrics.check(protocol)
     held_out = experiment.open_held_out(config) if config.eval.every_epochs else None
     steps_per_epoch = loading.steps_per_epoch(split, config.train.batch_size)
     learning_rate = optimizers.schedule(
@@ -96,10 +97,13 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         mesh=mesh,
         split=split,
         held_out=held_out,
+        protocol=protocol,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
-        predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
+        predict_step=inference.make_predict_step(
+            eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
+        ),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     return setup, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
@@ -206,7 +210,7 @@ def _open_batches(setup, position):
             setup.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
-            udp=experiment.uses_udp(config),
+            udp=experiment.prediction_settings(config).udp,
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hrjax import models
+from hrjax.models.hrformer import relative_positions
 from hrjax.weights import foreign_names
 
 # Our leaf's name → PyTorch's, and the order of PyTorch's axes in ours.
@@ -89,7 +91,8 @@ def to_torch(name: str, params: dict, stats: dict) -> dict[str, np.ndarray]:
         if leaf == "running_var":
             state[f"{module}.num_batches_tracked"] = np.zeros((), np.int64)
         if leaf == "relative_position_bias_table":
-            state[f"{module}.relative_position_index"] = _relative_positions(len(array))
+            window = (math.isqrt(len(array)) + 1) // 2  # the table has (2 window - 1)² rows
+            state[f"{module}.relative_position_index"] = relative_positions(window)
     return state
 
 
@@ -210,11 +213,3 @@ def _tensors(name):
 def _turned(shape, axes):
     """PyTorch's shape of our array."""
     return tuple(shape[axes.index(axis)] for axis in range(len(axes)))
-
-
-def _relative_positions(rows):
-    """Which row of a table of position biases each pair of a window's pixels reads."""
-    side = int(rows**0.5)  # 2 w - 1 for windows of w x w pixels
-    y, x = np.divmod(np.arange(((side + 1) // 2) ** 2), (side + 1) // 2)
-    dy, dx = y[:, None] - y + side // 2, x[:, None] - x + side // 2
-    return dy * side + dx

@@ -13,21 +13,25 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.timing import random_batch, time_jitted
+from benchmarks.timing import Numbers, random_batch, time_jitted
 from data_pipelines import datasets, geometry, images
 from data_pipelines.batching import loading
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.splits import Split
 from data_pipelines.transforms import chains, ops
-from hrjax import experiment, heatmaps, models
-from hrjax.evaluation import evaluate
+from hrjax import experiment, heatmaps, inference, models
 from hrjax.prediction import pretrained
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
 from hrjax.training import train
 
+Op = Callable[[dict, np.random.Generator | None], dict]  # of data_pipelines.transforms
 
-def open_data(config, wrap=lambda op: op):
-    """The training split and endless batches of it; `wrap` is put around each op."""
+
+def open_data(
+    config: ConfigDict, wrap: Callable[[Op], Op] = lambda op: op
+) -> tuple[Split, loading.Batches]:
+    """The training split and an endless stream of its batches; `wrap` is applied to each op."""
     split = experiment.open_split(config, "train")
     chain = chains.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
     batches = loading.train_batches(
@@ -41,8 +45,8 @@ def open_data(config, wrap=lambda op: op):
     return split, batches
 
 
-def time_data(config, seconds):
-    """Milliseconds a batch; then, in one thread, those of a person and where they go."""
+def time_data(config: ConfigDict, seconds: float) -> Numbers:
+    """Milliseconds per batch, and the time per person in one thread with a breakdown."""
     _, batches = open_data(config)
     with batches:
         next(batches)
@@ -58,15 +62,15 @@ def time_data(config, seconds):
     }
 
 
-def time_person(config, seconds):
-    """CPU milliseconds of a person in one thread, their parts, and those of bare decoding.
+def time_person(config: ConfigDict, seconds: float) -> Numbers:
+    """CPU milliseconds per person in one thread, a breakdown, and those of bare image decoding.
 
-    The two take turns, batch by batch, so that what else the machine does falls on both.
+    The two are measured alternately, batch by batch, so that other load affects both alike.
     """
     cv2.setNumThreads(1)
     parts = dict.fromkeys(("decode", "crop"), 0.0)
     split, batches = open_data(config, functools.partial(timed, parts))
-    batches[0]  # files that were never read come from the disk
+    batches[0]  # fills the file cache
     parts |= dict.fromkeys(parts, 0.0)
     person, bare = [], []
     while len(person) < 4 or sum(person) * config.train.batch_size < seconds:
@@ -75,7 +79,7 @@ def time_person(config, seconds):
         person.append((time.thread_time() - start) / len(rows))
         bare.append(statistics.mean(time_bare_decode(split[row]) for row in rows))
     total = sum(person) * config.train.batch_size
-    ratios = [one / other for one, other in zip(person, bare, strict=True)]
+    ratios = [spent / decoding for spent, decoding in zip(person, bare, strict=True)]
     return {
         "person_ms": 1000 * statistics.median(person),
         "people_per_second_per_core": 1 / statistics.median(person),
@@ -90,8 +94,8 @@ def time_person(config, seconds):
 TIMED = {ops.Decode: "decode", ops.RandomCrop: "crop"}
 
 
-def timed(parts, op):
-    """The op, which adds its CPU seconds to `parts` if it is one of TIMED."""
+def timed(parts: dict[str, float], op: Op) -> Op:
+    """The op; if it is one of TIMED, it adds its CPU seconds to `parts`."""
 
     def run(example, rng):
         start = time.thread_time()
@@ -102,8 +106,8 @@ def timed(parts, op):
     return run if type(op) in TIMED else op
 
 
-def time_bare_decode(example):
-    """Seconds that OpenCV takes to decode the example's image, without reading it."""
+def time_bare_decode(example: dict) -> float:
+    """Seconds that OpenCV takes to decode an example's image, without reading the file."""
     encoded = example.get("encoded") or pathlib.Path(example["image_path"]).read_bytes
     data = np.frombuffer(encoded(), np.uint8)
     start = time.thread_time()
@@ -111,8 +115,8 @@ def time_bare_decode(example):
     return time.thread_time() - start
 
 
-def time_end_to_end(config, seconds):
-    """Training from files: milliseconds a step and the share of them spent waiting for data."""
+def time_end_to_end(config: ConfigDict, seconds: float) -> Numbers:
+    """Training from files: milliseconds per step, and the fraction spent waiting for data."""
     setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
     _, batches = open_data(config)
     waits, times = [], []
@@ -134,14 +138,15 @@ def time_end_to_end(config, seconds):
     }
 
 
-def time_predict(config: ConfigDict, seconds: float) -> dict[str, float]:
-    """From files to joints: people per second, and which part of the time each stage takes."""
+def time_predict(config: ConfigDict, seconds: float) -> Numbers:
+    """Prediction from files to joints: people per second, and where the time per person goes."""
     _, graph, params, stats = experiment.create_model(config)
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
     skeleton = datasets.DATASETS[config.data.dataset].skeleton
     mesh = distributed.make_mesh(jax.devices()[:1])
-    step = evaluate.make_predict_step(graph, mesh, config, skeleton)
-    network, after = split_predict_step(config, graph, skeleton)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, skeleton)
+    network, after = split_predict_step(settings, graph, skeleton)
     batch, weights = random_batch(config), {"params": params, "stats": stats}
     numbers = time_jitted(step, (weights, batch), seconds / 3)
     network_ms = time_jitted(network, (weights, batch["image"]), seconds / 3)["ms"]
@@ -171,13 +176,13 @@ def time_predict(config: ConfigDict, seconds: float) -> dict[str, float]:
     }
 
 
-def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) -> dict[str, float]:
-    """Milliseconds per person for decoding images and for cropping, in one thread."""
+def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) -> Numbers:
+    """Milliseconds per person of image decoding and of cropping, in one thread."""
     crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
     start = time.perf_counter()
-    decoded_images = [images.read_image(path) for path in paths]
+    pixels = [images.read_image(path) for path in paths]
     decoded = time.perf_counter()
-    for image, image_boxes in zip(decoded_images, boxes, strict=True):
+    for image, image_boxes in zip(pixels, boxes, strict=True):
         for center, size in zip(*geometry.box_center_size(image_boxes), strict=True):
             example = {"image": image, "center": center, "size": size}
             crop({**example, "keypoints": np.zeros((0, 2))}, None)
@@ -189,18 +194,17 @@ def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) 
 
 
 def split_predict_step(
-    config: ConfigDict, graph: models.Graph, skeleton: Skeleton
+    settings: inference.PredictionSettings, graph: models.Graph, skeleton: Skeleton
 ) -> tuple[Callable, Callable]:
-    """`evaluate.make_predict_step` as two jitted functions: images → heatmaps → joints."""
-    udp, kernel = experiment.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
+    """`inference.make_predict_step` as two jitted functions: images → heatmaps → joints."""
 
     @jax.jit
     def network(weights, images):
         parts = (graph, weights["params"], weights["stats"])
-        if config.eval.fold_batch_norm:
+        if settings.fold_batch_norm:
             parts = models.fold_batch_norm(*parts)
-        images = models.normalize(images)
-        if config.eval.flip_test:
+        images = models.normalize(images, settings.color)
+        if settings.flip_test:
             pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
             images = pairs.reshape(-1, *images.shape[1:])
         with jax.default_matmul_precision("highest"):
@@ -208,19 +212,16 @@ def split_predict_step(
 
     @jax.jit
     def after(maps, to_original):
-        if config.eval.flip_test:
-            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not udp)
+        if settings.flip_test:
+            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not settings.udp)
             maps = 0.5 * (maps[::2] + mirrored)
-        cells, scores = heatmaps.decode(maps, config.eval.decode, kernel=kernel)
-        size = maps.shape[1:3]
-        strides = heatmaps.strides(size, config.data.input_size[0] // size[0], udp=udp)
-        return heatmaps.to_image(cells, strides, to_original), scores
+        return inference.read_keypoints(maps, to_original, settings.input_size[0], settings)
 
     return network, after
 
 
 def find_people(config: ConfigDict) -> tuple[list[str], list[np.ndarray]]:
-    """The validation images and the boxes (n, 4) in each."""
+    """The held-out images, and the boxes (n, 4) in each."""
     split = experiment.open_split(config, "val")
     center, size = split.columns["center"], split.columns["size"] / geometry.BOX_PADDING
     boxes = collections.defaultdict(list)
@@ -228,4 +229,4 @@ def find_people(config: ConfigDict) -> tuple[list[str], list[np.ndarray]]:
         split.columns["image_path"], center, size, strict=True
     ):
         boxes[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
-    return list(boxes), [np.array(rows) for rows in boxes.values()]
+    return list(boxes), [np.array(image_boxes) for image_boxes in boxes.values()]

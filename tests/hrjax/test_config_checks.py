@@ -13,7 +13,7 @@ from configs import common, hrnet_coco, hrnet_custom, resnet_mpii
 from data_pipelines import skeletons
 from data_pipelines.transforms import ops
 from hrjax import config_checks, models
-from hrjax.evaluation import scoring
+from hrjax.evaluation import metrics
 from hrjax.training import optimizers, step
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
@@ -82,7 +82,7 @@ def test_choices_are_those_of_the_code_that_reads_them():
     assert set(config_checks.DTYPES) == set(step.DTYPES)
     assert config_checks.PRECISIONS == step.PRECISIONS
     assert config_checks.ON_NAN == step.ON_NAN
-    assert set(config_checks.METRICS) == set(scoring.METRICS)
+    assert set(config_checks.METRICS) == set(metrics.METRICS)
     for name in config_checks.OPTIMIZERS:
         optimizers.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
     for name in config_checks.SCHEDULES:
@@ -101,8 +101,8 @@ def test_choices_are_those_of_the_code_that_reads_them():
         ("augment__half_body", -0.1, "a number from 0 to 1"),
         ("augment__dropout", float("nan"), "a number from 0 to 1"),
         ("data__max_unreadable", 20.0, "a number from 0 to 1"),
-        ("augment__scale", 1.0, "a number from 0 to below 1"),
-        ("train__ema_decay", 1.0, "a number from 0 to below 1"),
+        ("augment__scale", 1.0, "at least 0 and less than 1"),
+        ("train__ema_decay", 1.0, "at least 0 and less than 1"),
         ("optimizer__lr", 0.0, "a number above 0"),
         ("optimizer__lr", float("inf"), "a number above 0"),
         ("heatmap__sigma", -2.0, "a number above 0"),
@@ -239,11 +239,11 @@ def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
         ),
         (
             {"data__mix__datasets": ("mpii",), "data__mix__roots": ("a", "b")},
-            "config.data.mix.roots has 2 folders for 1 datasets",
+            "config.data.mix.roots is ('a', 'b'), but config.data.mix.datasets is ",
         ),
         (
             {"data__mix__datasets": ("mpii",), "data__mix__weights": (1.0,)},
-            "config.data.mix.weights has 1 numbers for 2 datasets; set one for config.data.dataset",
+            "config.data.mix.weights is (1.0,); set 2 numbers, for coco, mpii in this order",
         ),
         (
             {"data__mix__datasets": ("mpii",), "data__mix__weights": (1.0, 0.0)},

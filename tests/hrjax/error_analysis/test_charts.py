@@ -12,8 +12,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def boxes(text):
     """(x, width, fill) of the rectangles."""
-    found = ElementTree.fromstring(text).iter(f"{SVG}rect")
-    return [(float(box.get("x")), float(box.get("width")), box.get("fill")) for box in found]
+    rectangles = ElementTree.fromstring(text).iter(f"{SVG}rect")
+    return [(float(box.get("x")), float(box.get("width")), box.get("fill")) for box in rectangles]
 
 
 def test_bars_are_as_long_as_their_numbers():
@@ -49,7 +49,7 @@ def test_curves_go_through_their_points():
     assert "a &amp; b" in text
 
 
-def test_the_legend_names_the_colours():
+def test_the_legend_names_the_colors():
     text = charts.legend(["good", "a<b"], ["#111", "#222"])
     assert "background:#111" in text
     assert "a&lt;b" in text

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import hrjax
+from data_pipelines import truth
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
-from hrjax import experiment
+from hrjax import detections, experiment, inference
 from hrjax.evaluation import average_precision, evaluate
 from hrjax.prediction import pretrained
 from hrjax.prediction.predictor import Predictor
@@ -177,7 +178,7 @@ def test_bad_arguments_are_named(predictor, bright, dots):
         predictor(image, [(1, 2, 3, 4), (1, 2)])
     with pytest.raises(ValueError, match=r"can't read the image nothing\.jpg"):
         predictor("nothing.jpg")
-    with pytest.raises(ValueError, match=r"unknown config\.eval\.decode 'best'; choose one of"):
+    with pytest.raises(ValueError, match="unknown decode 'best'; choose one of"):
         Predictor(bright.network, decode="best")
 
 
@@ -200,11 +201,13 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
         "visible": np.zeros((3, 17), np.float32),
     }
     mesh = distributed.make_mesh(jax.devices()[:1])
-    step = evaluate.make_predict_step(graph, mesh, config, COCO)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, COCO)
     split = Split("val", COCO, "", columns, {})
-    expected = evaluate.predict(step, {"params": params, "stats": stats}, config, split, mesh)
+    batches = experiment.eval_batches(config, split)
+    expected = evaluate.predict(step, {"params": params, "stats": stats}, batches, split, mesh)
     np.testing.assert_allclose(poses.keypoints, expected.keypoints, atol=1e-3)
-    np.testing.assert_allclose(poses.scores, expected.scores, atol=1e-6)
+    np.testing.assert_allclose(poses.scores, expected.joint_scores, atol=1e-6)
 
 
 def test_options_override_the_recipe(bright, dots, caplog):
@@ -238,8 +241,9 @@ def test_real_people_are_predicted_as_well_as_published(shared):
     results = []
     for image_id, poses in zip(boxes, predictor(paths, list(boxes.values())), strict=True):
         ids = np.full(len(poses.boxes), image_id)
-        arrays = poses.keypoints, poses.scores, poses.person_scores
-        results += average_precision.coco_results(*arrays, ids)
-    assert len(results) == 468
+        results.append((ids, poses.keypoints, poses.scores, poses.person_scores))
+    people = detections.make(*map(np.concatenate, zip(*results, strict=True)))
+    assert len(people) == 468
+    known = truth.read(file, COCO, category="person")
     # The last digits depend on OpenCV's resampling.
-    assert average_precision.coco_ap(results, str(file))["AP"] == pytest.approx(0.6585, abs=0.005)
+    assert average_precision.coco_ap(people, known)["AP"] == pytest.approx(0.6585, abs=0.005)

@@ -1,28 +1,16 @@
-"""How alike people are and whom to keep: rescoring and OKS-NMS of whole splits, in NumPy."""
+"""OKS-NMS: which of the detections of an image to keep where several are of the same person.
+
+Whole splits at once, in NumPy. Each function of METHODS returns the rows to keep, image by image.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-PAIRS_AT_ONCE = 2**15  # so that what is computed on the way stays in the processor's cache
-SOFT_LIMIT = 20  # people of an image, as many as COCO looks at
+from hrjax.detections import check_finite
+from hrjax.oks import object_keypoint_similarity
 
-
-def rescore(scores: np.ndarray, box_scores: np.ndarray, *, threshold: float = 0.2) -> np.ndarray:
-    """Scores of people, (n,): the box's times the mean of the joint scores above `threshold`.
-
-    `scores` are (n, k). A person without a joint above the threshold gets 0. Annotated boxes have
-    the score 1.
-    """
-    scores, box_scores = np.asarray(scores), np.asarray(box_scores, np.float64)
-    if scores.ndim != 2 or box_scores.shape != scores.shape[:1]:
-        raise ValueError(
-            f"scores must be (n, k) and box_scores (n,); got {scores.shape} and {box_scores.shape}"
-        )
-    check_finite(scores, "scores")
-    counted = scores > threshold
-    total = np.where(counted, scores, 0).sum(axis=1, dtype=np.float64)
-    return box_scores * total / np.maximum(counted.sum(axis=1), 1)
+PAIRS_AT_ONCE = 2**15  # so that intermediate results stay in the processor's cache
 
 
 def similarity(
@@ -32,25 +20,22 @@ def similarity(
     first: np.ndarray,
     second: np.ndarray,
 ) -> np.ndarray:
-    """Object keypoint similarity of pairs of people, (p,), over all their joints.
+    """The OKS of pairs of detections, (p,), over all their joints.
 
     `first` and `second` (p,) are rows of `keypoints` (n, k, 2) and `areas` (n,), the square pixels
     of the boxes that were cropped.
     """
     points, areas = _checked(keypoints, areas, sigmas)
-    scale = -1 / (2 * np.square(2 * np.asarray(sigmas)))  # (k,)
-    found = np.empty(len(first))
+    alike = np.empty(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         a, b = first[part], second[part]
-        difference = points[a] - points[b]
-        squared = np.einsum("pkx,pkx->pk", difference, difference)
-        area = (areas[a] + areas[b]) / 2 + np.spacing(1)  # of empty boxes
-        found[part] = np.exp(squared * scale / area[:, None]).mean(axis=-1)
-    return found
+        mean_areas = (areas[a] + areas[b]) / 2
+        alike[part] = object_keypoint_similarity(points[a], points[b], mean_areas, sigmas)
+    return alike
 
 
-def nms(
+def hard_nms(
     keypoints: np.ndarray,
     scores: np.ndarray,
     areas: np.ndarray,
@@ -58,16 +43,16 @@ def nms(
     sigmas: Sequence[float],
     threshold: float,
 ) -> np.ndarray:
-    """Rows of the people to keep: those not too similar to a better one of the same image.
+    """Rows of detections that are not too similar to a better one of the same image.
 
-    Too similar is an OKS above `threshold`. `keypoints` are (n, k, 2), the others (n,). What is
-    kept comes image by image, best first; among equals the last comes first, as in the references.
+    Too similar is an OKS above `threshold`. `keypoints` are (n, k, 2), the others (n,). The best of
+    each image come first; of equals the last comes first, as in the references.
     """
     order = _order(keypoints, scores, areas, image_ids)
     first, second = _pairs(image_ids[order])
     close = _closer_than(threshold, keypoints, areas, sigmas, order[first], order[second])
     kept = [True] * len(order)
-    # Pairs are sorted by their better person, whose fate is settled once its pairs come.
+    # Pairs are sorted by the better one of them, which is decided once its pairs come.
     for better, worse in zip(first[close].tolist(), second[close].tolist(), strict=True):
         if kept[better]:
             kept[worse] = False
@@ -81,19 +66,21 @@ def soft_nms(
     image_ids: np.ndarray,
     sigmas: Sequence[float],
     threshold: float,
+    *,
+    max_people: int = 20,
 ) -> np.ndarray:
-    """Rows of the people to keep, image by image: the best 20, in the order of decaying scores.
+    """Rows of the best `max_people` detections of each image (0 = all), by decaying scores.
 
-    Once somebody is chosen, the scores of the others in the image are multiplied by
-    exp(-OKS² / `threshold`). The decayed scores only order people; nothing else uses them.
+    Whenever one is chosen, the scores of the others in its image are multiplied by
+    exp(-OKS² / `threshold`). The decayed scores decide the order; nothing else uses them.
     """
     remaining = _order(keypoints, scores, areas, image_ids)
     decayed = np.asarray(scores, np.float64)[remaining]
     chosen = []
-    while len(remaining) and len(chosen) < SOFT_LIMIT:
+    while len(remaining) and not 0 < max_people <= len(chosen):
         _, starts, group = np.unique(
             image_ids[remaining], return_index=True, return_inverse=True
-        )  # people are sorted by image, the best of each first
+        )  # they are sorted by image, the best of each first
         best = remaining[starts]
         chosen.append(best)
         others = np.ones(len(remaining), bool)
@@ -107,12 +94,19 @@ def soft_nms(
     return rows[np.argsort(image_ids[rows], kind="stable")]
 
 
-def keep_all(keypoints, scores, areas, image_ids, sigmas, threshold) -> np.ndarray:
-    """Rows of everybody, image by image, best first."""
+def keep_all(
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    areas: np.ndarray,
+    image_ids: np.ndarray,
+    sigmas: Sequence[float],
+    threshold: float,
+) -> np.ndarray:
+    """All rows, image by image, the best first."""
     return _order(keypoints, scores, areas, image_ids)
 
 
-NMS = {"hard": nms, "soft": soft_nms, "none": keep_all}
+METHODS = {"hard": hard_nms, "soft": soft_nms, "none": keep_all}
 
 
 def _order(keypoints, scores, areas, image_ids):
@@ -120,7 +114,7 @@ def _order(keypoints, scores, areas, image_ids):
     shapes = tuple(map(np.shape, (scores, areas, image_ids)))
     if set(shapes) != {(len(keypoints),)}:
         raise ValueError(
-            f"scores, areas and image_ids must be (n,) for {len(keypoints)} people; got "
+            f"scores, areas and image_ids must be (n,) for {len(keypoints)} detections; got "
             f"{', '.join(map(str, shapes))}"
         )
     check_finite(keypoints, "keypoints")
@@ -134,10 +128,10 @@ def _best_first(image_ids, scores):
 
 
 def _pairs(image_ids):
-    """Positions of every two people of the same image in a list sorted by image, (p,) and (p,)."""
+    """Positions of every two detections of an image in a list sorted by image, (p,) and (p,)."""
     count = len(image_ids)
     ends = np.searchsorted(image_ids, image_ids, side="right")
-    later = ends - np.arange(count) - 1  # people of the image behind each one
+    later = ends - np.arange(count) - 1  # how many of the image follow each one
     first = np.repeat(np.arange(count), later)
     starts = np.cumsum(later) - later
     second = first + 1 + np.arange(len(first)) - starts[first]
@@ -156,8 +150,8 @@ def _closer_than(threshold, keypoints, areas, sigmas, first, second):
 def _perhaps_closer_than(threshold, keypoints, areas, sigmas, first, second):
     """False for most pairs whose OKS is not above `threshold`, by a few of their joints, (p,).
 
-    If so many joints are apart that the others cannot make up for it, there is no need to look at
-    these. The strictest joints tell it soonest.
+    Where some joints are so far apart that the others cannot make up for it, the others need not be
+    computed. The joints with the smallest sigmas decide soonest.
     """
     strictest = np.argsort(sigmas)[: int((1 - threshold) * len(sigmas)) + 3]
     points, areas = _checked(keypoints, areas, sigmas)
@@ -184,13 +178,3 @@ def _checked(keypoints, areas, sigmas):
             f"{keypoints.shape}"
         )
     return keypoints, areas
-
-
-def check_finite(values: np.ndarray, name: str) -> None:
-    """Raises ValueError where a network gave numbers that are NaN or infinite."""
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise ValueError(
-            f"{name} hold {int(bad.sum())} numbers that are NaN or infinite; the network diverged "
-            "or its weights are damaged"
-        )

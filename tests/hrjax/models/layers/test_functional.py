@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.functional import attend, gelu, standardize, standardize_pixels
+from hrjax.models.layers.functional import attend, gelu, standardize, standardize_pixels
 
 
 def noise(*shape, seed=0):
@@ -52,7 +52,7 @@ def test_the_variance_of_channels_far_from_zero_keeps_its_digits(height):
     np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=1e-5)
 
 
-def test_channels_of_one_value_have_no_variance():
+def test_constant_channels_have_no_variance():
     x = jnp.full((2, 9, 5, 1), 12345.67)
     y, mean, var = standardize(x, jnp.ones(1), jnp.ones(1), 1e-5)
     np.testing.assert_array_equal((y == 1).all(), True)
@@ -80,9 +80,9 @@ def test_gelu_has_the_gradient_of_autodiff():
 
 def test_pixels_are_standardized_with_the_gradients_of_autodiff():
     def formula(x, scale, bias, epsilon):
-        centred = x - jnp.mean(x, -1, keepdims=True)
-        var = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        return centred / jnp.sqrt(var + epsilon) * scale + bias
+        centered = x - jnp.mean(x, -1, keepdims=True)
+        var = jnp.mean(jnp.square(centered), -1, keepdims=True)
+        return centered / jnp.sqrt(var + epsilon) * scale + bias
 
     weight, arguments = noise(2, 3, 4, 5, seed=3), (noise(2, 3, 4, 5), noise(5, seed=1), noise(5))
 
@@ -121,12 +121,12 @@ def test_attention_has_the_gradients_of_autodiff(with_bias):
 def test_attention_survives_large_logits():
     x = jnp.full((1, 1, 2, 1), 1000.0).at[0, 0, 1].set(-1000.0)
     y, vjp = jax.vjp(lambda x: attend(x, x, x), x)
-    np.testing.assert_array_equal(y, x)  # either pixel sees itself alone
+    np.testing.assert_array_equal(y, x)  # each pixel attends only to itself
     assert all(np.isfinite(gradient).all() for gradient in vjp(y))
 
 
 def test_attention_of_bfloat16_is_summed_in_float32():
-    # 65 keys of alike weights: in bfloat16 the sum of the weights would be wrong by more.
+    # 65 keys with equal weights: in bfloat16 the error of their sum would be larger.
     x = jnp.ones((1, 1, 65, 2), jnp.bfloat16)
     y, vjp = jax.vjp(attend, x, x, x)
     assert y.dtype == jnp.bfloat16

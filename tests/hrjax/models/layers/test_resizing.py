@@ -1,11 +1,17 @@
-"""Feature maps of other sizes, by hand and against JAX."""
+"""Resized feature maps, by hand and against JAX."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.resizing import average_pool, bilinear, bilinear_areas, max_pool, nearest
+from hrjax.models.layers.resizing import (
+    average_pool,
+    bilinear_align_corners,
+    bilinear_half_pixel,
+    max_pool,
+    nearest,
+)
 
 
 def test_nearest_repeats_pixels():
@@ -14,15 +20,15 @@ def test_nearest_repeats_pixels():
     np.testing.assert_array_equal(nearest(x, (2, 4))[0, :, :, 0], expected)
 
 
-def test_nearest_to_no_multiple_says_so():
+def test_enlarging_to_a_size_that_is_not_a_multiple_is_an_error():
     with pytest.raises(ValueError, match=r"cannot repeat \(2, 2\) pixels to \(3, 4\)"):
         nearest(jnp.ones((1, 2, 2, 1)), (3, 4))
 
 
-def test_bilinear_aligns_corners():
+def test_align_corners_maps_corner_pixels_to_corner_pixels():
     x = jnp.asarray([[0.0, 3.0], [6.0, 9.0]]).reshape(1, 2, 2, 1)
     expected = [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
-    np.testing.assert_allclose(bilinear(x, (3, 4))[0, :, :, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(bilinear_align_corners(x, (3, 4))[0, :, :, 0], expected, atol=1e-6)
 
 
 def test_average_pool_takes_means_of_blocks():
@@ -39,22 +45,22 @@ def test_average_pool_overlaps_where_sizes_do_not_divide():
     assert average_pool(x.astype(jnp.bfloat16), (1, 2)).dtype == jnp.bfloat16
 
 
-def test_max_pool_pads_with_nothing():
+def test_max_pool_ignores_the_padding():
     x = -jnp.arange(1.0, 17).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[-1, -2], [-5, -6]])
 
 
-def test_bilinear_areas_keep_the_border():
-    # The centres of four pixels over two lie at -1/4, 1/4, 3/4, 5/4 of the distance.
+def test_half_pixel_resizing_keeps_the_border():
+    # The centers of four pixels over two lie at -1/4, 1/4, 3/4, 5/4 of the distance.
     x = jnp.asarray([[0.0, 4.0], [8.0, 12.0]]).reshape(1, 2, 2, 1)
     row = np.array([0, 1, 3, 4])
     expected = np.add.outer(2 * row, row)
-    np.testing.assert_allclose(bilinear_areas(x, (4, 4))[0, :, :, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(bilinear_half_pixel(x, (4, 4))[0, :, :, 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_bilinear_areas_enlarge_as_jax_does(factor):
+def test_half_pixel_resizing_is_that_of_jax(factor):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 5, 4)), jnp.float32)
     expected = jax.image.resize(x, (2, 3 * factor, 5 * factor, 4), "bilinear")
-    found = bilinear_areas(x, (3 * factor, 5 * factor))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    resized = bilinear_half_pixel(x, (3 * factor, 5 * factor))
+    np.testing.assert_allclose(resized, expected, atol=1e-6)

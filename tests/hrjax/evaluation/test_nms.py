@@ -1,49 +1,34 @@
-"""Rescoring and OKS-NMS against the official code's numbers."""
+"""OKS-NMS against the official code's numbers."""
 
 import numpy as np
 import pytest
 
 from data_pipelines.skeletons import COCO
-from hrjax.evaluation import oks
-
-
-def test_rescoring_is_the_recorded_one(golden):
-    recorded = np.load(golden / "rescore_nms.npz")
-    scores = oks.rescore(recorded["coco_keypoints"][..., 2], recorded["coco_box_score"])
-    np.testing.assert_allclose(scores, recorded["coco_rescored"], atol=1e-6)
-
-
-def test_rescoring_averages_the_joints_above_the_threshold():
-    scores = oks.rescore(np.array([[0.9, 0.5, 0.1], [0.1, 0.2, 0.0]]), np.array([0.5, 1.0]))
-    np.testing.assert_allclose(scores, [0.35, 0.0])
-
-
-def test_rescoring_names_the_shapes_it_got():
-    with pytest.raises(ValueError, match=r"got \(2, 17\) and \(3,\)"):
-        oks.rescore(np.ones((2, 17)), np.ones(3))
+from hrjax import detections
+from hrjax.evaluation import nms
 
 
 def every_two(keypoints, areas, sigmas):
     """The OKS of every two people, (n, n)."""
     first, second = (index.ravel() for index in np.indices((len(areas), len(areas))))
-    return oks.similarity(keypoints, areas, sigmas, first, second).reshape(len(areas), -1)
+    return nms.similarity(keypoints, areas, sigmas, first, second).reshape(len(areas), -1)
 
 
 def check_people_of_one_image(recorded, name, sigmas):
     keypoints, areas = recorded[f"{name}_keypoints"], recorded[f"{name}_area"]
-    scores = oks.rescore(keypoints[..., 2], recorded[f"{name}_box_score"])
+    scores = detections.rescore(keypoints[..., 2], recorded[f"{name}_box_score"])
     np.testing.assert_allclose(scores, recorded[f"{name}_rescored"], atol=1e-6)
     similarity = every_two(keypoints[..., :2], areas, sigmas)
     np.testing.assert_allclose(similarity, recorded[f"{name}_oks"], atol=1e-9)
     arguments = (keypoints[..., :2], scores, areas, np.full(len(areas), 7), sigmas)
     for threshold in (0.9, 0.7, 0.5):
-        hard = oks.nms(*arguments, threshold)
+        hard = nms.hard_nms(*arguments, threshold)
         assert hard.tolist() == recorded[f"{name}_keep_hard_{threshold}"].tolist()
-        soft = oks.soft_nms(*arguments, threshold)
+        soft = nms.soft_nms(*arguments, threshold)
         assert soft.tolist() == recorded[f"{name}_keep_soft_{threshold}"].tolist()
 
 
-def test_similarity_and_nms_are_the_recorded_ones(golden):
+def test_nms_and_its_similarity_are_the_recorded_ones(golden):
     recorded = np.load(golden / "rescore_nms.npz")
     check_people_of_one_image(recorded, "coco", COCO.sigmas)
 
@@ -53,7 +38,7 @@ def test_soft_nms_of_few_people_is_the_recorded_one(golden):
     keypoints, areas, scores = (
         recorded[f"coco_{key}"][:15] for key in ("keypoints", "area", "rescored")
     )
-    kept = oks.soft_nms(keypoints[..., :2], scores, areas, np.zeros(15, int), COCO.sigmas, 0.5)
+    kept = nms.soft_nms(keypoints[..., :2], scores, areas, np.zeros(15, int), COCO.sigmas, 0.5)
     assert kept.tolist() == recorded["coco_keep_soft_0.5_first15"].tolist()
 
 
@@ -63,7 +48,7 @@ def test_similarity_and_nms_of_14_joints_are_the_recorded_ones(golden):
 
 
 def crowd(people=300, images=40):
-    """Keypoints, scores, areas and images of people of whom many were found twice or more."""
+    """Keypoints, scores, areas and images of people, many of them detected twice or more."""
     rng = np.random.default_rng(0)
     poses, image_of_pose = (
         rng.uniform(0, 300, (people // 3, 17, 2)),
@@ -75,7 +60,7 @@ def crowd(people=300, images=40):
 
 
 def suppress_one_by_one(keypoints, scores, areas, image_ids, threshold):
-    """The references' loop over images, people and those who are left."""
+    """The references' loop over images, detections and the remaining ones."""
     kept = []
     for image in np.unique(image_ids):
         rows = np.flatnonzero(image_ids == image)
@@ -84,7 +69,7 @@ def suppress_one_by_one(keypoints, scores, areas, image_ids, threshold):
             best, order = order[0], order[1:]
             kept.append(best)
             pairs = np.full(len(order), best), order
-            alike = oks.similarity(keypoints, areas, COCO.sigmas, *pairs)
+            alike = nms.similarity(keypoints, areas, COCO.sigmas, *pairs)
             order = order[alike <= threshold]
     return kept
 
@@ -92,13 +77,13 @@ def suppress_one_by_one(keypoints, scores, areas, image_ids, threshold):
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.9, 0.95])
 def test_nms_of_many_images_is_that_of_each_image(threshold):
     keypoints, scores, areas, image_ids = crowd()
-    kept = oks.nms(keypoints, scores, areas, image_ids, COCO.sigmas, threshold)
+    kept = nms.hard_nms(keypoints, scores, areas, image_ids, COCO.sigmas, threshold)
     expected = suppress_one_by_one(keypoints, scores, areas, image_ids, threshold)
     assert kept.tolist() == expected
     assert len(np.unique(image_ids)) <= len(kept) < len(scores)
 
 
-def test_nms_counts_on_no_joint_alone():
+def test_nms_relies_on_no_joint_alone():
     # All the strict joints are in place and all the others are not, and the other way round.
     keypoints = np.zeros((4, 17, 2))
     strict = np.argsort(COCO.sigmas)[:9]
@@ -107,34 +92,41 @@ def test_nms_counts_on_no_joint_alone():
     keypoints[2] = keypoints[3]
     keypoints[3, np.setdiff1d(np.arange(17), strict)] += 1000
     people = (keypoints, np.array([4, 3, 2, 1]), np.full(4, 1e4), np.zeros(4, int), COCO.sigmas)
-    assert oks.nms(*people, 0.46).tolist() == [0, 2]  # of 17 joints 8 are alike, and 9
-    assert oks.nms(*people, 0.48).tolist() == [0, 1, 2]
-    assert oks.nms(*people, 0.54).tolist() == [0, 1, 2, 3]
+    assert nms.hard_nms(*people, 0.46).tolist() == [0, 2]  # of 17 joints 8 are alike, and 9
+    assert nms.hard_nms(*people, 0.48).tolist() == [0, 1, 2]
+    assert nms.hard_nms(*people, 0.54).tolist() == [0, 1, 2, 3]
 
 
 def test_soft_nms_of_many_images_is_that_of_each_image():
     keypoints, scores, areas, image_ids = crowd(images=10)
-    kept = oks.soft_nms(keypoints, scores, areas, image_ids, COCO.sigmas, 0.9)
+    kept = nms.soft_nms(keypoints, scores, areas, image_ids, COCO.sigmas, 0.9)
     alone = []
     for image in np.unique(image_ids):
         rows = np.flatnonzero(image_ids == image)
         arguments = (values[rows] for values in (keypoints, scores, areas, image_ids))
-        alone.extend(rows[oks.soft_nms(*arguments, COCO.sigmas, 0.9)])
+        alone.extend(rows[nms.soft_nms(*arguments, COCO.sigmas, 0.9)])
     assert kept.tolist() == alone
     assert np.bincount(image_ids[kept]).max() == 20
 
 
-def test_without_nms_everybody_stays_best_first():
+def test_soft_nms_keeps_as_many_of_each_image_as_asked_for():
+    keypoints, scores, areas, image_ids = crowd(images=10)
+    arguments = (keypoints, scores, areas, image_ids, COCO.sigmas, 0.9)
+    assert np.bincount(image_ids[nms.soft_nms(*arguments, max_people=3)]).max() == 3
+    assert len(nms.soft_nms(*arguments, max_people=0)) == len(scores)
+
+
+def test_without_nms_all_stay_best_first():
     keypoints, _, areas, _ = crowd(people=6)
     scores = np.array([0.1, 0.5, 0.9, 0.3, 0.3, 0.2])
     image_ids = np.array([2, 1, 2, 2, 1, 1])
-    kept = oks.keep_all(keypoints, scores, areas, image_ids, COCO.sigmas, 0.9)
+    kept = nms.keep_all(keypoints, scores, areas, image_ids, COCO.sigmas, 0.9)
     assert kept.tolist() == [1, 4, 5, 2, 3, 0]
 
 
 def test_of_equals_the_last_is_kept():
     keypoints = np.zeros((3, 17, 2))
-    kept = oks.nms(keypoints, np.ones(3), np.ones(3), np.zeros(3, int), COCO.sigmas, 0.9)
+    kept = nms.hard_nms(keypoints, np.ones(3), np.ones(3), np.zeros(3, int), COCO.sigmas, 0.9)
     assert kept.tolist() == [2]
 
 
@@ -152,16 +144,16 @@ def test_people_in_boxes_without_area_are_alike_only_in_the_same_place():
     )
 
 
-@pytest.mark.parametrize("name", oks.NMS)
-def test_nms_of_nobody_keeps_nobody(name):
-    nobody = (np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int))
-    assert oks.NMS[name](*nobody, COCO.sigmas, 0.9).shape == (0,)
+@pytest.mark.parametrize("name", nms.METHODS)
+def test_nms_of_no_detections_keeps_none(name):
+    nothing = (np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int))
+    assert nms.METHODS[name](*nothing, COCO.sigmas, 0.9).shape == (0,)
 
 
-@pytest.mark.parametrize("name", oks.NMS)
+@pytest.mark.parametrize("name", nms.METHODS)
 def test_nms_names_the_shapes_it_got(name):
-    with pytest.raises(ValueError, match=r"for 2 people; got \(3,\), \(2,\), \(2,\)"):
-        oks.NMS[name](
+    with pytest.raises(ValueError, match=r"for 2 detections; got \(3,\), \(2,\), \(2,\)"):
+        nms.METHODS[name](
             np.zeros((2, 17, 2)), np.ones(3), np.ones(2), np.ones(2, int), COCO.sigmas, 0.9
         )
 
@@ -171,8 +163,8 @@ def test_similarity_names_the_shapes_it_got():
         every_two(np.zeros((2, 16, 2)), np.ones(2), COCO.sigmas)
 
 
-@pytest.mark.parametrize("name", oks.NMS)
+@pytest.mark.parametrize("name", nms.METHODS)
 def test_nms_refuses_keypoints_that_are_not_numbers(name):
     keypoints = np.full((1, 17, 2), np.nan)
     with pytest.raises(ValueError, match="keypoints hold 34 numbers that are NaN or infinite"):
-        oks.NMS[name](keypoints, np.ones(1), np.ones(1), np.ones(1, int), COCO.sigmas, 0.9)
+        nms.METHODS[name](keypoints, np.ones(1), np.ones(1), np.ones(1, int), COCO.sigmas, 0.9)

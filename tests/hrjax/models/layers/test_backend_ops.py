@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hrjax.models.lowering import convolve, convolve_each, convolve_transposed, multiply, settle
+from hrjax.models.layers.backend_ops import (
+    convolve,
+    convolve_per_sample,
+    convolve_transposed,
+    fusion_barrier,
+    matmul,
+)
 
 
 def noise(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-def plainly(x, kernel, *, stride, groups):
+def xla_convolve(x, kernel, *, stride, groups):
     """XLA's own convolution."""
     pad = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
@@ -51,12 +57,12 @@ CASES = [  # kernel, stride, groups, (inputs, outputs), (height, width)
         pytest.param(2, 6, 1, (8, 6), id="grouped"),
     ],
 )
-def test_taps_three_pixels_apart_are_a_kernel_with_holes(groups, outputs, stride, image):
+def test_dilation_is_a_kernel_with_holes(groups, outputs, stride, image):
     x, kernel = noise(2, *image, 6), noise(5, 5, 6 // groups, outputs, seed=1)
 
     def with_holes(x, kernel):
         holes = ((0, 0, 2), (0, 0, 2), (0, 0, 0), (0, 0, 0))
-        return plainly(x, jax.lax.pad(kernel, 0.0, holes), stride=stride, groups=groups)
+        return xla_convolve(x, jax.lax.pad(kernel, 0.0, holes), stride=stride, groups=groups)
 
     @jax.jit
     def both(x, kernel):
@@ -71,7 +77,7 @@ def test_taps_three_pixels_apart_are_a_kernel_with_holes(groups, outputs, stride
 
 
 @pytest.mark.parametrize(("size", "stride", "groups", "channels", "image"), CASES)
-def test_every_lowering_is_the_convolution(size, stride, groups, channels, image):
+def test_every_kind_of_convolution_equals_that_of_xla(size, stride, groups, channels, image):
     inputs, outputs = channels
     x = noise(2, *image, inputs)
     kernel = noise(size, size, inputs // groups, outputs, seed=1)
@@ -80,7 +86,7 @@ def test_every_lowering_is_the_convolution(size, stride, groups, channels, image
     @jax.jit
     def both(x, kernel):
         ours, our_vjp = jax.vjp(lambda x, kernel: convolve(x, kernel, **options), x, kernel)
-        theirs, their_vjp = jax.vjp(lambda x, kernel: plainly(x, kernel, **options), x, kernel)
+        theirs, their_vjp = jax.vjp(lambda x, kernel: xla_convolve(x, kernel, **options), x, kernel)
         gradient = jnp.cos(theirs)
         return (ours, *our_vjp(gradient)), (theirs, *their_vjp(gradient))
 
@@ -98,17 +104,17 @@ def test_every_lowering_is_the_convolution(size, stride, groups, channels, image
         pytest.param(5, 1, 6, 6, id="depthwise 5x5"),
     ],
 )
-def test_a_kernel_for_each_sample_convolves_each_sample(size, stride, groups, outputs):
+def test_a_kernel_for_each_sample_convolves_that_sample(size, stride, groups, outputs):
     x, kernels = noise(3, 8, 7, 6), noise(3, size, size, 6 // groups, outputs, seed=1)
     options = {"stride": stride, "groups": groups}
 
     def one_by_one(x, kernels):
         pairs = zip(x[:, None], kernels, strict=True)
-        return jnp.concatenate([plainly(a, kernel, **options) for a, kernel in pairs])
+        return jnp.concatenate([xla_convolve(a, kernel, **options) for a, kernel in pairs])
 
     @jax.jit
     def both(x, kernels):
-        ours, our_vjp = jax.vjp(lambda *both: convolve_each(*both, **options), x, kernels)
+        ours, our_vjp = jax.vjp(lambda *both: convolve_per_sample(*both, **options), x, kernels)
         theirs, their_vjp = jax.vjp(one_by_one, x, kernels)
         gradient = jnp.cos(theirs)
         return (ours, *our_vjp(gradient)), (theirs, *their_vjp(gradient))
@@ -117,13 +123,13 @@ def test_a_kernel_for_each_sample_convolves_each_sample(size, stride, groups, ou
         np.testing.assert_allclose(ours, theirs, atol=3e-5)
 
 
-def test_kernels_for_each_sample_that_are_dense_say_so():
+def test_dense_kernels_for_each_sample_are_an_error():
     with pytest.raises(ValueError, match="1x1 or depthwise, not 3x3 in 1 groups from 6 to 4"):
-        convolve_each(noise(2, 8, 8, 6), noise(2, 3, 3, 6, 4), stride=1, groups=1)
+        convolve_per_sample(noise(2, 8, 8, 6), noise(2, 3, 3, 6, 4), stride=1, groups=1)
 
 
 @pytest.mark.parametrize("outputs", [6, 3])
-def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch, outputs):
+def test_transposed_convolutions_are_equal_on_all_backends(monkeypatch, outputs):
     x, kernel = noise(2, 3, 5, 4), noise(4, 4, 4, outputs, seed=1)
 
     def value_and_gradients():
@@ -142,21 +148,21 @@ def test_transposed_convolutions_are_the_same_on_all_backends(monkeypatch, outpu
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 6), (6, 4), (5, 5)])
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_multiply_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
+def test_matmul_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
     x, matrix, weight = noise(2, 3, 5, inputs), noise(inputs, outputs), noise(2, 3, 5, outputs)
 
     def gradients(product):
         return jax.grad(lambda x, matrix: jnp.sum(product(x, matrix) * weight), (0, 1))(x, matrix)
 
     expected = gradients(jnp.matmul)
-    np.testing.assert_array_equal(multiply(x, matrix), x @ matrix)
+    np.testing.assert_array_equal(matmul(x, matrix), x @ matrix)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    for ours, theirs in zip(gradients(multiply), expected, strict=True):
+    for ours, theirs in zip(gradients(matmul), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 32), (32, 8)])
-def test_a_matrix_gradient_transposes_no_image(inputs, outputs):
+def test_the_gradient_of_a_matrix_transposes_no_image(inputs, outputs):
     def transposed(product):
         def gradient(x, matrix, weight):
             return jax.grad(lambda matrix: jnp.sum(jnp.sin(product(x, matrix)) * weight))(matrix)
@@ -166,12 +172,12 @@ def test_a_matrix_gradient_transposes_no_image(inputs, outputs):
         text = jax.jit(gradient).lower(*arguments).compile().as_text()
         return [n for n in (inputs, outputs) if f"f32[{n},24576]" in text]
 
-    assert transposed(multiply) == []
-    assert transposed(jnp.matmul) == [outputs]  # what autodiff and XLA make of it
+    assert transposed(matmul) == []
+    assert transposed(jnp.matmul) == [outputs]  # with autodiff and XLA alone
 
 
 @pytest.mark.parametrize("height", [8, 12, 11, 24, 3])
-def test_depthwise_gradients_hold_for_every_height(height):
+def test_depthwise_gradients_are_right_for_every_height(height):
     x, kernel, weight = noise(2, height, 5, 4), noise(3, 3, 1, 4), noise(2, height, 5, 4, seed=1)
 
     def gradients(convolution):
@@ -180,11 +186,11 @@ def test_depthwise_gradients_hold_for_every_height(height):
 
         return jax.grad(total, (0, 1))(x, kernel)
 
-    for ours, theirs in zip(gradients(convolve), gradients(plainly), strict=True):
+    for ours, theirs in zip(gradients(convolve), gradients(xla_convolve), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_what_leads_to_a_depthwise_gradient_is_computed_once():
+def test_the_input_of_a_depthwise_gradient_is_computed_once():
     def gradients(x, kernel):
         def total(x, kernel):
             return jnp.sum(jnp.sin(convolve(x, kernel, stride=1, groups=4)))
@@ -196,16 +202,16 @@ def test_what_leads_to_a_depthwise_gradient_is_computed_once():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_settle_changes_neither_values_nor_gradients(dtype):
+def test_a_fusion_barrier_changes_neither_values_nor_gradients(dtype):
     x = jnp.asarray([1.5, -2.0, np.inf, np.nan], dtype)
-    value, vjp = jax.jit(lambda x: jax.vjp(settle, x))(x)
+    value, vjp = jax.jit(lambda x: jax.vjp(fusion_barrier, x))(x)
     for y in (value, vjp(x)[0]):
         assert y.dtype == dtype
         np.testing.assert_array_equal(y.astype(np.float32), x.astype(np.float32))
 
 
 def calls(function, *devices):
-    """How many calls are left in the function, compiled for a batch sharded over the devices."""
+    """The number of calls in the function, compiled for a batch sharded over the devices."""
     mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
     x = jax.device_put(jnp.ones((8, 3)), NamedSharding(mesh, PartitionSpec("data")))
     text = jax.jit(function).lower(x).compile().as_text()
@@ -213,39 +219,39 @@ def calls(function, *devices):
     return text.count(" call(")
 
 
-def test_settle_is_a_call_forth_and_back_on_cpu_alone(monkeypatch):
-    assert calls(lambda x: settle(x)) == 1
-    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum())) == 2
+def test_a_fusion_barrier_is_a_call_in_both_directions_on_cpu_only(monkeypatch):
+    assert calls(lambda x: fusion_barrier(x)) == 1
+    assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum())) == 2
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert calls(lambda x: settle(x)) == 0
-    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum())) == 0
+    assert calls(lambda x: fusion_barrier(x)) == 0
+    assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum())) == 0
 
 
-def test_settle_keeps_a_batch_on_its_devices():
-    assert calls(settle, *jax.devices()[:8]) == 1
-    assert calls(jax.grad(lambda x: (settle(x) ** 2).sum()), *jax.devices()[:8]) == 2
+def test_a_fusion_barrier_keeps_a_batch_sharded():
+    assert calls(fusion_barrier, *jax.devices()[:8]) == 1
+    assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum()), *jax.devices()[:8]) == 2
 
 
 @pytest.mark.parametrize("outputs", [2, 5])
-def test_gradients_of_a_matrix_leave_a_batch_on_its_devices(outputs):
-    # `calls` raises where images are gathered; the gradient itself is summed over the devices.
+def test_gradients_of_a_matrix_keep_a_batch_sharded(outputs):
+    # `calls` fails if images are gathered; the gradient itself is summed over the devices.
     def gradient(x):
-        return jax.grad(lambda matrix: jnp.sum(jnp.sin(multiply(x, matrix))))(noise(3, outputs))
+        return jax.grad(lambda matrix: jnp.sum(jnp.sin(matmul(x, matrix))))(noise(3, outputs))
 
     assert calls(gradient, *jax.devices()[:8]) > 0
 
 
-def test_settle_separates_what_stands_on_its_sides():
-    def fusions(wall):
-        compiled = jax.jit(lambda x: 2 * wall(jnp.sin(x)) + 1).lower(jnp.ones((8, 3))).compile()
+def test_a_fusion_barrier_separates_its_two_sides():
+    def fusions(barrier):
+        compiled = jax.jit(lambda x: 2 * barrier(jnp.sin(x)) + 1).lower(jnp.ones((8, 3))).compile()
         return compiled.as_text().count(" fusion(")
 
     assert fusions(lambda x: x) == 1
-    assert fusions(settle) == 2
+    assert fusions(fusion_barrier) == 2
 
 
 def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
-    # Each tap's gradient is a sum of 65536 ones; summed in bfloat16 it would stop at 256.
+    # Each tap's gradient is a sum of 65536 ones, which in bfloat16 would stop at 256.
     def loss(kernel):
         x = jnp.ones((16, 64, 64, 2), jnp.bfloat16)
         return convolve(x, kernel, stride=1, groups=2).astype(jnp.float32).sum()
@@ -256,13 +262,13 @@ def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
 
 
 def test_depthwise_convolutions_are_left_to_xla_off_cpu(monkeypatch):
-    def written(x):
+    def jaxpr(x):
         return str(jax.make_jaxpr(lambda x: convolve(x, x[:3, :3], stride=1, groups=8))(x))
 
     x = jnp.ones((4, 4, 1, 8))
-    assert "feature_group_count" not in written(x)
+    assert "feature_group_count" not in jaxpr(x)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert "feature_group_count=8" in written(x)
+    assert "feature_group_count=8" in jaxpr(x)
 
 
 @pytest.mark.parametrize("outputs", [4, 12])
@@ -278,7 +284,7 @@ def test_dense_kernel_gradients_are_matrix_products(outputs):
         return compiled.as_text().count(" convolution(")
 
     assert convolutions(convolve) == 0
-    assert convolutions(plainly) > 0
+    assert convolutions(xla_convolve) > 0
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -294,7 +300,7 @@ def test_dense_gradients_of_bfloat16_are_summed_in_float32(size):
 
 
 @pytest.mark.parametrize("outputs", [2, 5])
-def test_gradients_of_a_convolution_leave_a_batch_on_its_devices(outputs):
+def test_gradients_of_a_convolution_keep_a_batch_sharded(outputs):
     def gradients(x):
         def total(images, kernel):
             return jnp.sum(jnp.sin(convolve(images, kernel, stride=1, groups=1)))
