@@ -193,16 +193,6 @@ def test_a_resnet_starts_from_torchvisions():
     assert fresh == len(lines) - 2
 
 
-def test_relative_positions_are_counted_as_the_official_code_counts_them():
-    index = torch_names._relative_positions(169)
-    assert index.shape == (49, 49)
-    assert (index.diagonal() == 84).all()
-    assert index[0, 48] == 0
-    assert index[48, 0] == 168
-    assert index[0, 1] == 83  # a column to the right
-    assert index[0, 7] == 84 - 13  # a row further down
-
-
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_parameters_are_float32_whatever_the_file_has(state_dict, dtype):
     _, params, _ = load({key: x.astype(dtype) for key, x in state_dict.items()})
