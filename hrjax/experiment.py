@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets, geometry
 from data_pipelines.splits import Split
 from data_pipelines.synthetic import drawing
-from hrjax import heatmaps, models
+from hrjax import models
+from hrjax.inference import PredictionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,14 +70,17 @@ def model_fields(config: ConfigDict) -> dict:
     return {key: value for key, value in config.model.items() if key != "name"}
 
 
-def uses_udp(config: ConfigDict) -> bool:
-    """Whether crops, cells and the flip test follow UDP's grid instead of the classic one."""
-    if config.heatmap.encoding not in heatmaps.ENCODINGS:
-        raise ValueError(
-            f"unknown config.heatmap.encoding {config.heatmap.encoding!r}; choose one of: "
-            f"{', '.join(heatmaps.ENCODINGS)}"
-        )
-    return config.heatmap.encoding == "udp"
+def prediction_settings(config: ConfigDict) -> PredictionSettings:
+    """How the config's network predicts."""
+    return PredictionSettings(
+        input_size=tuple(config.data.input_size),
+        color=config.data.color,
+        encoding=config.heatmap.encoding,
+        sigma=config.heatmap.sigma,
+        decode=config.eval.decode,
+        flip_test=config.eval.flip_test,
+        fold_batch_norm=config.eval.fold_batch_norm,
+    )
 
 
 def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:

@@ -1,11 +1,9 @@
 """Evaluation: a split → predictions → metrics, tables, files and a picture."""
 
 import dataclasses
-import functools
 import logging
 import math
 import pathlib
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -13,11 +11,10 @@ import tqdm
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from data_pipelines import skeletons
 from data_pipelines.batching import loading
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
-from hrjax import experiment, heatmaps, models, visualize
+from hrjax import experiment, inference, visualize
 from hrjax.evaluation import distance_metrics, reports, scoring
 from hrjax.evaluation.scoring import Predictions, score_name
 from hrjax.runtime import distributed
@@ -55,58 +52,13 @@ def evaluate(
         config.model.name, experiment.model_fields(config), checkpoint, whole
     )
     logger.info("evaluating %s", found)
-    step = make_predict_step(graph, mesh, config, split.skeleton)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
     predictions = predict(step, restored, config, split, mesh)
     result = report(config, split, predictions, workdir, output=output)
     if jax.process_index() == 0:
         print(result.table)
     return result
-
-
-def make_predict_step(
-    graph, mesh: Mesh, config: ConfigDict, skeleton: skeletons.Skeleton
-) -> Callable:
-    """A jitted step: (weights, batch) → index, mask, keypoints (n, k, 2) in image pixels, scores.
-
-    `weights` is {"params", "stats"}. The flip test averages the heatmaps of the crop and of its
-    mirror image. What comes back is whole on every process.
-    """
-    udp, kernel = experiment.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
-    if config.eval.decode not in heatmaps.DECODERS:
-        raise ValueError(
-            f"unknown config.eval.decode {config.eval.decode!r}; choose one of: "
-            f"{', '.join(heatmaps.DECODERS)}"
-        )
-
-    def network(weights, images):
-        network = (graph, weights["params"], weights["stats"])
-        if config.eval.fold_batch_norm:
-            # In every step, which costs one pass over the weights, so that an evaluation during
-            # training keeps no second copy of them.
-            network = models.fold_batch_norm(*network)
-        with jax.default_matmul_precision("highest"):
-            return models.apply(*network, images)[0]
-
-    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    def predict_step(weights, batch):
-        images = models.normalize(batch["image"], config.data.color)
-        if config.eval.flip_test:
-            # Both go through the network in one call. A crop and its mirror image are neighbours,
-            # so that they stay on the device that holds the crop.
-            pairs = jax.numpy.stack([images, images[:, :, ::-1]], axis=1)
-            maps = network(weights, pairs.reshape(-1, *images.shape[1:]))
-            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not udp)
-            maps = 0.5 * (maps[::2] + mirrored)
-        else:
-            maps = network(weights, images)
-        cells, scores = heatmaps.decode(maps, config.eval.decode, kernel=kernel)
-        size = maps.shape[1:3]
-        strides = heatmaps.strides(size, images.shape[1] // size[0], udp=udp)
-        keypoints = heatmaps.to_image(cells, strides, batch["to_original"])
-        same = {key: batch[key] for key in ("index", "mask")}
-        return {**same, "keypoints": keypoints, "scores": scores}
-
-    return predict_step
 
 
 def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=None):
@@ -116,7 +68,7 @@ def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=No
         chains.eval_ops(
             config.data.input_size,
             strict=config.data.strict,
-            udp=experiment.uses_udp(config),
+            udp=experiment.prediction_settings(config).udp,
         ),
         batch_size=config.eval.batch_size,
         workers=config.data.workers,

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import experiment, models
-from hrjax.evaluation import evaluate, oks
+from hrjax import experiment, inference, models
+from hrjax.evaluation import oks
 from hrjax.prediction import media, pretrained
 from hrjax.runtime import distributed
 
@@ -71,9 +71,9 @@ class Predictor:
             self._graph, self._weights = _fold(self._graph, self._weights)
             self.config.eval.fold_batch_norm = False  # once, not in every step
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
-        udp = experiment.uses_udp(self.config)
-        self._crop = ops.Crop(tuple(self.config.data.input_size), udp)
-        self._step = evaluate.make_predict_step(self._graph, self._mesh, self.config, self.skeleton)
+        settings = experiment.prediction_settings(self.config)
+        self._crop = ops.Crop(settings.input_size, settings.udp)
+        self._step = inference.make_predict_step(self._graph, self._mesh, settings, self.skeleton)
         self._forward = jax.jit(functools.partial(_forward, self._graph, self.config.data.color))
 
     def __call__(self, images, boxes=None) -> People | list[People]:

@@ -15,7 +15,7 @@ from data_pipelines.batching import loading, mixture
 from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
-from hrjax import experiment
+from hrjax import experiment, inference
 from hrjax.evaluation import evaluate, scoring
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
@@ -99,7 +99,9 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
-        predict_step=evaluate.make_predict_step(eval_graph, mesh, config, split.skeleton),
+        predict_step=inference.make_predict_step(
+            eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
+        ),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     return job, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
@@ -203,7 +205,7 @@ def _open_batches(job, position):
             job.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
-            udp=experiment.uses_udp(config),
+            udp=experiment.prediction_settings(config).udp,
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,

@@ -15,8 +15,7 @@ from benchmarks.timing import random_batch, time_jitted
 from data_pipelines import datasets, geometry, images
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains, ops
-from hrjax import experiment, heatmaps, models
-from hrjax.evaluation import evaluate
+from hrjax import experiment, heatmaps, inference, models
 from hrjax.prediction import pretrained
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
@@ -137,8 +136,9 @@ def time_predict(config, seconds):
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
     skeleton = datasets.DATASETS[config.data.dataset].skeleton
     mesh = distributed.make_mesh(jax.devices()[:1])
-    step = evaluate.make_predict_step(graph, mesh, config, skeleton)
-    network, after = split_predict_step(config, graph, skeleton)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, skeleton)
+    network, after = split_predict_step(settings, graph, skeleton)
     batch, weights = random_batch(config), {"params": params, "stats": stats}
     numbers = time_jitted(step, (weights, batch), seconds / 3)
     network_ms = time_jitted(network, (weights, batch["image"]), seconds / 3)["ms"]
@@ -185,17 +185,16 @@ def time_reading(config, paths, boxes):
     }
 
 
-def split_predict_step(config, graph, skeleton):
-    """What `evaluate.make_predict_step` does as two jitted functions, to heatmaps and from them."""
-    udp, kernel = experiment.uses_udp(config), heatmaps.dark_kernel(config.heatmap.sigma)
+def split_predict_step(settings, graph, skeleton):
+    """What `inference.make_predict_step` does as two jitted functions."""
 
     @jax.jit
     def network(weights, images):
         parts = (graph, weights["params"], weights["stats"])
-        if config.eval.fold_batch_norm:
+        if settings.fold_batch_norm:
             parts = models.fold_batch_norm(*parts)
-        images = models.normalize(images)
-        if config.eval.flip_test:
+        images = models.normalize(images, settings.color)
+        if settings.flip_test:
             pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
             images = pairs.reshape(-1, *images.shape[1:])
         with jax.default_matmul_precision("highest"):
@@ -203,13 +202,10 @@ def split_predict_step(config, graph, skeleton):
 
     @jax.jit
     def after(maps, to_original):
-        if config.eval.flip_test:
-            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not udp)
+        if settings.flip_test:
+            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not settings.udp)
             maps = 0.5 * (maps[::2] + mirrored)
-        cells, scores = heatmaps.decode(maps, config.eval.decode, kernel=kernel)
-        size = maps.shape[1:3]
-        strides = heatmaps.strides(size, config.data.input_size[0] // size[0], udp=udp)
-        return heatmaps.to_image(cells, strides, to_original), scores
+        return inference.read_keypoints(maps, to_original, settings.input_size[0], settings)
 
     return network, after
 

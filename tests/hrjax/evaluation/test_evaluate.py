@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import litehrnet_coco
-from hrjax import experiment
+from hrjax import experiment, inference
 from hrjax.evaluation import evaluate, reports, scoring
 from hrjax.runtime import distributed
 from hrjax.training import train
@@ -141,7 +141,8 @@ def predict(config, split, devices=1):
     weights = jax.device_put(
         {"params": params, "stats": stats}, NamedSharding(mesh, PartitionSpec())
     )
-    step = evaluate.make_predict_step(graph, mesh, config, split.skeleton)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
     return evaluate.predict(step, weights, config, split, mesh)
 
 
@@ -151,25 +152,6 @@ def test_every_person_is_predicted_once_on_any_number_of_devices(tiny):
     one, eight = predict(tiny, split), predict(tiny, split, devices=8)
     assert np.isfinite(one.keypoints).all()
     np.testing.assert_allclose(eight.scores, one.scores, atol=1e-6)
-
-
-def test_flip_test_makes_a_mirrored_person_the_mirrored_prediction(tiny):
-    tiny.eval.flip_test = True
-    mesh = distributed.make_mesh(jax.devices()[:1])
-    job, state = train.prepare(tiny, mesh)
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
-    batch = {
-        "image": np.concatenate([image, image[:, :, ::-1]]),
-        "to_original": np.tile(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (2, 1, 1)),
-        "index": np.arange(2, dtype=np.int32),
-        "mask": np.ones(2, bool),
-    }
-    weights = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape), state.weights)
-    found = job.predict_step(jax.tree.map(lambda x: x.astype(np.float32), weights), batch)
-    # Up to the one-pixel shift, which moves the second map, both averages hold the same two maps.
-    order = list(job.split.skeleton.flip_order)
-    np.testing.assert_allclose(found["scores"][0], found["scores"][1][np.array(order)], rtol=0.2)
 
 
 def test_evaluating_a_run_gives_what_training_logged(tiny, tmp_path, capsys):
@@ -202,18 +184,6 @@ def test_an_evaluation_ends_when_asked_to(tiny):
     split = experiment.open_split(tiny, "val")
     arguments = (job.predict_step, state.weights, tiny, split, job.mesh)
     assert evaluate.predict(*arguments, stop=Stop()) is None
-
-
-def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
-    split = experiment.open_held_out(tiny)
-    tiny.eval.decode = "taylor"
-    with pytest.raises(ValueError, match=r"config.eval.decode 'taylor'; choose one of: argmax"):
-        evaluate.make_predict_step(None, distributed.make_mesh(), tiny, split.skeleton)
-    tiny.heatmap.encoding = "unbiased"
-    with pytest.raises(
-        ValueError, match=r"config.heatmap.encoding 'unbiased'; choose one of: msra"
-    ):
-        evaluate.make_predict_step(None, distributed.make_mesh(), tiny, split.skeleton)
 
 
 @pytest.mark.long

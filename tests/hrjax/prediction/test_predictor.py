@@ -12,7 +12,7 @@ import pytest
 import hrjax
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
-from hrjax import experiment
+from hrjax import experiment, inference
 from hrjax.evaluation import average_precision, evaluate
 from hrjax.prediction import pretrained
 from hrjax.prediction.predictor import Predictor
@@ -148,7 +148,7 @@ def test_bad_arguments_are_named(predictor, bright, dots):
         predictor(np.zeros((1, 40000, 3), np.uint8))
     with pytest.raises(ValueError, match=r"can't read the image nothing\.jpg"):
         predictor("nothing.jpg")
-    with pytest.raises(ValueError, match=r"unknown config\.eval\.decode 'best'; choose one of"):
+    with pytest.raises(ValueError, match="unknown decode 'best'; choose one of"):
         Predictor(bright.network, decode="best")
 
 
@@ -171,7 +171,8 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
         "visible": np.zeros((3, 17), np.float32),
     }
     mesh = distributed.make_mesh(jax.devices()[:1])
-    step = evaluate.make_predict_step(graph, mesh, config, COCO)
+    settings = experiment.prediction_settings(config)
+    step = inference.make_predict_step(graph, mesh, settings, COCO)
     split = Split("val", COCO, "", columns, {})
     expected = evaluate.predict(step, {"params": params, "stats": stats}, config, split, mesh)
     np.testing.assert_allclose(people.keypoints, expected.keypoints, atol=1e-3)

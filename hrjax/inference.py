@@ -1,0 +1,95 @@
+"""From crops to keypoints in image pixels: the settings and the jitted step of every prediction.
+
+Evaluation and `Predictor` run the same step, so that they find the same keypoints.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from data_pipelines.skeletons import Skeleton
+from hrjax import heatmaps, models
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionSettings:
+    """What a prediction needs to know of a network besides its weights and its joints.
+
+    `input_size` is the (height, width) of the crops; `color` the order of the network's channels;
+    `encoding` and `sigma`, in cells, describe the heatmaps it was trained on; `decode` is one of
+    `heatmaps.DECODERS`. `flip_test` averages the heatmaps of a crop and of its mirror image.
+    `fold_batch_norm` folds batch norm into the convolutions in every step.
+    """
+
+    input_size: tuple[int, int]
+    color: str
+    encoding: str
+    sigma: float
+    decode: str
+    flip_test: bool
+    fold_batch_norm: bool
+
+    def __post_init__(self):
+        choices = {"encoding": heatmaps.ENCODINGS, "decode": heatmaps.DECODERS}
+        for field, known in choices.items():
+            if getattr(self, field) not in known:
+                raise ValueError(
+                    f"unknown {field} {getattr(self, field)!r}; choose one of: {', '.join(known)}"
+                )
+
+    @property
+    def udp(self) -> bool:
+        """Whether crops, cells and the flip test follow UDP's grid instead of the classic one."""
+        return self.encoding == "udp"
+
+
+def make_predict_step(
+    graph: models.Graph, mesh: Mesh, settings: PredictionSettings, skeleton: Skeleton
+) -> Callable[[dict, dict], dict]:
+    """A jitted step: (weights, batch) → index, mask, keypoints (n, k, 2) in image pixels, scores.
+
+    `weights` is {"params", "stats"}; a batch has image, to_original, index and mask. What comes
+    back is replicated on every process.
+    """
+
+    def compute_heatmaps(weights, images):
+        network = (graph, weights["params"], weights["stats"])
+        if settings.fold_batch_norm:
+            # In every step, which costs one pass over the weights, so that an evaluation during
+            # training keeps no second copy of them.
+            network = models.fold_batch_norm(*network)
+        with jax.default_matmul_precision("highest"):
+            return models.apply(*network, images)[0]
+
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    def predict_step(weights, batch):
+        images = models.normalize(batch["image"], settings.color)
+        if settings.flip_test:
+            # Both go through the network in one call. A crop and its mirror image are neighbors,
+            # so that they stay on the device that holds the crop.
+            pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
+            maps = compute_heatmaps(weights, pairs.reshape(-1, *images.shape[1:]))
+            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not settings.udp)
+            maps = 0.5 * (maps[::2] + mirrored)
+        else:
+            maps = compute_heatmaps(weights, images)
+        keypoints, scores = read_keypoints(maps, batch["to_original"], images.shape[1], settings)
+        same = {key: batch[key] for key in ("index", "mask")}
+        return {**same, "keypoints": keypoints, "scores": scores}
+
+    return predict_step
+
+
+def read_keypoints(
+    maps: jax.Array, to_original: jax.Array, input_height: int, settings: PredictionSettings
+) -> tuple[jax.Array, jax.Array]:
+    """Keypoints (n, k, 2) in image pixels and scores (n, k) of the heatmaps of crops."""
+    kernel = heatmaps.dark_kernel(settings.sigma)
+    cells, scores = heatmaps.decode(maps, settings.decode, kernel=kernel)
+    size = maps.shape[1:3]
+    strides = heatmaps.strides(size, input_height // size[0], udp=settings.udp)
+    return heatmaps.to_image(cells, strides, to_original), scores
