@@ -10,8 +10,7 @@ tool that the published figure came from, which counts other things too, in its 
 
 import argparse
 
-from hrjax import complexity, experiment, models
-from hrjax.prediction import pretrained
+from hrjax import complexity, experiment, models, recipes
 
 
 def main():
@@ -27,7 +26,7 @@ def main():
     options = parser.parse_args()
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:
-        config = pretrained.read_recipe(options.config)
+        config = recipes.read(options.config)
         name, fields = config.model.name, experiment.model_fields(config)
         size = config.data.input_size
     if options.input:

@@ -22,10 +22,11 @@ import absl.logging
 import cv2
 import tqdm
 
-from hrjax import visualize
-from hrjax.prediction import annotate, boxes, media, person_detector, pretrained
+from hrjax import recipes, visualize
+from hrjax.prediction import annotate, boxes, media, person_detector
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import compilation_cache, memory
+from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
 WRITTEN = (".jpg", ".jpeg", ".png")
@@ -38,7 +39,7 @@ def main():
         predictor = Predictor(
             options.checkpoint,
             model=options.model,
-            config=pretrained.read_recipe(options.config) if options.config else None,
+            config=recipes.read(options.config) if options.config else None,
             flip_test=options.flip_test,
             decode=options.decode,
         )
@@ -62,7 +63,7 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ", ".join(pretrained.PUBLISHED)
+    names = ", ".join(PUBLISHED)
     parser.add_argument(
         "--checkpoint",
         required=True,

@@ -18,7 +18,7 @@ from hrjax import experiment, inference, visualize
 from hrjax.evaluation import distance_metrics, reports, scoring
 from hrjax.evaluation.scoring import Predictions, score_name
 from hrjax.runtime import distributed
-from hrjax.weights import restoring
+from hrjax.weights import source
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def evaluate(
     config: ConfigDict,
     workdir: pathlib.Path,
     *,
-    checkpoint: str,
+    checkpoint: str | source.Source,
     output: str = "",
     mesh: Mesh | None = None,
 ) -> Result:
@@ -48,13 +48,14 @@ def evaluate(
     reports.check_output(config, output)
     split = experiment.open_held_out(config)
     whole = NamedSharding(mesh, PartitionSpec())
-    found, graph, restored = restoring.restore(
-        config.model.name, experiment.model_fields(config), checkpoint, whole
+    weights = source.open(checkpoint)
+    graph, params, stats = weights.restore(
+        whole, variant=config.model.name, fields=experiment.model_fields(config)
     )
-    logger.info("evaluating %s", found)
+    logger.info("evaluating %s", weights.location)
     settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
-    predictions = predict(step, restored, config, split, mesh)
+    predictions = predict(step, {"params": params, "stats": stats}, config, split, mesh)
     result = report(config, split, predictions, workdir, output=output)
     if jax.process_index() == 0:
         print(result.table)

@@ -94,6 +94,13 @@ def configure(name: str, **overrides):
     return dataclasses.replace(variant, **overrides)
 
 
+def heatmap_stride(config) -> int:
+    """Input pixels per heatmap cell, along each side, of the network of a variant's dataclass."""
+    if isinstance(config, resnet.PoseResNetConfig):
+        return 2 ** (len(config.blocks) + 1 - config.deconvs)
+    return 2 if isinstance(config, efenet.EFENetConfig) else 4
+
+
 def _has_type(value, kind) -> bool:
     if typing.get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(type(entry) is int for entry in value)
@@ -150,6 +157,11 @@ def fold_batch_norm(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dic
 def assemble(graph: Graph, params: dict, stats: dict) -> nnx.Module:
     """The network that `split` took apart."""
     return nnx.merge(graph, _by_index(params), _by_index(stats))
+
+
+def update(model: nnx.Module, params: dict, stats: dict) -> None:
+    """Sets the params and batch statistics of `model` to those of `split`'s dicts."""
+    nnx.update(model, _by_index(params), _by_index(stats))
 
 
 def normalize(images, color: str = "rgb"):

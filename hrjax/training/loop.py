@@ -18,6 +18,7 @@ from hrjax.evaluation import evaluate
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
+from hrjax.weights.model_card import ModelCard
 
 SHOWN_PEOPLE = 8
 
@@ -34,6 +35,7 @@ class Job:
     total_steps: int
     train_step: Callable
     predict_step: Callable
+    card: ModelCard | None  # saved with each checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,8 @@ def run(job: Job, state: TrainState, work: Work, position: dict) -> int | None:
         score = _evaluate(job, state, work) if due and not signal() else None
         place = {"data": work.batches.get_state(), "evaluated": score is not None}
         position = {**place, "skipped": skipped}
-        checkpoints.save(work.manager, step, to_items(state), position, score)
+        items = to_items(state)
+        checkpoints.save(work.manager, step, items, position=position, score=score, card=job.card)
         work.log.pause()
         signal = work.stop.ask()
     return signal()

@@ -22,7 +22,7 @@ from hrjax.training import distill, loop, optimizers, run_log
 from hrjax.training.loop import Job, Work
 from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, file_formats, torch_names
+from hrjax.weights import checkpoints, model_card, source
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
+        card=model_card.from_config(config, split.skeleton, metric=scoring.score_name(config)),
         predict_step=inference.make_predict_step(
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
         ),
@@ -134,24 +135,15 @@ def open_train_split(config: ConfigDict) -> Split | Mixture:
 
 
 def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
-    """`state` with the weights that `config.init_from` leads to, the averaged ones if any.
+    """`state` with the weights of `config.init_from`, the averaged ones if any.
 
-    That is a checkpoint, or a file or address of published weights; such a file may be a
-    classifier's or have a head for other joints: what it lacks stays as it is.
+    They may be a classifier's or have a head for other joints; see `Source.start_from`.
     """
-    before = {"params": state.params, "stats": state.stats}
-    lines = []
-    found = file_formats.find(config.init_from)
-    if found is None:
-        found, after = checkpoints.restore_weights(config.init_from, abstract(before))
-    else:
-        content = file_formats.read(found)
-        after, lines = torch_names.start_from(config.model.name, before, content)
-        after = distributed.place(after, state.step.sharding)
-    head = f"starting from the weights of {found}" + ", but for" * bool(lines)
-    logger.info("\n  ".join([head, *lines]))
-    average = jax.tree.map(jnp.copy, after) if state.average else None
-    return state.replace(**after, average=average)
+    fresh = {"params": state.params, "stats": state.stats}
+    weights, text = source.open(config.init_from).start_from(config.model.name, fresh)
+    logger.info(text)
+    average = jax.tree.map(jnp.copy, weights) if state.average else None
+    return state.replace(**weights, average=average)
 
 
 def _run(job, state, position, workdir):

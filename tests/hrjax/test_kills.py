@@ -21,7 +21,7 @@ PROGRAM = """
 import json, logging, os, pathlib, signal, sys, threading, time
 from tests.conftest import micro_config
 from tests.hrjax.test_kills import one_device, tune
-from hrjax import logs, train
+from hrjax.training import run_log, train
 
 root, workdir, epochs, *moments = sys.argv[1:]
 workdir = pathlib.Path(workdir)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hrjax import main
+from hrjax import command_line
 from scripts import compare_runs
 
 
@@ -31,7 +31,7 @@ def test_the_table_has_mean_and_spread():
 def test_the_commands_are_understood_and_take_equal_steps(command, epochs, monkeypatch):
     monkeypatch.chdir(compare_runs.ROOT)
     monkeypatch.setattr(sys, "argv", ["main", *command])
-    config = main._parse(sys.argv).config
+    config = command_line.parse(sys.argv).config
     assert config.train.epochs == epochs == config.eval.every_epochs
     assert (config.train.batch_size, config.data.input_size) == (16, (96, 96))
     assert config.data.dataset == "coco"

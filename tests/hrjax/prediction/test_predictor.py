@@ -12,9 +12,9 @@ import pytest
 import hrjax
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
-from hrjax import experiment, inference
+from hrjax import experiment, inference, recipes
 from hrjax.evaluation import average_precision, evaluate
-from hrjax.prediction import pretrained
+from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
 
@@ -154,10 +154,11 @@ def test_bad_arguments_are_named(predictor, bright, dots):
 
 def test_predicts_what_evaluation_predicts(tmp_path, dots):
     """A whole network, flip test and dark decoding, through a detector's boxes."""
-    config = pretrained.recipe("hrnet_tiny_64x32", "coco")
+    config = recipes.find("hrnet_tiny_64x32", "coco")
     config.eval.decode, config.eval.batch_size = "dark", 4
     _, graph, params, stats = experiment.create_model(config)
-    network = pretrained.Network(config, COCO, graph, params, stats)
+    settings = experiment.prediction_settings(config)
+    network = Network(settings, COCO, graph, params, stats)
     people = Predictor(network, batch_size=4)(dots(POINTS), BOXES)
 
     path = tmp_path / "dots.png"
@@ -171,7 +172,6 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
         "visible": np.zeros((3, 17), np.float32),
     }
     mesh = distributed.make_mesh(jax.devices()[:1])
-    settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, COCO)
     split = Split("val", COCO, "", columns, {})
     expected = evaluate.predict(step, {"params": params, "stats": stats}, config, split, mesh)
@@ -182,8 +182,8 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
 def test_options_replace_the_recipes(bright, dots, caplog):
     caplog.set_level(logging.INFO)
     predictor = hrjax.Predictor(bright.network, flip_test=False, decode="quarter")
-    assert (predictor.config.eval.flip_test, predictor.config.eval.decode) == (False, "quarter")
-    assert bright.network.config.eval.flip_test
+    assert (predictor.settings.flip_test, predictor.settings.decode) == (False, "quarter")
+    assert bright.network.settings.flip_test
     del bright.traced[:]
     predictor(dots(POINTS), BOXES[:1])
     assert bright.traced == [1]
