@@ -129,8 +129,9 @@ def test_a_run_evaluates_by_its_own_config(run, small, tmp_path, monkeypatch):
         assert " with the run's own config\n" in err
     status, out, err = run("--mode=eval", f"--workdir={folder}", "--config.eval.decode=dark")
     assert status == 0
-    assert "decode dark" in out
+    assert "dark decoding" in out
     assert "with the run's own config, but eval.decode is 'dark' instead of 'quarter'\n" in err
+    monkeypatch.chdir(ROOT)
     _, _, err = run(*small, "--mode=eval", f"--checkpoint={folder}", "--config.seed=3")
     assert "the run's own config, but heatmap.sigma is 1.5 instead of 1.0\n" in err
 
