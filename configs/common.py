@@ -140,9 +140,7 @@ def _loss(config):
     config.heatmap.encoding = "msra"
 
     config.loss = ConfigDict()
-    config.loss.factor = (
-        0.5  # multiplies the mean squared error: 0.5 in HRNet's code, 1.0 in mmpose
-    )
+    config.loss.factor = 0.5  # of the mean squared error: 0.5 in HRNet's code, 1.0 in mmpose
     config.loss.joint_weights = ()  # one per joint; (): 1 for each
     config.loss.hard_joints = 0  # counts only this many joints per person, the worst; 0: all
 
@@ -215,3 +213,6 @@ def _eval(config):
     # multiplied by exp(-OKS² / oks_threshold).
     config.eval.oks_threshold = 0.9
     config.eval.joint_threshold = 0.2  # joints scored lower do not count in a person's score
+    # How many detections of each image AP compares, the best ones; 0: as usual for the metric, 20
+    # for coco_ap and crowdpose_ap, all for keypoints.
+    config.eval.max_people = 0

@@ -1,4 +1,7 @@
-"""The registry of datasets: how each is read, and what is usual for it."""
+"""The registry of datasets: how each is read, and the facts about it that recipes use.
+
+Importing it is cheap: no decoder of images, no grain, no SciPy.
+"""
 
 import dataclasses
 import pathlib
@@ -6,44 +9,87 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines import skeletons
-from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman
+from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman, request
+from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.splits import Split
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """How to read one dataset: its joints, its reader `read(root, split)` and usual choices.
+    """The facts about one dataset.
 
-    `skeleton` is None where it is the files that say it. `metric` is "pckh", "coco_ap",
-    "crowdpose_ap" or "keypoints", COCO's AP for any joints; `root` is where the files are looked
-    for by default; `read_detections(root, split, file, threshold)` reads a detector's boxes where
-    there are such.
+    `skeleton` is None where the files say which joints there are. `read` gives one of `splits`;
+    `metric` is "pckh", "coco_ap", "crowdpose_ap" or "keypoints", COCO's AP for any joints; `root`
+    is where the files are by default, and `input_size` the usual (height, width) of the crops.
+    `detected_boxes` says whether it can be evaluated in a detector's boxes.
     """
 
     skeleton: skeletons.Skeleton | None
-    read: Callable[[str, str], Split]
+    read: Callable[[Request], Split]
+    splits: tuple[str, ...]
     train_split: str
     eval_split: str
     metric: str
     root: str
-    read_detections: Callable[[str, str, str, float], Split] | None = None
+    input_size: tuple[int, int]
+    detected_boxes: bool
 
 
 DATASETS = {
-    "mpii": Dataset(skeletons.MPII, mpii.read, "train", "val", "pckh", "data/mpii"),
+    "mpii": Dataset(
+        skeleton=skeletons.MPII,
+        read=mpii.read,
+        splits=tuple(mpii.SPLITS),
+        train_split="train",
+        eval_split="val",
+        metric="pckh",
+        root="data/mpii",
+        input_size=(256, 256),
+        detected_boxes=False,
+    ),
     "coco": Dataset(
-        *(skeletons.COCO, coco.read, "train", "val", "coco_ap", "data/coco"),
-        read_detections=coco.read_detections,
+        skeleton=skeletons.COCO,
+        read=coco.read,
+        splits=coco.SPLITS,
+        train_split="train",
+        eval_split="val",
+        metric="coco_ap",
+        root="data/coco",
+        input_size=(256, 192),
+        detected_boxes=True,
     ),
     "crowdpose": Dataset(
-        *(skeletons.CROWDPOSE, crowdpose.read, "trainval", "test", "crowdpose_ap"),
+        skeleton=skeletons.CROWDPOSE,
+        read=crowdpose.read,
+        splits=crowdpose.SPLITS,
+        train_split="trainval",
+        eval_split="test",
+        metric="crowdpose_ap",
         root="data/crowdpose",
-        read_detections=crowdpose.read_detections,
+        input_size=(256, 192),
+        detected_boxes=True,
     ),
-    "ochuman": Dataset(skeletons.COCO, ochuman.read, "val", "val", "coco_ap", "data/ochuman"),
+    "ochuman": Dataset(
+        skeleton=skeletons.COCO,
+        read=ochuman.read,
+        splits=ochuman.SPLITS,
+        train_split="val",
+        eval_split="val",
+        metric="coco_ap",
+        root="data/ochuman",
+        input_size=(256, 192),
+        detected_boxes=False,
+    ),
     "custom": Dataset(
-        *(None, custom.read, "train", "val", "keypoints", "data/custom"),
-        read_detections=custom.read_detections,
+        skeleton=None,
+        read=custom.read,
+        splits=custom.SPLITS,
+        train_split="train",
+        eval_split="val",
+        metric="keypoints",
+        root="data/custom",
+        input_size=(256, 192),
+        detected_boxes=True,
     ),
 }
 
@@ -55,49 +101,57 @@ def find(dataset: str) -> Dataset:
     return DATASETS[dataset]
 
 
+def with_joints(count: int) -> str:
+    """The name of the first dataset whose people have so many joints."""
+    counts = {name: entry.skeleton.num_joints for name, entry in DATASETS.items() if entry.skeleton}
+    if count not in counts.values():
+        known = ", ".join(f"{joints} ({name})" for name, joints in counts.items())
+        raise ValueError(f"no known dataset has {count} joints; expected one of: {known}")
+    return next(name for name, joints in counts.items() if joints == count)
+
+
 def read(
-    dataset: str, root: str, split: str, *, boxes: str = "gt", threshold: float = 0.0
+    dataset: str, root: str, split: str, *, boxes: str = ANNOTATED, threshold: float = 0.0
 ) -> Split:
     """One split of a dataset of DATASETS, from the files below `root`.
 
     `boxes` is "gt" for the annotated people, or a file of detections, of which those with a score
     of at least `threshold` are read.
     """
+    return read_request(dataset, Request(root, split, boxes, threshold))
+
+
+def read_request(dataset: str, request: Request) -> Split:
+    """The people of a dataset of DATASETS that a request wants."""
     entry = find(dataset)
-    if boxes == "gt":
-        return entry.read(root, split)
-    if entry.read_detections is None:
+    if request.boxes != ANNOTATED and not entry.detected_boxes:
         raise ValueError(
-            f"{dataset} is evaluated with its annotated boxes only; got the detections {boxes}"
+            f"{dataset} is evaluated with its annotated boxes only; got the detections "
+            f"{request.boxes}"
         )
-    return entry.read_detections(root, split, boxes, threshold)
+    return entry.read(request)
 
 
-def read_config(data: Any, split: str, *, boxes: str = "gt", threshold: float = 0.0) -> Split:
+def read_config(data: Any, split: str, *, boxes: str = ANNOTATED, threshold: float = 0.0) -> Split:
     """One split of the dataset that `data`, the config's section of that name, describes.
 
     `boxes` and `threshold` as in `read`.
     """
-    if data.dataset != "custom":
-        found = read(data.dataset, data.root, split, boxes=boxes, threshold=threshold)
-    elif boxes == "gt":
-        found = custom.read(data.root, split, **custom.options(data, split))
-    else:
-        chosen = custom.options(data, split)
-        found = custom.read_detections(data.root, split, boxes, threshold, **chosen)
+    wanted = request.from_config(data, split, boxes=boxes, threshold=threshold)
+    people = read_request(data.dataset, wanted)
     if data.records:
-        # tensorflow-datasets takes seconds to import, so only those who need it do.
+        # tensorflow-datasets takes seconds to import, and few need it.
         from data_pipelines import records
 
-        return records.attach(found, data.root)
-    _check_folder(found)
-    return found
+        return records.attach(people, data.root)
+    _check_folder(people)
+    return people
 
 
 def _check_folder(split: Split) -> None:
     folder = pathlib.Path(split[0]["image_path"]).parent if len(split) else None
     if folder and not folder.is_dir():
         raise FileNotFoundError(
-            f"there is no folder {folder}; if its images are in records, add "
-            "--config.data.records=True"
+            f"there is no folder {folder}; if its images are in records, set "
+            "config.data.records=True"
         )

@@ -1,4 +1,4 @@
-"""What each dataset consists of, where its owners give it out, and where it belongs."""
+"""The parts of each dataset, where its owners offer them, and where they belong on disk."""
 
 import dataclasses
 import pathlib
@@ -11,10 +11,10 @@ ANNOTATION_ENDINGS = (".json", ".mat")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One thing to fetch: its archive or file, and one of the paths below the root that prove it.
+    """One archive or file to fetch; any of `proofs`, paths below the root, shows that it is there.
 
     `address` is empty where the owners want it fetched by hand from `page`; `folder` is where an
-    archive of annotation files is unpacked, "" for one that has its folders in it.
+    archive of annotation files is unpacked, "" for an archive that brings its own folders.
     """
 
     name: str
@@ -116,7 +116,7 @@ def _unpack(archive: tarfile.TarFile, source: Source, root: pathlib.Path) -> Non
     if not source.folder:
         archive.extractall(root, filter="data")
         return
-    # Such archives differ in the folders that they have around the files.
+    # Such archives differ in the folders around their files.
     folder = root / source.folder
     folder.mkdir(exist_ok=True)
     for member in archive.getmembers():

@@ -15,8 +15,8 @@ def clip_boxes(boxes: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:
     """Annotated boxes as the references crop them, (..., 4) float64; w or h <= 0 means no person.
 
     A box loses one pixel of width and height, and one that starts left of the image or above it is
-    moved, not cut: its far corner is counted from the corner that was clipped. Both are habits of
-    the official COCO loader that the published scores contain.
+    moved, not cut: its far corner is counted from the clipped corner. The official COCO loader does
+    both, and the published scores depend on it.
     """
     boxes, image_sizes = np.asarray(boxes, np.float64), np.asarray(image_sizes)
     near = np.maximum(boxes[..., :2], 0)
@@ -66,7 +66,7 @@ def crop_matrix(
 
     `rotation` is in degrees. Only the width of `size` counts, as in the references; with a size
     from `fit_aspect` the height agrees with it. With `udp` (mmpose 0.x, get_warp_matrix) `size`
-    lies between the centres of the outermost pixels, its height counts too, and the rotation's
+    lies between the centers of the outermost pixels, its height counts too, and the rotation's
     sense is the opposite.
     """
     if udp:

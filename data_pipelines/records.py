@@ -1,9 +1,9 @@
 """A dataset's images in a few large files: ArrayRecord shards, written by tensorflow-datasets.
 
-They lie below the dataset's root, in the folder `dataset.RECORDS`. A record is the bytes of one
-image file as they are, under a name made of its path: the pixels are the file's. Records
-come in parts of PART_IMAGES, each there as a whole or not at all, so that a build that was
-interrupted goes on with the next part. TensorFlow is not needed.
+They are below the dataset's root, in the folder `splits.RECORDS`. A record is the unchanged bytes
+of one image file, under a name made from its path. Records come in parts of PART_IMAGES, each of
+them complete or absent, so that an interrupted build continues with the next part. TensorFlow is
+not needed.
 """
 
 import contextlib
@@ -29,10 +29,7 @@ PART_IMAGES = 1000  # some 160 MB of COCO
 
 
 class Images(tfds.core.GeneratorBasedBuilder):
-    """Image files as they are with their names: the records of one part, in the order of `files`.
-
-    `files` are by name.
-    """
+    """The records of one part: unchanged image files with their names, in the order of `files`."""
 
     VERSION = tfds.core.Version("1.0.0")
     url_infos: typing.ClassVar = {}  # nothing is downloaded; tfds would search for lists of it
@@ -63,7 +60,7 @@ class Images(tfds.core.GeneratorBasedBuilder):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoded:
-    """The image of a split's row as bytes: `rows` are the records' numbers, over all `shards`."""
+    """The image of a split's row as bytes; `rows` are record numbers, counted over all `shards`."""
 
     shards: tuple[str, ...]
     rows: np.ndarray
@@ -76,12 +73,12 @@ class Encoded:
         _, image = _read(self._source, int(self.rows[row]))
         return image
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return Encoded, (self.shards, self.rows)
 
 
 def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
-    """Writes records of the `files` that are not among the root's yet; `files` are by name.
+    """Writes records of those `files`, by name, that the root's records lack.
 
     Yields, after each part, how many of the files are in records. Each part is read back and
     compared with the checksums of its files before it counts.
@@ -97,9 +94,9 @@ def build(root: str, files: dict[str, pathlib.Path]) -> Iterator[int]:
         names = missing[start : start + PART_IMAGES]
         number = first + start // PART_IMAGES
         part = folder / f"part_{number:05d}"
-        shutil.rmtree(part, ignore_errors=True)  # what an interrupted build left
+        shutil.rmtree(part, ignore_errors=True)  # left by an interrupted build
         builder = Images({name: files[name] for name in names}, part)
-        with contextlib.redirect_stdout(io.StringIO()):  # tfds says what it does
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints its progress
             builder.download_and_prepare(file_format="array_record")
         shutil.rmtree(part / "downloads", ignore_errors=True)
         broken = verify_part(pathlib.Path(builder.data_dir))
@@ -130,8 +127,8 @@ def verify_part(part: pathlib.Path) -> list[str]:
         zip(metadata["names"], metadata["sha256"], strict=True)
     ):
         try:
-            found, image = _read(source, number)
-            whole = (found.decode(), hashlib.sha256(image).hexdigest()) == (name, expected)
+            stored, image = _read(source, number)
+            whole = (stored.decode(), hashlib.sha256(image).hexdigest()) == (name, expected)
         except ValueError:
             whole = False
         if not whole:
@@ -147,20 +144,20 @@ def index(root: str) -> dict[str, int]:
 
 
 def name(path: str, root: str) -> str:
-    """What an image's record is called: its path below the root, or below the root's images."""
-    # COCO's folders are looked for in both places, and records should be found from either.
+    """The name of an image's record: its path below the root, or below the root's images."""
+    # COCO's folders may be in either place, and both must give the same records.
     return path.removeprefix(str(pathlib.Path(root)) + os.sep).removeprefix("images" + os.sep)
 
 
 def attach(split: Split, root: str) -> Split:
-    """The split with its images from the root's records instead of files."""
+    """The split with its images taken from the root's records instead of files."""
     numbers = index(root)
     names = [name(path, root) for path in split.columns["image_path"].tolist()]
-    lost = [lost for lost in names if lost not in numbers]
-    if lost:
+    absent = [own for own in names if own not in numbers]
+    if absent:
         raise ValueError(
-            f"{pathlib.Path(root, RECORDS)} has no records of {len(set(lost))} images of "
-            f"{split.name}, e.g. {lost[0]}; write them with: "
+            f"{pathlib.Path(root, RECORDS)} has no records of {len(set(absent))} images of "
+            f"{split.name}, e.g. {absent[0]}; write them with: "
             "python scripts/prepare_data.py build"
         )
     parts = _parts(pathlib.Path(root, RECORDS))
@@ -170,9 +167,9 @@ def attach(split: Split, root: str) -> Split:
 
 
 def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
-    # tensorflow-datasets writes into …incomplete… and renames the folder when all is there.
-    found = sorted(folder.glob("part_*/images/*/dataset_info.json"))
-    return [file.parent for file in found if ".incomplete" not in file.parent.name]
+    # tensorflow-datasets writes into …incomplete… and renames the folder when it is complete.
+    files = sorted(folder.glob("part_*/images/*/dataset_info.json"))
+    return [file.parent for file in files if ".incomplete" not in file.parent.name]
 
 
 def _number(part: pathlib.Path) -> int:
@@ -199,5 +196,5 @@ def _read(source: Sequence, number: int) -> tuple[bytes, bytes]:
     try:
         features = tf_example_pb2.Example.FromString(source[number]).features.feature
         return tuple(features[key].bytes_list.value[0] for key in ("name", "image"))
-    except Exception as error:  # array_record and protobuf each have kinds of their own
+    except Exception as error:  # array_record and protobuf raise errors of their own
         raise ValueError(f"the record {number} can't be read: {error}") from error

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.truth import Truth
 
 # The folder below a dataset's root that holds its images as records (see `records`).
 RECORDS = "records"
 EXAMPLE_KEYS = ("image_path", "center", "size", "keypoints", "visible")
+# Also in examples, where the dataset states it: the image's (height, width).
+IMAGE_SIZE = "image_size"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,9 +28,11 @@ class Split:
     `columns` holds EXAMPLE_KEYS and whatever the dataset's metric needs; `annotation_file` is the
     file they came from; `dropped` counts the annotations that are not used, by reason. `encoded`
     gives the bytes of a row's image where these are in records and not in files of their own.
+    `truth` is the file's ground truth where it is in COCO's format, and `defects` names people who
+    are dropped because the file is wrong about them, by what is wrong.
 
     A pickled split, as worker processes get it, is the path of a folder with its columns, which
-    all of them map into their memory: there is one copy, whatever their number.
+    all of them map into their memory: there is one copy, whatever their number. It has no truth.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Split:
     columns: Mapping[str, np.ndarray]
     dropped: Mapping[str, int]
     encoded: Callable[[int], bytes] | None = None
+    truth: Truth | None = None
+    defects: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns["image_path"])
@@ -43,22 +50,25 @@ class Split:
     def __getitem__(self, row: int) -> dict:
         """The example of one person: EXAMPLE_KEYS and `index`, its row in the split.
 
-        With `encoded` also the key of that name: what gives the bytes of the image.
+        Where the dataset states it also `image_size`, and with `encoded` the key of that name: what
+        gives the bytes of the image.
         """
         example = {key: self.columns[key][row] for key in EXAMPLE_KEYS}
+        if IMAGE_SIZE in self.columns:
+            example[IMAGE_SIZE] = self.columns[IMAGE_SIZE][row]
         example["image_path"] = os.fsdecode(example["image_path"])
         example["index"] = np.int32(row)
         if self.encoded is not None:
             example["encoded"] = functools.partial(self.encoded, row)
         return example
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         fields = (self.name, self.skeleton, self.annotation_file, self._shared, dict(self.dropped))
         return _open_shared, (*fields, self.encoded)
 
     @functools.cached_property
     def _shared(self) -> str:
-        """A temporary folder with a file per column; it goes when the split does."""
+        """A temporary folder with a file per column, removed with the split."""
         folder = tempfile.mkdtemp(prefix="hrjax_columns_")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         for name, column in self.columns.items():
@@ -68,7 +78,14 @@ class Split:
         return folder
 
 
-def _open_shared(name, skeleton, annotation_file, folder, dropped, encoded):
+def _open_shared(
+    name: str,
+    skeleton: Skeleton,
+    annotation_file: str,
+    folder: str,
+    dropped: Mapping[str, int],
+    encoded: Callable[[int], bytes] | None,
+) -> Split:
     files = sorted(pathlib.Path(folder).glob("*.npy"))
     columns = {file.stem: np.load(file, mmap_mode="r") for file in files}
     return Split(name, skeleton, annotation_file, columns, dropped, encoded)

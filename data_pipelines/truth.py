@@ -1,15 +1,32 @@
 """The ground truth of one split of a dataset in COCO's format, read and cleaned once.
 
-The loader, AP, PCK, the error analysis, `prepare_data check` and result files all use this object, so
-that they agree on which people there are and how large they are.
+The loader, AP, PCK, the error analysis, `prepare_data check` and result files all use this object,
+so that they agree on which people there are and how large they are. The rules:
+
+- Only annotations of the chosen category count. Those of other categories, with another number of
+  joints or without a box are dropped and counted. Without keypoints (missing, null, empty) a person
+  has no labeled joints: AP ignores detections of it.
+- `labeled` is the number of labeled joints, whatever the file's num_keypoints says, unless the
+  reader trusts the file's counts (CrowdPose's leave out head and neck).
+- `areas` are the file's where they are positive and finite, else AREA_OF_BOX of the box.
+- `crowds` are the file's iscrowd as a bool; null and missing mean no crowd.
+- Annotation ids are used in messages only. Ids of images and categories are whole numbers, 1.0
+  included, and no two images have the same.
+- NaN and null are read as coordinates of joints that are not labeled, and nowhere else.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines import coco_columns, coco_json
+from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.skeletons import Skeleton
+
+# The share of a box that a person fills where a file has no areas, as CrowdPose's metric has it.
+AREA_OF_BOX = 0.53
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,12 +38,14 @@ class Truth:
     float64 as (height, width), and crowd_index (m,) float64, NaN where the file has none.
 
     Of n annotations, crowds and people without labeled joints included, there are annotation_ids
-    (n,), the file's own, for messages; image_rows (n,) int64, places in the columns of images; boxes
-    (n, 4) float64 (x, y, w, h) as annotated; keypoints (n, k, 2) and visibility (n, k) float64 in image
-    pixels, visibility 0 (not labeled), 1 (occluded) or 2; areas (n,) float64 in square pixels; labeled
-    (n,) int64, the number of labeled joints; and crowds (n,) bool. `dropped` counts the annotations
-    of the file that are not here, by reason. `annotated` is false where the file has no annotations
-    at all, as test splits do not.
+    (n,), the file's own, for messages; image_rows (n,) int64, places in the columns of images;
+    boxes (n, 4) float64 (x, y, w, h) as annotated; keypoints (n, k, 2) and visibility (n, k)
+    float64 in image pixels, visibility 0 (not labeled), 1 (occluded) or 2; areas (n,) float64 in
+    square pixels; labeled (n,) int64, the number of labeled joints; and crowds (n,) bool.
+
+    `dropped` counts the annotations of the file that are not here, by reason. `annotated` is false
+    where the file has no annotations at all, as test splits do not. `notes` names the annotations
+    of the category that were repaired or dropped, by what was wrong with them.
     """
 
     path: str
@@ -47,6 +66,7 @@ class Truth:
     crowds: np.ndarray
     dropped: Mapping[str, int]
     annotated: bool
+    notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_rows)
@@ -55,3 +75,136 @@ class Truth:
     def counted(self) -> np.ndarray:
         """Which annotations (n,) AP counts: not crowds, with at least one labeled joint."""
         return ~self.crowds & (self.labeled > 0)
+
+    def rows_of_images(self, image_ids: np.ndarray) -> np.ndarray:
+        """Places of images in the columns by their ids; -1 for ids that the file does not list."""
+        return find_rows(self.image_ids, image_ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A category of an annotation file: id, name, and all fields as they stand there."""
+
+    id: int
+    name: str
+    fields: Mapping
+
+
+def read(
+    path: pathlib.Path,
+    skeleton: Skeleton | Callable[[pathlib.Path, Category], Skeleton],
+    *,
+    category: str,
+    trust_counts: bool = False,
+    trust_areas: bool = True,
+) -> Truth:
+    """The truth in a file of COCO's format, cleaned by the rules above.
+
+    `skeleton` may be a function of the file and its category. An empty `category` is the only one
+    that has joints. `trust_counts` and `trust_areas` say whether num_keypoints and area are the
+    file's where it has them.
+    """
+    document = coco_json.load(path)
+    chosen = choose_category(document, category)
+    if not isinstance(skeleton, Skeleton):
+        skeleton = skeleton(path, chosen)
+    images = coco_columns.images(document)
+    people = coco_columns.people(document, chosen.id, skeleton)
+    return Truth(
+        path=str(path),
+        skeleton=skeleton,
+        category_id=chosen.id,
+        category=chosen.name,
+        annotated=len(document.annotations) > 0,
+        image_rows=_image_rows(images["image_ids"], people),
+        keypoints=people.joints[..., :2],
+        visibility=people.joints[..., 2],
+        boxes=people.boxes,
+        annotation_ids=people.ids,
+        crowds=people.crowds,
+        areas=_areas(people, trust=trust_areas),
+        labeled=_labeled(people, trust=trust_counts),
+        dropped=people.dropped,
+        notes=_notes(people, trust_counts=trust_counts, trust_areas=trust_areas),
+        **images,
+    )
+
+
+def choose_category(document: Document, name: str) -> Category:
+    """The category of that name, or the only one with joints where the name is empty."""
+    categories = document.categories
+    for row, entry in enumerate(categories):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{document.path}: category {row} is {coco_json.shown(entry)}")
+    names = ", ".join(map(_category_name, categories)) or "(none)"
+    if name:
+        chosen = [entry for entry in categories if _category_name(entry) == name]
+        if not chosen:
+            raise ValueError(f"{document.path} has no category {name!r}; it has: {names}")
+    else:
+        chosen = [entry for entry in categories if entry.get("keypoints")] or categories
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{document.path} has the categories {names}; say in config.data.category which of "
+            f"them the network learns (now {name!r})"
+        )
+    row, own = categories.index(chosen[0]), _category_name(chosen[0])
+    try:
+        number = coco_json.whole(chosen[0].get("id"), "id")
+    except Wrong as error:
+        raise ValueError(f"{document.path}: category {row} ({own}): {error}") from None
+    if [entry.get("id") for entry in categories].count(number) > 1:
+        raise ValueError(f"{document.path} has several categories of the id {number}: {names}")
+    return Category(number, own, chosen[0])
+
+
+def _category_name(entry):
+    return str(entry.get("name", "unnamed"))
+
+
+def _areas(people, *, trust):
+    share = AREA_OF_BOX * people.boxes[:, 2:].clip(min=0).prod(axis=1)
+    good = np.isfinite(people.areas) & (people.areas > 0) & trust
+    return np.where(good, people.areas, share)
+
+
+def _labeled(people, *, trust):
+    labeled = np.count_nonzero(people.joints[..., 2] > 0, axis=1)
+    known = (people.counts >= 0) & trust  # not where they are NaN
+    return np.where(known, people.counts, labeled).astype(np.int64)
+
+
+def _image_rows(known_ids, people):
+    rows = find_rows(known_ids, people.image_ids)
+    if (rows < 0).any():
+        place = int(np.argmax(rows < 0))
+        lost = f"belongs to image {people.image_ids[place]}, which the file does not list"
+        raise people.error(place, lost)
+    return rows
+
+
+def find_rows(known_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Where each of `ids` is among `known_ids`, -1 where it is not; both are integers (n,)."""
+    if not len(known_ids):
+        return np.full(len(ids), -1)
+    order = np.argsort(known_ids, kind="stable")
+    places = np.minimum(np.searchsorted(known_ids[order], ids), len(known_ids) - 1)
+    return np.where(known_ids[order[places]] == ids, order[places], -1)
+
+
+def _notes(people, *, trust_counts, trust_areas):
+    """Whose fields were replaced, by what was wrong with them."""
+    labeled = np.count_nonzero(people.joints[..., 2] > 0, axis=1)
+    wrong_areas = ~np.isnan(people.areas) & ~(people.areas > 0) & ~people.crowds & trust_areas
+    wrong_counts = ~np.isnan(people.counts) & (people.counts != labeled)
+    what = "num_keypoints differs from the number of labeled joints"
+    found = {
+        f"area is not positive: {AREA_OF_BOX} of the box is used": wrong_areas,
+        what if trust_counts else f"{what}, which is used": wrong_counts,
+    }
+    repaired = {
+        what: tuple(people.label(place) for place in np.flatnonzero(wrong).tolist())
+        for what, wrong in found.items()
+    }
+    dropped = {f"left out {reason}": tuple(names) for reason, names in people.dropped_names.items()}
+    return {what: names for what, names in {**repaired, **dropped}.items() if names}

@@ -1,12 +1,25 @@
-"""High-resolution networks for human pose estimation in JAX."""
+"""High-resolution networks for human pose estimation in JAX.
+
+    model = hrjax.create("hrnet_w32")               # an nnx.Module in training mode
+    model.eval()
+    heatmaps = nnx.jit(lambda model, x: model(x))(model, images)    # → (n, h/4, w/4, joints)
+
+    graph, params, stats = hrjax.split(model)       # the same as a pure function of plain dicts
+    heatmaps, _ = hrjax.apply(graph, params, stats, images)
+
+    network = hrjax.load("runs/quickstart")         # a trained network in evaluation mode
+
+`list_models` has the names. `load` and `create(…, weights=…)` take runs, checkpoints and published
+files, `from_torch` state dicts of the PyTorch originals, and `Predictor` goes from pictures to
+joints. The command line is `python -m hrjax.main`.
+"""
 
 import importlib
+import importlib.metadata
 import typing
 
-__version__ = "0.1.0"
-
 if typing.TYPE_CHECKING:
-    from hrjax.models import apply, features, fold_batch_norm, split
+    from hrjax.models import apply, features, fold_batch_norm, list_models, split
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
     from hrjax.weights.torch_names import to_torch
@@ -14,18 +27,21 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "Predictor",
+    "__version__",
     "apply",
     "create",
     "features",
     "fold_batch_norm",
     "from_torch",
+    "list_models",
     "load",
     "split",
     "to_torch",
 ]
-# Imported at their first use: JAX takes a second, and data and checkpoints another.
+_IN_MODELS = ("apply", "features", "fold_batch_norm", "list_models", "split")
+# Imported at first use: JAX takes a second, and the readers of data and checkpoints another.
 _MODULES = {
-    **dict.fromkeys(("apply", "features", "fold_batch_norm", "split"), "hrjax.models"),
+    **dict.fromkeys(_IN_MODELS, "hrjax.models"),
     **dict.fromkeys(("create", "load"), "hrjax.networks"),
     "Predictor": "hrjax.prediction.predictor",
     "from_torch": "hrjax.weights.transfer",
@@ -34,6 +50,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> typing.Any:
+    if name == "__version__":
+        return _version()
     if name not in _MODULES:
         raise AttributeError(f"module 'hrjax' has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)
@@ -41,3 +59,10 @@ def __getattr__(name: str) -> typing.Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("hrjax")
+    except importlib.metadata.PackageNotFoundError:  # used from a checkout that is not installed
+        return "0+unknown"

@@ -1,30 +1,32 @@
-"""What a network costs: parameters, multiply-accumulates and activations, module by module."""
+"""The cost of a network: parameters, multiply-accumulates and activations per module."""
 
 import contextlib
 import dataclasses
 import itertools
 import math
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax import models
+from hrjax import models, tables
 
-# The names of parameters that a layer multiplies its input with. Of MIXED a call uses one in all,
-# mixed from the several along the first axis.
+# The names of parameters that a layer multiplies its input with. MIXED holds several kernels along
+# its first axis, which a call mixes into one.
 MIXED = "kernels"
 WEIGHTS = ("kernel", MIXED, "transposed", "matrix")
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of a module: where, what went in and out, and its multiply-accumulates.
+    """One call of a module: its path, its input and output shapes, and its multiply-accumulates.
 
-    Shapes are those of arrays, for one image; modules that take lists of branches have none.
-    `repeated` calls are of modules that were called before. `relus` are the numbers of values of
-    the ReLUs that the module itself applies, in order.
+    Shapes are for one image, and None for modules that take lists of branches. A call is `repeated`
+    if the module was called before. `relus` are the sizes of the ReLUs that the module itself
+    applies, in order.
     """
 
     path: tuple[str, ...]
@@ -40,13 +42,13 @@ class Call:
 class Convention:
     """How a reference's tool counts what its tables call FLOPs, in units of `unit`.
 
-    It counts multiply-accumulates, of modules that are called twice only one call, and of what else
-    is named here. For each value that they put out: `bias` 1 (of linear layers 1 for each
-    channel), `batch_norms` and `layer_norms` 2, `relus` 1 (a module's several ReLUs are one in the
-    references, of which some tools see the "last" call and others "all"), `upsamples` 1 (or 1 for
-    each of the "pixels"). `pools`: adaptive pooling to one cell. `output_pixels`: transposed
-    convolutions as if each pixel of their output had the whole kernel. `skipped`: names of modules
-    that it does not see.
+    Every tool counts multiply-accumulates, and counts a module that is called twice only once. The
+    fields say what else it counts, per output value: `bias` 1 (for linear layers, 1 per channel),
+    `batch_norms` and `layer_norms` 2, `relus` 1, `upsamples` 1 (or 1 per pixel, if "pixels"). The
+    references reuse one ReLU module, of which some tools see only the "last" call and others "all".
+    `pools` includes adaptive pooling to one cell. `output_pixels` counts transposed convolutions as
+    if the whole kernel applied to each output pixel. `skipped` are the names of modules that the
+    tool does not see.
     """
 
     name: str
@@ -66,13 +68,13 @@ SUMMARY = Convention("HRNet's summary", 1024**3, "G", bias=False, output_pixels=
 TORCHSTAT = Convention(
     "torchstat", 1024**2, "M", batch_norms=True, relus="last", upsamples="pixels", pools=True
 )
-# The published numbers of WideHRNet leave batch norm out; mmcv's of HRFormer too, with SyncBN.
+# WideHRNet's published numbers exclude batch norm; so do mmcv's of HRFormer, which uses SyncBN.
 TORCHSTAT_NO_BN = dataclasses.replace(TORCHSTAT, unit=10**9, suffix="G", batch_norms=False)
 MMCV = Convention(
     "mmcv", 10**9, "G", layer_norms=True, relus="all", upsamples="values", skipped=("out",)
 )
 PLAIN = Convention("convolutions and linear layers", 10**9, "G", bias=False, skipped=("out",))
-# By family; EFENet's README, and families that say nothing, count plainly.
+# By family. EFENet's README and all families not listed here use PLAIN.
 CONVENTIONS = {
     "hrnet": SUMMARY,
     "resnet": SUMMARY,
@@ -84,38 +86,38 @@ CONVENTIONS = {
 }
 
 
-def count_params(tree) -> int:
-    """The number of values in a tree of arrays or of their shapes."""
+def count_params(tree: Any) -> int:
+    """The number of values in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def trace(graph, params, stats, size: tuple[int, int]) -> list[Call]:
-    """All calls of modules for one image of (height, width).
+def trace(graph: models.Graph, params: dict, stats: dict, size: tuple[int, int]) -> list[Call]:
+    """All module calls for one image of `size` (height, width).
 
-    Nothing is computed: `params` and `stats` may be shapes.
+    Nothing is computed, and `params` and `stats` may be shapes.
     """
     calls: dict[int, Call] = {}
 
     def run(params, stats, images):
-        model = models.assemble(graph, params, stats)
-        with _watched(model, calls):
+        model = models.merge(graph, params, stats)
+        with _recorded(model, calls):
             return model(images)
 
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     jaxpr = jax.make_jaxpr(run)(params, stats, images)
-    _note_relus(jaxpr.jaxpr, calls)
+    _record_relus(jaxpr.jaxpr, calls)
     return list(calls.values())
 
 
 @contextlib.contextmanager
-def _watched(model, calls):
-    """Notes the calls of all modules of `model` by number, which the jaxpr's scopes hold too."""
+def _recorded(model: nnx.Module, calls: dict[int, Call]) -> Iterator[None]:
+    """Records the module calls of `model` by number; the jaxpr's named scopes hold the numbers."""
     paths = {id(module): tuple(map(str, path)) for path, module in nnx.iter_modules(model)}
     classes = {type(module) for _, module in nnx.iter_modules(model)}
     originals = {cls: cls.__call__ for cls in classes if "__call__" in cls.__dict__}
     seen, numbers = set(), itertools.count()
 
-    def watch(original):
+    def record(original):
         def call(self, *arguments, **options):
             repeated, number = id(self) in seen, next(numbers)
             seen.add(id(self))
@@ -129,7 +131,7 @@ def _watched(model, calls):
         return call
 
     for cls, original in originals.items():
-        cls.__call__ = watch(original)
+        cls.__call__ = record(original)
     try:
         yield
     finally:
@@ -149,7 +151,7 @@ def _macs(module, inputs, outputs):
     return 0
 
 
-def _note_relus(jaxpr, calls, outside=""):
+def _record_relus(jaxpr, calls, outside=""):
     for equation in jaxpr.eqns:
         scope = f"{outside}/{equation.source_info.name_stack}"
         if equation.primitive.name in ("pjit", "jit") and equation.params["name"] == "relu":
@@ -160,16 +162,16 @@ def _note_relus(jaxpr, calls, outside=""):
             for inner in value if isinstance(value, tuple | list) else [value]:
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    _note_relus(inner, calls, scope)
+                    _record_relus(inner, calls, scope)
 
 
 def convention_of(name: str) -> Convention:
-    """How the authors of a variant count."""
+    """The convention that the authors of a variant count by."""
     return CONVENTIONS.get(models.FAMILIES[name].__name__.rpartition(".")[2], PLAIN)
 
 
 def convention_count(calls: list[Call], convention: Convention) -> int:
-    """What the reference's own tool counts."""
+    """The number that the reference's own tool reports, before division by its unit."""
     total = 0
     for call in calls:
         if call.repeated or set(call.path[-1:]) & set(convention.skipped):
@@ -198,10 +200,10 @@ def convention_count(calls: list[Call], convention: Convention) -> int:
 
 
 def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) -> str:
-    """A table of the modules of a variant, `depth` levels deep, and the totals."""
+    """A table of a variant's modules, `depth` levels deep, and the totals."""
     graph, params, stats = models.shapes(name, **overrides)
     calls = trace(graph, params, stats, size)
-    rows = [("", "parameters", "MACs", "each once", "activations")]
+    rows = [("", "parameters", "MACs", "unique", "activations")]
     rows += [
         ("  " * (len(path) - 1) + path[-1], *_costs(path, params, calls))
         for path in _paths(calls, depth)
@@ -212,20 +214,20 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) 
     height, width = size
     return "\n".join(
         [
-            *_aligned(rows),
+            tables.format_table(rows),
             "",
             f"{name}, one image of {height}x{width}",
             f"parameters          {count_params(params):,}",
             f"MACs as executed    {totals[0]}",
-            f"each module once    {totals[1]}",
+            f"unique modules      {totals[1]}",
             f"activations         {totals[2]} in float32",
-            f"by the reference    {published:.4g}{convention.suffix} ({convention.name})",
+            f"reference count     {published:.4g}{convention.suffix} ({convention.name})",
         ]
     )
 
 
 def _paths(calls, depth):
-    """The modules to show, sorted by path; none inside a layer."""
+    """The paths of the modules to show, sorted; the inside of layers is not shown."""
     layers = {call.path for call in calls if call.macs}
     paths = {call.path[:end] for call in calls for end in range(1, min(depth, len(call.path)) + 1)}
     inside = {path for path in paths if any(path[:end] in layers for end in range(len(path)))}
@@ -254,10 +256,3 @@ def _engineering(value):
         if value >= unit:
             return f"{value / unit:.2f}{suffix}"
     return f"{value} "
-
-
-def _aligned(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for name, *numbers in rows:
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        yield "  ".join([name.ljust(widths[0]), *cells])

@@ -3,13 +3,16 @@
 import dataclasses
 import logging
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets, geometry
+from data_pipelines.batching import loading
 from data_pipelines.splits import Split
 from data_pipelines.synthetic import drawing
+from data_pipelines.transforms import chains
 from hrjax import models
 from hrjax.inference import PredictionSettings
 
@@ -39,7 +42,7 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
     """
     data = config.data
     if data.draw.train_images:
-        drawing.ensure(
+        drawing.write_if_missing(
             data.root,
             train_images=data.draw.train_images,
             val_images=data.draw.val_images,
@@ -54,6 +57,19 @@ def open_split(config: ConfigDict, name: str, **options) -> Split:
     dropped = ", ".join(f"{count} {reason}" for reason, count in split.dropped.items() if count)
     logger.info("%s %s: %d people%s", data.dataset, name, len(split), dropped and f" ({dropped})")
     return split
+
+
+def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
+    """Batches of a split for evaluation, this process's share of each."""
+    settings = prediction_settings(config)
+    return loading.eval_batches(
+        split,
+        chains.eval_ops(settings.input_size, strict=config.data.strict, udp=settings.udp),
+        batch_size=config.eval.batch_size,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def create_model(config: ConfigDict):

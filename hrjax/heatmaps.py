@@ -64,26 +64,6 @@ def _profile(peaks, cells, length, sigma, reach):
     return jnp.where(jnp.abs(index - cells[:, None]) <= reach, profile, 0)
 
 
-def encode_combined(
-    keypoints: jax.Array, visible: jax.Array, *, size: tuple[int, int], stride: int
-) -> tuple[jax.Array, jax.Array]:
-    """UDP's combined targets (n, h, w, 3k), and weights (n, k): a disc and two offsets a joint.
-
-    Inside a circle about the joint, of 0.0546875 of the heatmap's height, its first map is 1 and
-    the others say how far right and below the joint is, in radii; outside all are 0.
-    """
-    _check_joints(keypoints, visible)
-    height, width = size
-    radius = COMBINED_RADIUS * height
-    places = keypoints.astype(jnp.float32) / strides(size, stride, udp=True)
-    weights = visible.astype(jnp.float32)  # also of joints outside (mmpose 0.x)
-    right = (places[:, None, None, :, 0] - jnp.arange(width)[:, None]) / radius  # (n, 1, w, k)
-    below = (places[:, None, None, :, 1] - jnp.arange(height)[:, None, None]) / radius
-    disc = (right**2 + below**2 <= 1) & (weights[:, None, None] > 0.5)
-    maps = jnp.where(disc[..., None], jnp.stack(jnp.broadcast_arrays(1.0, right, below), -1), 0)
-    return maps.reshape(*maps.shape[:3], -1), weights
-
-
 def strides(size: tuple[int, int], stride: int, *, udp: bool) -> np.ndarray:
     """Input pixels from one cell to the next, along x and y.
 
@@ -232,7 +212,6 @@ DECODERS = {
     "udp": _udp_offset,
     "paddle_dark": lambda heatmaps, peaks, kernel: _dark_offset(heatmaps, peaks, 3),
 }
-COMBINED_RADIUS = 0.0546875
 # cv2.getGaussianKernel without a sigma.
 NARROW_BLURS = {
     3: (1 / 4, 1 / 2, 1 / 4),
@@ -258,17 +237,6 @@ def flip_back(heatmaps: jax.Array, flip_order: Sequence[int], *, shift: bool = T
     if not shift:
         return mirrored
     return jnp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)
-
-
-def flip_back_combined(heatmaps: jax.Array, flip_order: Sequence[int]) -> jax.Array:
-    """`flip_back` of UDP's combined maps (n, h, w, 3k): offsets to the right change their sign."""
-    maps = heatmaps.reshape(*heatmaps.shape[:3], -1, 3)
-    if sorted(flip_order) != list(range(maps.shape[3])):
-        raise ValueError(
-            f"flip_order must hold each of the {maps.shape[3]} joints once; got {tuple(flip_order)}"
-        )
-    mirrored = maps[:, :, ::-1, np.array(flip_order)] * jnp.array([1, -1, 1], maps.dtype)
-    return mirrored.reshape(heatmaps.shape)
 
 
 def to_image(cells: jax.Array, stride: int | np.ndarray, to_original: jax.Array) -> jax.Array:

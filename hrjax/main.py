@@ -7,7 +7,7 @@ import sys
 import absl.logging
 from absl import flags
 
-from hrjax import command_line
+from hrjax.config import command_line
 
 # JAX and everything that imports it wait until they are needed, so that --help answers at once.
 
@@ -58,13 +58,19 @@ def _explain(error):
 def _run(command):
     import jax
 
+    from hrjax.config import checks
     from hrjax.runtime import compilation_cache, distributed, memory
 
+    for warning in checks.check(command.config):
+        logger.warning(warning)
     memory.keep_freed_memory()
     compilation_cache.use_compilation_cache()
     mesh = distributed.make_mesh(_join(command))
+    evaluates = command.flags.mode == "eval"
+    sections = ("eval",) if evaluates else ("train", "eval")
+    checks.check_devices(command.config, mesh.devices.size, sections=sections)
     try:
-        return _evaluate(command, mesh) if command.flags.mode == "eval" else _train(command, mesh)
+        return _evaluate(command, mesh) if evaluates else _train(command, mesh)
     except jax.errors.JaxRuntimeError as error:
         memory.check_memory(error, command.config)
         raise

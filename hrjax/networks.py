@@ -2,6 +2,7 @@
 
 import logging
 import os
+import typing
 
 from flax import nnx
 
@@ -16,16 +17,18 @@ def create(
     seed: int = 0,
     *,
     weights: str | os.PathLike | source.Source | None = None,
-    **options,
+    rngs: nnx.Rngs | None = None,
+    **overrides: typing.Any,
 ) -> nnx.Module:
     """A network in training mode: normalized images (n, h, w, 3) → heatmaps (n, h/s, w/s, k).
 
-    The stride s is 4, EFENet's 2. Its arrays are drawn from `seed`, then replaced by those of
-    `weights`, anything that `load` takes or weights of a classifier; a head for other joints is
-    not taken over but starts fresh, and a line in the log says so. `options` are those of
-    `models.create`, for example fields of the variant (`num_joints=21`).
+    The stride s is 4, EFENet's 2. `overrides` replace fields of the variant, for example
+    `num_joints=16`. Initial values are drawn on the host from `seed`, which compiles nothing, or
+    from the streams "params" and "dropout" of `rngs`; those of `weights`, anything that `load`
+    takes or weights of a classifier, then replace them. A head for other joints starts fresh, and
+    a line in the log says so. `model.eval()` switches to evaluation.
     """
-    model = models.create(name, seed, **options)
+    model = models.create(name, seed, rngs=rngs, **overrides)
     if weights is None:
         return model
     _, params, stats = models.split(model)
@@ -41,4 +44,4 @@ def load(path: str | os.PathLike | source.Source, *, model: str = "") -> nnx.Mod
     `path` leads to a run, one of its steps, converted weights or a file of weights, or is an https
     address or a published name. `model` names the variant of weights that do not say it.
     """
-    return models.assemble(*source.open(path, model=model).restore())
+    return models.merge(*source.open(path, model=model).restore())

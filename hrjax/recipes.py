@@ -7,7 +7,6 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from data_pipelines import datasets
 from hrjax import models
 
 logger = logging.getLogger(__name__)
@@ -66,22 +65,6 @@ def split_model(model: str) -> tuple[str, tuple[int, int] | None]:
             "(add _HxW for another input size, e.g. _384x288)"
         )
     return name, size
-
-
-def dataset_of(joints: int) -> str:
-    """The first dataset with that many joints."""
-    counts = {
-        name: entry.skeleton.num_joints
-        for name, entry in datasets.DATASETS.items()
-        if entry.skeleton
-    }
-    if joints not in counts.values():
-        known = ", ".join(f"{count} ({name})" for name, count in counts.items())
-        raise ValueError(
-            f"no known dataset has {joints} joints; expected one of: {known}. For other joints, "
-            "give a config"
-        )
-    return next(name for name, count in counts.items() if count == joints)
 
 
 def _update(config, saved, prefix=""):

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.transforms import ops
 
 LEFT, RIGHT, MIDDLE = (0, 180, 255), (255, 130, 0), (110, 225, 80)
 BOX, INK = (255, 230, 60), (20, 20, 20)
@@ -52,6 +53,24 @@ def draw_skeleton(
         color = _color({sides[joint]})
         cv2.circle(canvas, points[joint], radius, color, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
     return canvas
+
+
+def person_tile(
+    example: dict,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    skeleton: Skeleton,
+    *,
+    size: tuple[int, int],
+    threshold: float,
+) -> np.ndarray:
+    """A tile of `size` (height, width) around one person, with the skeleton drawn in.
+
+    Of `example`, as the data pipeline has it, image, center and size are used; the other arguments
+    are those of `draw_skeleton`, with `keypoints` in pixels of the image.
+    """
+    crop = ops.Crop(size)({**example, "keypoints": keypoints}, None)
+    return draw_skeleton(crop["image"], crop["keypoints"], scores, skeleton, threshold=threshold)
 
 
 def draw_people(

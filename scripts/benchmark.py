@@ -1,4 +1,4 @@
-"""Times the networks, the training step and the data on this machine.
+"""Measures networks, training steps, data loading and prediction on this machine.
 
     python scripts/benchmark.py --model=widehrnet_18 --input=256x256 --batch=8 --mode=train
     python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco --group_images
@@ -7,20 +7,24 @@
     python scripts/benchmark.py --sweep=conv --batch=8
     python scripts/benchmark.py --sweep=memory --model=hrnet_w32 --input=256x192 --batch=8
 
-forward is the network alone; train a step with Adam; decode is every way from heatmaps to joints,
-as a share of the network's time; data reads, augments and stacks, and says what a person costs one
-core, in milliseconds and in bare decodings of the image; end_to_end trains from files. predict: ms
-is one jitted call from uint8 crops to joints in image pixels, with the flip test; people_per_second
-goes from files to joints by `hrjax.Predictor`; the shares are of the time for one person: decoding
-pictures, cropping, the network, and what follows on the device.
---sweep=conv times kinds of convolutions as `hrjax.models.lowering` computes them on this backend,
-beside XLA's own convolution.
---sweep=memory compiles training steps and tells the memory that XLA plans for them: by batch size,
-depth and what saves memory. Nothing is run.
+Modes:
+  forward     the network alone
+  train       a training step with Adam
+  decode      each decoding method, as a fraction of the network's time
+  data        loading: read, augment, batch; also the CPU time per person on one core, in
+              milliseconds and relative to decoding the image alone
+  end_to_end  training from files
+  predict     ms is one jitted call from uint8 crops to joints in image pixels, with the flip test;
+              people_per_second is `hrjax.Predictor` from files to joints; the shares divide the
+              time per person into image decoding, cropping, the network, and the rest on the device
+
+--sweep=conv measures convolutions as computed by `hrjax.models.layers.backend_ops` on this backend,
+and XLA's own convolution. --sweep=memory compiles training steps without running them, and prints
+the memory that XLA plans for them by batch size, depth and memory-saving option.
 
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
-2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process;
-times in its units compare between machines.
+2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process.
+Times in units of the yardstick are comparable across machines.
 """
 
 import argparse
@@ -29,6 +33,7 @@ import statistics
 import tempfile
 
 import jax
+from ml_collections import ConfigDict
 
 from benchmarks import convolutions, networks, people, timing
 from configs import common
@@ -46,24 +51,26 @@ MODES = {
 }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mode", choices=[*MODES], default="forward")
-    parser.add_argument("--sweep", choices=("conv", "memory"), help="instead of a network")
-    parser.add_argument("--model", choices=sorted(models.VARIANTS), default="widehrnet_18")
+    parser.add_argument("--sweep", choices=("conv", "memory"), help="instead of a mode")
+    parser.add_argument(
+        "--model", choices=sorted(models.VARIANTS), default="widehrnet_18", metavar="VARIANT"
+    )
     parser.add_argument("--input", default="256x256", help="height x width of the crops")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8, help="batch size")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--accumulate", type=int, default=1, help="parts of a training batch")
-    parser.add_argument("--remat", action="store_true", help="compute blocks again, to save memory")
-    parser.add_argument("--seconds", type=float, default=5, help="how long to measure")
+    parser.add_argument("--accumulate", type=int, default=1, help="microbatches per training step")
+    parser.add_argument("--remat", action="store_true", help="recompute blocks to save memory")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of a measurement")
     parser.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), default="mpii")
-    parser.add_argument("--root", default="", help="of the dataset, for data and end_to_end")
+    parser.add_argument("--root", default="", help="of the dataset, for data, end_to_end, predict")
     parser.add_argument("--group_images", action="store_true", help="decode each image once")
-    parser.add_argument("--records", action="store_true", help="--root has its images in records")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read data")
+    parser.add_argument("--records", action="store_true", help="read images from records")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes that load data")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
     memory.keep_freed_memory()
@@ -86,8 +93,8 @@ def main():
     print(json.dumps(numbers) if options.json else timing.as_text(numbers))
 
 
-def make_config(options, folder):
-    """A recipe with the asked model and sizes, on `--root` or on people drawn into `folder`."""
+def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
+    """A recipe for the options, with the data in `--root` or drawn into `folder`."""
     height, width = (int(side) for side in options.input.split("x"))
     model, dataset = options.model, options.dataset
     config = common.recipe(model, default=model, dataset=dataset, input_size=(height, width))

@@ -1,12 +1,12 @@
-"""Trains in two or more ways on drawn people, several seeds each, and compares the scores.
+"""Trains two or more setups on drawn people, with several seeds each, and compares their scores.
 
     python scripts/compare_runs.py --comparison=distill
     python scripts/compare_runs.py --comparison=v2 --seeds=3 --folder=runs/compare
 
-distill: a small student with and without a teacher, which is trained first, for twice as long. v2:
-a recipe against its second version. What is compared takes equally many steps on the same people;
-each run ends within --minutes on two CPU cores or is left out and named. Runs that are there
-already are kept: the same command again goes on.
+distill compares a small student with and without a teacher; the teacher is trained first, for twice
+as long. v2 compares a recipe with its second version. All setups of a comparison take the same
+number of steps on the same people. A run that takes longer than --minutes is reported and excluded.
+Finished runs are reused, so the same command resumes a comparison.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import pathlib
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# Small networks, small crops, few people: what two cores can learn in a few minutes.
+# Small networks, small crops and few people, so that a run takes a few minutes on two cores.
 DRAWN = (
     *("--config.data.root=data/compare", "--config.data.draw.train_images=1000"),
     *("--config.data.draw.val_images=200", "--config.data.input_size=96,96"),
@@ -35,7 +36,7 @@ STUDENT = (
     *("--config.model.width=20", "--config.model.stem_width=16"),
     *("--config.model.modules=1,1", "--config.model.blocks=1"),
 )
-# A larger network that learns for longer: it must know more than the student.
+# A larger network that trains for longer, so that it outperforms the student.
 TEACHER = (
     *("--config=configs/widehrnet_coco.py", *DRAWN),
     *("--config.model.width=32", "--config.model.stem_width=16", "--config.model.expansion=2"),
@@ -61,13 +62,13 @@ COMPARISONS = {
 SCORE = "AP"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--comparison", choices=COMPARISONS, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=4, help="the longest that a run may take")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each setup (default: 3)")
+    parser.add_argument("--minutes", type=float, default=4, help="time limit of a run (default: 4)")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
     options = parser.parse_args()
     folder = (options.folder / options.comparison).absolute()
@@ -77,16 +78,16 @@ def main():
     scores = {}
     for name, command in COMPARISONS[options.comparison].items():
         command = [part.format(folder=folder) for part in command]
-        found = [
+        all_scores = [
             train(folder / f"{name}_{seed}", command, seed, options.minutes)
             for seed in range(options.seeds)
         ]
-        scores[name] = [score for score in found if score is not None]
+        scores[name] = [score for score in all_scores if score is not None]
     print(summary(scores))
 
 
-def train(workdir, command, seed, minutes):
-    """The score at the end of a run, or None where it did not end in time."""
+def train(workdir: pathlib.Path, command: Sequence[str], seed: int, minutes: float) -> float | None:
+    """The final score of a run, or None if it exceeded the time limit."""
     file = workdir / "eval" / "val" / "metrics.json"
     command = [sys.executable, "-m", "hrjax.main", *command, f"--config.seed={seed}"]
     if not file.is_file():
@@ -98,25 +99,27 @@ def train(workdir, command, seed, minutes):
                 timeout=60 * minutes,
             )
         except subprocess.CalledProcessError as error:
-            sys.exit(f"error: {workdir.name} ended with {error.returncode}; what it said is above")
+            sys.exit(
+                f"error: {workdir.name} exited with {error.returncode}; its own message is above"
+            )
         except subprocess.TimeoutExpired:
-            print(f"{workdir.name} took more than {minutes:g} minutes and is left out")
+            print(f"{workdir.name} took more than {minutes:g} minutes and is excluded")
             return None
     score = json.loads(file.read_text())[SCORE]
     print(f"{workdir.name}: {SCORE} {score:.4f}", flush=True)
     return score
 
 
-def summary(scores):
-    """A table: mean, spread (sample standard deviation) and scores of each way to train."""
-    rows = [("", "mean", "spread", "runs")]
-    for name, found in scores.items():
-        if not found:
+def summary(scores: dict[str, list[float]]) -> str:
+    """A table of the mean, the sample standard deviation and all scores of each setup."""
+    rows = [("", "mean", "std", "runs")]
+    for name, values in scores.items():
+        if not values:
             rows.append((name, "-", "-", "none finished"))
             continue
-        spread = f"{statistics.stdev(found):.4f}" if len(found) > 1 else "-"
-        runs = " ".join(f"{score:.4f}" for score in found)
-        rows.append((name, f"{statistics.mean(found):.4f}", spread, runs))
+        std = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "-"
+        runs = " ".join(f"{score:.4f}" for score in values)
+        rows.append((name, f"{statistics.mean(values):.4f}", std, runs))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

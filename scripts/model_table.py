@@ -3,8 +3,8 @@
     python scripts/model_table.py          # rewrites the table between its markers in README.md
     python scripts/model_table.py --check  # exits with 1 if it is out of date
 
-Published figures are from the tables that the configs' docstrings name. Milliseconds come from docs/latency.json, which
-`python scripts/benchmark.py --json >> docs/latency.json` fills.
+Published figures are from the tables that the configs' docstrings name. Milliseconds come from
+docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--check", action="store_true", help="only check, write nothing")
     options = parser.parse_args()
     readme = ROOT / "README.md"
     before = readme.read_text()
@@ -81,7 +81,7 @@ def main() -> int:
     _, end = rest.split(END)
     after = f"{start}{BEGIN}\n{table()}\n{END}{end}"
     if options.check and after != before:
-        print("README.md's table is not what scripts/model_table.py writes", file=sys.stderr)
+        print("the table in README.md is out of date; run scripts/model_table.py", file=sys.stderr)
         return 1
     if not options.check:
         readme.write_text(after)
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """The table of models in Markdown."""
     latencies = read_latencies(ROOT / "docs" / "latency.json")
     rows = [HEAD, ("---",) * len(HEAD)]
     for name, size, published, config in ROWS:
@@ -102,24 +102,24 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def costs(name, size):
-    """Parameters and multiply-accumulates as executed, with 17 joints."""
+def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates as executed, for 17 joints."""
     graph, params, stats = models.shapes(name)
     calls = complexity.trace(graph, params, stats, size)
     return complexity.count_params(params), sum(call.macs for call in calls)
 
 
-def read_latencies(file: pathlib.Path) -> dict:
-    """The milliseconds of each (variant, size) at batch 1, as text."""
+def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]:
+    """Milliseconds at batch 1 by variant and size, as text."""
     if not file.exists():
         return {}
-    found = {}
+    latencies = {}
     for line in file.read_text().splitlines():
         row = json.loads(line)
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
             size = tuple(int(side) for side in row["input"].split("x"))
-            found[row["model"], size] = f"{row['ms']:.1f}"
-    return found
+            latencies[row["model"], size] = f"{row['ms']:.1f}"
+    return latencies
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Draws a file of results over its images, one picture for each, the sure ones last.
+"""Draws the people of a results file over their images, one picture for each image.
 
     python scripts/plot_predictions.py --prediction=runs/hrnet_coco/eval/val/results.json \\
         --root=data/coco/val2017 --save_path=pictures
     python scripts/plot_predictions.py --prediction=results.json --root=data/coco/val2017 \\
         --save_path=pictures --truth=data/coco/annotations/person_keypoints_val2017.json
 
-Names are score_SCORE_id_IMAGE_NAME.png with the mean score of the image's people in thousandths, so
-that they sort by it. --truth puts the annotated people on the right side. Reads COCO's results
-format, what `scripts/predict.py` writes and what evaluations on MPII write.
+Names are score_SCORE_id_IMAGE_NAME.png with the mean score of the image's people in thousandths:
+sorted by name, the confident ones come last. --truth puts the annotated people on the right side.
+Reads COCO's results format, what `scripts/predict.py` writes and what evaluations on MPII write.
 """
 
 import argparse
-import collections
 import pathlib
 import sys
 
@@ -19,10 +18,12 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_pipelines import datasets, json_files
+from data_pipelines import datasets, truth
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.truth import Truth
 from hrjax import visualize
 from hrjax.prediction import results
+from hrjax.prediction.results import ImageResults
 
 
 def main():
@@ -32,7 +33,9 @@ def main():
     parser.add_argument("--prediction", required=True, help="a JSON of results")
     parser.add_argument("--root", required=True, help="the folder with the images, at any depth")
     parser.add_argument("--save_path", required=True, type=pathlib.Path, help="a folder to write")
-    parser.add_argument("--truth", help="a COCO annotation file, to draw beside")
+    parser.add_argument(
+        *("--truth",), type=pathlib.Path, help="a COCO annotation file, to draw beside"
+    )
     parser.add_argument("--threshold", type=float, default=0.2, help="of joints to draw")
     parser.add_argument("--min_score", type=float, default=0.0, help="of people to draw")
     parser.add_argument("--max_images", type=int, help="draw only so many")
@@ -45,44 +48,55 @@ def main():
         sys.exit("error: " + "\n  ".join(problems))
 
 
-def draw_all(options) -> list[str]:
+def draw_all(options: argparse.Namespace) -> list[str]:
     """Writes the pictures; returns what could not be drawn."""
-    pictures = results.read(options.prediction)[: options.max_images]
-    truths, names = read_truth(options.truth) if options.truth else ({}, {})
-    images = results.Images(options.root, names)
+    predicted = results.read(options.prediction)[: options.max_images]
+    known, names = None, {}
+    if options.truth and predicted:
+        known = read_truth(options.truth, predicted[0].poses.keypoints.shape[1])
+        names = dict(zip(known.image_ids.tolist(), known.image_names, strict=True))
+    images = results.ImageFinder(options.root, names)
     options.save_path.mkdir(parents=True, exist_ok=True)
     problems = []
-    for picture in tqdm.tqdm(pictures, unit="image"):
+    for result in tqdm.tqdm(predicted, unit="image"):
         try:
-            image = images.read(picture)
+            image = images.read(result)
         except ValueError as error:
             problems.append(str(error))
             continue
-        sheet, score = draw(image, picture, options)
-        if options.truth:
-            sheet = visualize.grid([sheet, draw_truth(image, truths[picture.image_id])], columns=2)
-        visualize.save(sheet, options.save_path / file_name(picture, score))
+        sheet, score = draw(image, result, options)
+        if known is not None:
+            sheet = visualize.grid([sheet, draw_truth(image, known, result)], columns=2)
+        visualize.save(sheet, options.save_path / file_name(result, score))
     return problems
 
 
-def draw(image, picture, options):
+def draw(
+    image: np.ndarray, result: ImageResults, options: argparse.Namespace
+) -> tuple[np.ndarray, float]:
     """The image with its people of enough score, and their mean score."""
-    used = picture.person_scores >= options.min_score
-    for person in zip(picture.keypoints[used], picture.scores[used], strict=True):
+    poses = result.poses
+    used = poses.person_scores >= options.min_score
+    for person in zip(poses.keypoints[used], poses.scores[used], strict=True):
         image = draw_person(image, *person, options.threshold)
-    scores = picture.person_scores[used]
+    scores = poses.person_scores[used]
     return image, float(scores.mean()) if len(scores) else 0.0
 
 
-def draw_truth(image, people):
+def draw_truth(image: np.ndarray, known: Truth, result: ImageResults) -> np.ndarray:
     """The image with its annotated people."""
-    for person in people:
-        joints = np.reshape(np.asarray(person, np.float64), (-1, 3))
-        image = draw_person(image, joints[:, :2], joints[:, 2], 0.0)
+    if result.image_id is not None:
+        own = known.image_ids == result.image_id
+    else:
+        own = np.array([name == result.name for name in known.image_names], bool)
+    for row in np.flatnonzero(own[known.image_rows] & (known.labeled > 0)):
+        image = draw_person(image, known.keypoints[row], known.visibility[row], 0.0)
     return image
 
 
-def draw_person(image, keypoints, scores, threshold):
+def draw_person(
+    image: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, threshold: float
+) -> np.ndarray:
     """The image with one person's skeleton."""
     shown = keypoints[scores > threshold]
     size = np.ptp(shown, axis=0) if len(shown) else np.zeros(2)
@@ -93,29 +107,24 @@ def draw_person(image, keypoints, scores, threshold):
     )
 
 
-def skeleton_of(joints):
-    """The skeleton of the first dataset with that many joints; joints alone where none has them."""
+def skeleton_of(joints: int) -> Skeleton:
+    """The skeleton of the first dataset with so many joints; without limbs where none has them."""
     known = [entry.skeleton for entry in datasets.DATASETS.values() if entry.skeleton]
     unnamed = Skeleton(tuple(map(str, range(joints))), *[()] * 4)
     return next((skeleton for skeleton in known if skeleton.num_joints == joints), unnamed)
 
 
-def read_truth(file):
-    """The annotated people's keypoints and the file name by image id."""
-    contents = json_files.read_json(pathlib.Path(file), expected=dict)
-    people = collections.defaultdict(list)
-    for entry in contents.get("annotations", []):
-        if any(entry.get("keypoints", ())):
-            people[entry["image_id"]].append(entry["keypoints"])
-    return people, {image["id"]: image["file_name"] for image in contents.get("images", [])}
+def read_truth(file: pathlib.Path, joints: int) -> Truth:
+    """The annotated people, with so many joints, of the category of the file that has joints."""
+    return truth.read(file, skeleton_of(joints), category="")
 
 
-def file_name(picture, score):
+def file_name(result: ImageResults, score: float) -> str:
     """score_813_id_785_000000000785.png."""
     parts = [f"score_{round(1000 * score):03d}"]
-    if picture.image_id is not None:
-        parts.append(f"id_{picture.image_id}")
-    parts.append(pathlib.PurePath(picture.name).stem or f"{picture.image_id:012d}")
+    if result.image_id is not None:
+        parts.append(f"id_{result.image_id}")
+    parts.append(pathlib.PurePath(result.name).stem or f"{result.image_id:012d}")
     return "_".join(parts) + ".png"
 
 

@@ -1,37 +1,43 @@
-"""Draws the curves of a run, or of several for comparison, from metrics.jsonl: a PNG.
+"""Plots the curves of one or several runs from their metrics.jsonl.
 
     python scripts/plot_run.py --run=runs/quickstart --save_path=curves.png
     python scripts/plot_run.py --run=runs/a --run=runs/b --save_path=compared.svg
 
-One panel each for the loss, the share of correct joints in training, the learning rate, the score
-on the held-out people, images a second and the share of time spent waiting for data. Needs
-matplotlib (extra `plots`). The ending of --save_path chooses the format.
+The panels show the loss, the fraction of correct joints in training, the learning rate, the score
+on held-out people, images per second, and the fraction of time spent waiting for data. The suffix
+of --save_path selects the format. Requires matplotlib (extra `plots`).
 """
+
+from __future__ import annotations
 
 import argparse
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from hrjax.training import run_log
 
-# Titles of the panels by the names in metrics.jsonl; of several scores the first that is there.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Titles of the panels, and their names in metrics.jsonl; of several names, the first one logged.
 PANELS = {
     "loss": ("loss",),
     "correct joints in training": ("pck",),
     "learning rate": ("lr",),
     "held-out score": ("eval/AP", "eval/PCKh@0.5"),
-    "images a second": ("images_per_second",),
+    "images per second": ("images_per_second",),
     "time waiting for data": ("waiting",),
 }
 LOGARITHMIC = ("loss", "learning rate")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", action="append", required=True, help="a run's work directory")
-    parser.add_argument("--save_path", default="curves.png")
+    parser.add_argument("--run", action="append", required=True, help="a work directory")
+    parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
     options = parser.parse_args()
     try:
         draw({run: read(run) for run in options.run}).savefig(options.save_path, dpi=120)
@@ -39,22 +45,22 @@ def main():
         sys.exit(f"error: {error}")
 
 
-def read(run):
-    """The lines of a run's metrics.jsonl."""
+def read(run: str) -> list[dict]:
+    """The rows of a run's metrics.jsonl."""
     if not pathlib.Path(run, "metrics.jsonl").is_file():
-        raise FileNotFoundError(f"{run} is no run: there is no metrics.jsonl in it")
+        raise FileNotFoundError(f"{run} is not a run: it contains no metrics.jsonl")
     rows = run_log.read(pathlib.Path(run))
     if not rows:
-        raise ValueError(f"{run}/metrics.jsonl is empty: nothing was logged yet")
+        raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")
     return rows
 
 
-def draw(runs):
-    """A figure of PANELS with a curve for each run."""
+def draw(runs: dict[str, list[dict]]) -> Figure:
+    """A figure with all PANELS, each with one curve per run."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError("curves need matplotlib: pip install 'hrjax[plots]'") from error
+        raise ValueError("plotting requires matplotlib: pip install 'hrjax[plots]'") from error
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     for axes, (title, names) in zip(panels, PANELS.items(), strict=True):

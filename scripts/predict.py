@@ -1,65 +1,56 @@
-"""Finds people's joints in pictures, videos or a camera's, draws them and writes them down.
+"""Predicts the joints of people in images, videos or a camera stream; draws and saves them.
 
-    python scripts/predictor.py --checkpoint=runs/quickstart --source=photo.jpg
-    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=photos --boxes=detections.json
-    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox.onnx
-    python scripts/predictor.py --checkpoint=hrnet_w32_coco --source=webcam --boxes=100,0,300,480
+    python scripts/predict.py --checkpoint=runs/quickstart --source=photo.jpg
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=photos --boxes=detections.json
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox.onnx
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=webcam --boxes=100,0,300,480
 
---boxes takes a JSON of detections in COCO's results format or of COCO annotations, or x,y,w,h, as
-often as there are people; without it and without --detector the whole picture is one person's box.
-Writes <output>/<name> for each picture or <output>/<name>.mp4, and <output>/results.json in COCO's
-format. What cannot be read is listed at the end and makes the exit status 1; the rest is done.
+--boxes is a JSON file of detections in COCO's results format or of COCO annotations, or x,y,w,h,
+repeated for several people. Without --boxes and --detector the whole image is one person's box.
+Writes <output>/<name> for each image or <output>/<name>.mp4 for a video, and <output>/results.json
+in COCO's format. Input that cannot be used is listed at the end, with exit status 1; the rest is
+processed.
 """
 
 import argparse
+import dataclasses
 import itertools
-import json
 import logging
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import absl.logging
 import cv2
+import numpy as np
 import tqdm
 
 from hrjax import recipes, visualize
-from hrjax.prediction import annotate, boxes, media, person_detector
+from hrjax.prediction import boxes, frames, media, person_detector, results
+from hrjax.prediction.box_files import BoxFile
+from hrjax.prediction.media import Frame
 from hrjax.prediction.predictor import Predictor
+from hrjax.prediction.results import ImageResults
 from hrjax.runtime import compilation_cache, memory
 from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
+SHOWN_PROBLEMS = 50
 WRITTEN = (".jpg", ".jpeg", ".png")
 
 
-def main():
+def main() -> None:
     options = parse()
     problems = []
     try:
-        predictor = Predictor(
-            options.checkpoint,
-            model=options.model,
-            config=recipes.read(options.config) if options.config else None,
-            flip_test=options.flip_test,
-            decode=options.decode,
-        )
-        annotator = annotate.Annotator(
-            predictor, open_boxes(options), options.threshold, problems=problems
-        )
-        options.output.mkdir(parents=True, exist_ok=True)
-        try:
-            annotate_source(annotator, options)
-        except KeyboardInterrupt:
-            problems.append("interrupted")
-        finally:
-            text = json.dumps(annotator.entries) + "\n"
-            (options.output / "results.json").write_text(text)
+        predict(options, problems)
     except (ValueError, OSError) as error:
         problems.append(str(error))
     report(problems)
 
 
-def parse():
+def parse() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,119 +58,222 @@ def parse():
     parser.add_argument(
         "--checkpoint",
         required=True,
-        help=f"a run, a step of it, converted weights, a file of weights, or one of: {names}",
+        help=f"a run, a step of it, converted weights, a weights file or its address, or: {names}",
     )
-    parser.add_argument("--source", required=True, help="image, folder, video, webcam, webcam:1")
-    parser.add_argument("--model", default="", help="the variant of a file, VARIANT[_HxW]")
-    parser.add_argument("--config", help="a recipe instead, FILE.py[:VARIANT[_HxW]]")
-    parser.add_argument("--boxes", action="append", default=[], help="a JSON, or x,y,w,h")
-    parser.add_argument("--detector", help="an ONNX file of a person detector, e.g. YOLOX's")
     parser.add_argument(
-        "--box_threshold", type=float, default=0.3, help="boxes with lower scores are left out"
+        "--source", required=True, help="an image, a folder, a video, webcam or webcam:1"
     )
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("predictions"))
     parser.add_argument(
-        "--threshold", type=float, default=0.2, help="joints with lower scores are not drawn"
+        "--output",
+        type=pathlib.Path,
+        default=pathlib.Path("predictions"),
+        help="the folder to write to (default: predictions)",
     )
-    parser.add_argument("--heatmaps", action="store_true", help="also a sheet for each person")
-    parser.add_argument("--decode", default="", help="argmax, quarter, dark, udp, paddle_dark")
+    parser.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
     parser.add_argument(
-        "--flip_test", action=argparse.BooleanOptionalAction, help="default: as the recipe has it"
+        "--config", help="the config file to use instead of the saved one, FILE.py[:VARIANT[_HxW]]"
     )
-    parser.add_argument("--max_frames", type=int, help="of a video or camera")
+    add_box_options(parser)
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.2,
+        help="draw only joints with higher scores (default: 0.2)",
+    )
+    parser.add_argument(
+        "--heatmaps", action="store_true", help="also draw the heatmaps of each person (images)"
+    )
+    parser.add_argument(
+        "--decode",
+        default="",
+        help="argmax, quarter, dark, udp or paddle_dark (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--flip_test",
+        action=argparse.BooleanOptionalAction,
+        help="average with the flipped image (default: the checkpoint's setting)",
+    )
+    parser.add_argument("--max_frames", type=int, help="stop a video or camera after this many")
     options = parser.parse_args()
     if options.boxes and options.detector:
-        parser.error("boxes come from --boxes or from --detector, not from both")
+        parser.error("--boxes and --detector exclude each other; give one of them")
     if options.heatmaps and media.is_video(options.source):
-        parser.error("--heatmaps draws pictures, not videos")
+        parser.error("--heatmaps works for images, not for videos")
     return options
 
 
-def open_boxes(options):
-    """Where people are: a callable of `hrjax.prediction.boxes`."""
+def add_box_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where people are."""
+    parser.add_argument(
+        "--boxes",
+        action="append",
+        default=[],
+        help="person boxes: a JSON file, or x,y,w,h in pixels, repeated for several people",
+    )
+    parser.add_argument(
+        "--category",
+        default="",
+        help="the category in the JSON file to use, its name or id (default: person)",
+    )
+    parser.add_argument("--detector", help="an ONNX file of a person detector, e.g. YOLOX")
+    parser.add_argument(
+        "--box_threshold",
+        type=float,
+        default=0.3,
+        help="skip boxes with lower scores (default: 0.3)",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What prediction uses, and the results and problems that it collects."""
+
+    options: argparse.Namespace
+    predictor: Predictor
+    find_boxes: boxes.FindBoxes
+    problems: list[str]
+    results: list[ImageResults] = dataclasses.field(default_factory=list)
+
+
+def predict(options: argparse.Namespace, problems: list[str]) -> None:
+    """Predicts the source and writes the output; adds what could not be used to `problems`."""
+    check_output(options)
+    is_video = media.is_video(options.source)
+    files = [] if is_video else media.find_images(options.source, exclude=options.output)
+    find_boxes = open_boxes(options, files)
+    predictor = Predictor(
+        options.checkpoint,
+        model=options.model,
+        config=recipes.read(options.config) if options.config else None,
+        flip_test=options.flip_test,
+        decode=options.decode,
+    )
+    options.output.mkdir(parents=True, exist_ok=True)
+    session = Session(options, predictor, find_boxes, problems)
+    try:
+        if is_video:
+            predict_video(session)
+        else:
+            predict_images(session, files)
+    except KeyboardInterrupt:
+        problems.append("interrupted")
+    finally:
+        results.save(session.results, options.output / "results.json")
+    if isinstance(find_boxes, BoxFile):
+        problems += unused_boxes(find_boxes, options)
+
+
+def unused_boxes(find_boxes: BoxFile, options: argparse.Namespace) -> list[str]:
+    """The problems of a box file after all of the source was predicted."""
+    if find_boxes.matched or find_boxes.problems:
+        return find_boxes.problems
+    return [
+        f"no box of {options.boxes[0]} with a score of at least {options.box_threshold} belongs to "
+        f"{options.source}: file names and image ids differ, or the file has no such boxes"
+    ]
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raises ValueError if drawn images would replace the images that they are drawn from."""
+    folder = media.image_folder(options.source)
+    if not media.is_camera(options.source) and folder.resolve() == options.output.resolve():
+        raise ValueError(
+            f"the output would overwrite the images in {folder}; choose another --output"
+        )
+
+
+def open_boxes(options: argparse.Namespace, files: list[pathlib.Path]) -> boxes.FindBoxes:
+    """What finds the person boxes of a frame."""
     if options.detector:
         detector = person_detector.Detector(options.detector, threshold=options.box_threshold)
         return lambda frame: detector(frame.image)
     if not options.boxes:
         return boxes.whole_image
     if len(options.boxes) == 1 and options.boxes[0].endswith(".json"):
-        return boxes.DetectedBoxes(options.boxes[0], threshold=options.box_threshold)
-    return boxes.same_boxes(options.boxes)
-
-
-def annotate_source(annotator, options):
-    """Does the job; what fails on the way is in `annotator.problems`."""
-    source = pathlib.Path(options.source)
-    folder = source.parent if source.is_file() else source
-    if folder.absolute() == options.output.absolute():
-        raise ValueError(f"the results would replace what is in {folder}; choose another --output")
-    if media.is_video(options.source):
-        annotate_video(annotator, options)
-    else:
-        annotate_images(annotator, options)
-    found = annotator.find_boxes
-    if isinstance(found, boxes.DetectedBoxes) and not found.matched:
-        annotator.problems.append(
-            f"no box of {options.boxes[0]} with a score of at least {options.box_threshold} "
-            f"belongs to {options.source}: file names and image ids differ, or nobody was found"
+        return BoxFile(
+            options.boxes[0],
+            threshold=options.box_threshold,
+            category=options.category,
+            folder=media.image_folder(options.source),
+            names=media.frame_names(files, options.source),
         )
+    return boxes.fixed_boxes(options.boxes)
 
 
-def annotate_images(annotator, options):
-    files = media.find_images(options.source, leave_out=options.output)
-    frames = media.read_images(files, options.source, annotator.problems)
+def predict_batch(session: Session, batch: list[Frame]) -> Iterator[tuple[Frame, ImageResults]]:
+    """Predicts some frames and keeps their results; yields each frame with them."""
+    predicted, problems = frames.predict_frames(session.predictor, batch, session.find_boxes)
+    session.results.extend(predicted)
+    session.problems.extend(problems)
+    yield from zip(batch, predicted, strict=True)
+
+
+def draw(session: Session, frame: Frame, result: ImageResults) -> np.ndarray:
+    """A copy of the frame with its people."""
+    skeleton, threshold = session.predictor.skeleton, session.options.threshold
+    return frames.draw(frame, result, skeleton, threshold=threshold)
+
+
+def predict_images(session: Session, files: list[pathlib.Path]) -> None:
+    """Predicts image files and writes them with their people drawn."""
+    options = session.options
+    images = media.read_images(files, options.source, session.problems)
     with tqdm.tqdm(total=len(files), unit="image") as bar:
-        while batch := list(itertools.islice(frames, FRAMES_AT_ONCE)):
-            for frame, (picture, people) in zip(batch, annotator(batch), strict=True):
+        while batch := list(itertools.islice(images, FRAMES_AT_ONCE)):
+            for frame, result in predict_batch(session, batch):
                 path = options.output / frame.name
                 if path.suffix.lower() not in WRITTEN:
                     path = path.with_name(f"{path.name}.jpg")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                visualize.save(picture, path)
+                visualize.save(draw(session, frame, result), path)
                 if options.heatmaps:
-                    save_heatmaps(annotator.predictor, frame, people.boxes, path)
+                    save_heatmaps(session.predictor, frame, result, path)
             bar.update(len(batch))
-        bar.update(len(files) - bar.n)  # those that could not be read
+        bar.update(len(files) - bar.n)  # unreadable files
 
 
-def save_heatmaps(predictor, frame, found, path):
-    """Writes a sheet of each person's heatmaps beside the picture: photo_heatmaps0.jpg, …"""
-    if not len(found):
+def save_heatmaps(
+    predictor: Predictor, frame: Frame, result: ImageResults, path: pathlib.Path
+) -> None:
+    """Draws each person's heatmaps and saves them next to the image: photo_heatmaps0.jpg, …"""
+    if not len(result.poses.boxes):
         return
-    crops, maps = predictor.heatmaps(frame.image, found)
-    for number, person in enumerate(zip(crops, maps, strict=True)):
+    crops, heatmaps = predictor.heatmaps(frame.image, result.poses.boxes)
+    for number, person in enumerate(zip(crops, heatmaps, strict=True)):
         sheet = visualize.draw_heatmaps(*person)
         visualize.save(sheet, path.with_name(f"{path.stem}_heatmaps{number}{path.suffix}"))
 
 
-def annotate_video(annotator, options):
-    video = media.Video(options.source)
-    path = options.output / f"{pathlib.Path(video.name).stem}.mp4"
+def predict_video(session: Session) -> None:
+    """Predicts a video or camera stream and writes it with its people drawn."""
+    video = media.Video(session.options.source)
+    path = session.options.output / f"{pathlib.Path(video.name).stem}.mp4"
     writer = media.VideoWriter(path, video.rate)
-    frames = itertools.islice(video, options.max_frames)
-    at_once = FRAMES_AT_ONCE if video.count else 1  # a camera's are shown as they come
+    images = itertools.islice(video, session.options.max_frames)
+    at_once = FRAMES_AT_ONCE if video.count else 1  # a camera's frames are written as they come
     try:
         with tqdm.tqdm(total=video.count or None, unit="frame") as bar:
-            while batch := list(itertools.islice(frames, at_once)):
-                for picture, _ in annotator(batch):
-                    writer.write(picture)
+            while batch := list(itertools.islice(images, at_once)):
+                for frame, result in predict_batch(session, batch):
+                    writer.write(draw(session, frame, result))
                 bar.update(len(batch))
     except KeyboardInterrupt:
         if video.count:
             raise
-        # That is how a camera's film ends.
+        # This is how a camera recording ends.
     finally:
         writer.close()
         video.close()
     if video.problem:
-        annotator.problems.append(video.problem)
+        session.problems.append(video.problem)
 
 
-def report(problems):
-    """Lists the problems and ends with status 1 if there are any."""
+def report(problems: list[str]) -> None:
+    """Lists the problems and exits with status 1 if there are any."""
     if problems:
-        shown = "\n  ".join(problems[:50])
-        more = f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else ""
+        shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
+        hidden = len(problems) - SHOWN_PROBLEMS
+        more = f"\n  … and {hidden} more" if hidden > 0 else ""
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         sys.exit(f"error: {count}:\n  {shown}{more}")
 
@@ -188,7 +282,7 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)
-    # What OpenCV says of broken files is said better in the list at the end.
+    # Our list of problems describes broken files better than OpenCV's messages.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     memory.keep_freed_memory()
     compilation_cache.use_compilation_cache()

@@ -1,14 +1,14 @@
-"""Checks, packs and fetches datasets.
+"""Checks, packs and downloads datasets.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
     python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
     python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
 
-check looks for what is wrong with the files, prints what is in them and draws people before and
-after augmentation; it exits with 1 if something must be repaired. build writes the images into
-ArrayRecord shards, for --config.data.records=True; the same command goes on where it was stopped,
-and build --verify compares what is there with its checksums. download fetches what the owners let
-programs fetch, goes on where it was stopped, and says what to fetch by hand and where to put it.
+check reports problems of the files, summarizes them and draws people before and after augmentation;
+it exits with 1 if something must be repaired. build writes the images into ArrayRecord shards, for
+--config.data.records=True; the same command continues an interrupted build, and build --verify
+compares the shards with their checksums. download gets the files that programs may download,
+resumes an interrupted download, and lists what to download by hand and where to put it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tqdm
 
 from configs import common
 from data_pipelines import check, datasets, downloads, splits
-from data_pipelines.readers import custom
+from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.weights import download
@@ -36,7 +36,7 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 def main() -> int:
     """Runs the command line; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets says what it does
+    absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets logs each step
     options = _parser().parse_args()
     options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
@@ -61,20 +61,22 @@ def _parser():
         every[name].add_argument("--splits", default="", help="e.g. train,val; default: both")
         every[name].add_argument("--annotations", default="", help="of a custom dataset's split")
         every[name].add_argument("--images", default="", help="of a custom dataset's split")
-        every[name].add_argument("--category", default="", help="of a custom dataset's people")
+        every[name].add_argument("--category", default="", help="of a custom dataset's annotations")
         every[name].add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
         every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
     every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
     every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
     every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
-    every["build"].add_argument("--boxes", default="", help="detections whose images come too")
+    every["build"].add_argument(
+        "--boxes", default="", help="detections whose images are packed, too"
+    )
     every["build"].add_argument("--verify", action="store_true", help="only compare checksums")
-    every["download"].add_argument("--mirror", default="", help="https folder with the archives")
+    every["download"].add_argument("--mirror", default="", help="an https folder with the archives")
     return parser
 
 
 def run_check(options) -> int:
-    """Prints each split's problems and summary, and draws its contact sheet."""
+    """Prints each split's summary and problems, and draws its contact sheet."""
     serious = False
     for split in _splits(options):
         people = _read(options, split)
@@ -93,7 +95,7 @@ def _with_bar(paths):
 
 
 def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
-    """People, evenly spaced over the split: as evaluation crops them, then as training does."""
+    """People evenly spaced over the split, as evaluation and as training crop them."""
     rows = np.unique(np.linspace(0, len(people) - 1, SHEET_PEOPLE).astype(int))
     config = common.recipe("", default="hrnet_w32", dataset="coco", input_size=size)
     config.augment.half_body = 0.3
@@ -119,11 +121,10 @@ def run_build(options) -> int:
         return _verify(records, out)
     files = {}
     for split in _splits(options):
-        found = [_read(options, split)]
+        parts = [_read(options, split)]
         if options.boxes:
-            boxes = {"boxes": options.boxes}
-            found.append(datasets.read(options.dataset, options.root, split, **boxes))
-        for people in found:
+            parts.append(_read(options, split, boxes=options.boxes))
+        for people in parts:
             paths = people.columns["image_path"].tolist()
             files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
     with tqdm.tqdm(total=len(files), unit="image", desc="packing") as bar:
@@ -150,12 +151,12 @@ def _copy_annotations(root, out):
 
 
 def run_download(options) -> int:
-    """Fetches and unpacks what is missing; prints what has to be fetched by hand."""
+    """Downloads and unpacks what is missing; lists what must be downloaded by hand."""
     root = pathlib.Path(options.root)
     by_hand = []
     for source in downloads.SOURCES[options.dataset]:
         if source.is_in(root):
-            print(f"there already: {source.proofs[0]}")
+            print(f"already there: {source.proofs[0]}")
             continue
         mirror = options.mirror.rstrip("/")
         address = f"{mirror}/{source.name}" if mirror else source.address
@@ -180,16 +181,17 @@ def _splits(options):
     return dict.fromkeys(chosen)
 
 
-def _read(options, split):
-    if options.dataset != "custom":
-        return datasets.read(options.dataset, options.root, split)
-    layout = custom.Layout(
-        options.annotations or f"annotations/{split}.json",
-        options.images or "images",
-        options.category,
+def _read(options, split, **boxes):
+    request = Request(
+        root=options.root,
+        split=split,
+        annotations=options.annotations,
+        images=options.images,
+        category=options.category,
+        joints=Joints(names=options.names, flip_pairs=options.flip_pairs),
+        **boxes,
     )
-    joints = custom.Joints(names=options.names, flip_pairs=options.flip_pairs)
-    return custom.read(options.root, split, layout, joints)
+    return datasets.read_request(options.dataset, request)
 
 
 def _tuple(text):

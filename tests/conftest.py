@@ -6,12 +6,12 @@ import tempfile
 
 import pytest
 
-# Tests compile many small networks; the second run finds them here.
+# Tests compile many small networks; later runs load them from this cache.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "hrjax_test_cache")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-# Tests run on the CPU, which plays eight devices for those that shard.
+# Tests run on the CPU, split into eight virtual devices for tests of sharding.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -20,22 +20,22 @@ REPOSITORY = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def golden() -> pathlib.Path:
-    """The folder of recorded reference numbers that the project carries."""
+    """The folder of recorded reference outputs in the repository."""
     return REPOSITORY / "tests" / "golden"
 
 
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
-    """The folder of reference material beside a developer's clone; tests skip without it."""
+    """The folder of reference material next to a developer's clone; tests skip without it."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
-        pytest.skip("needs the reference material beside the clone (../shared)")
+        pytest.skip("requires the reference material next to the clone (../shared)")
     return folder
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> pathlib.Path:
-    """A folder of a few drawn people, in the MPII and in the COCO layout."""
+    """A folder with a few drawn people, in the layouts of MPII and COCO."""
     from data_pipelines.synthetic import drawing
 
     root = tmp_path_factory.mktemp("drawn") / "people"
@@ -45,18 +45,18 @@ def drawn(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def tiny(drawn):
-    """A recipe that trains a network of a few thousand parameters on `drawn` in seconds."""
+    """A recipe that trains a network with a few thousand parameters on `drawn` in seconds."""
     return tiny_config(drawn)
 
 
 @pytest.fixture
 def micro(drawn):
-    """`tiny` with a network of one block, which compiles in a second."""
+    """`tiny` with a one-block network, which compiles in a second."""
     return micro_config(drawn)
 
 
 def micro_config(drawn):
-    """`micro` for people in the folder `drawn`; for programs that tests start."""
+    """`micro` for the folder `drawn`; for subprocesses started by tests."""
     from configs import resnet_mpii
 
     config = tiny_config(drawn)
@@ -69,7 +69,7 @@ def micro_config(drawn):
 
 
 def tiny_config(drawn):
-    """`tiny` for people in the folder `drawn`."""
+    """`tiny` for the folder `drawn`."""
     from configs import quickstart
 
     config = quickstart.get_config()
@@ -94,9 +94,9 @@ def tiny_config(drawn):
 
 @pytest.fixture(scope="session")
 def bright():
-    """A network for COCO's joints that sees each joint where the picture is brightest.
+    """A network for COCO's joints that predicts every joint at the brightest point of the image.
 
-    `bright.network` compiles in no time; `bright.traced` lists the batch sizes it was compiled for.
+    `bright.network` compiles quickly; `bright.traced` lists the batch sizes it was compiled for.
     """
     import types
 
@@ -129,7 +129,7 @@ def bright():
 
 @pytest.fixture
 def dots():
-    """Makes a dark picture with a bright dot at each of the points (x, y)."""
+    """A function that draws a dark image with a bright dot at each of the points (x, y)."""
     import cv2
     import numpy as np
 

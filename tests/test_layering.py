@@ -8,19 +8,24 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("hrjax", "data_pipelines")
-MOST_MODULES = 15  # in one folder
+MOST_MODULES = 12  # in one folder, besides its __init__
 # What a room may import of this project besides itself; a room is a folder or a top-level module.
 DATA = {f"data_pipelines.{name}" for name in ("skeletons", "geometry", "images", "splits")}
+FILES = {f"data_pipelines.{name}" for name in ("json_files", "coco_json", "truth")}
 ALLOWED = {
     "data_pipelines.synthetic": {"data_pipelines.skeletons", "data_pipelines.geometry"},
-    "data_pipelines.readers": {*DATA, "data_pipelines.json_files"},
+    "data_pipelines.readers": DATA | FILES,
     "data_pipelines.transforms": DATA,
     "data_pipelines.batching": {*DATA, "data_pipelines.transforms"},
     "hrjax.models": set(),
     "hrjax.runtime": set(),
     "hrjax.heatmaps": set(),
-    "hrjax.visualize": {"data_pipelines.skeletons"},
-    "hrjax.recipes": {"data_pipelines.datasets", "hrjax.models"},
+    "hrjax.detections": set(),
+    "hrjax.oks": set(),
+    "hrjax.tables": set(),
+    "hrjax.inference": {"data_pipelines.skeletons", "hrjax.heatmaps", "hrjax.models"},
+    "hrjax.visualize": {"data_pipelines.skeletons", "data_pipelines.transforms"},
+    "hrjax.recipes": {"hrjax.models"},
     "hrjax.weights": {
         *(f"data_pipelines.{name}" for name in ("skeletons", "geometry", "datasets")),
         *(f"hrjax.{name}" for name in ("models", "heatmaps", "recipes", "runtime")),
@@ -96,7 +101,7 @@ def test_rooms_that_stay_apart(importer, other):
 
 def test_no_folder_holds_more_modules_than_one_can_overlook():
     folders = {file.parent for package in PACKAGES for file in ROOT.glob(f"{package}/**/*.py")}
-    crowded = {folder.name for folder in folders if len([*folder.glob("*.py")]) > MOST_MODULES}
+    crowded = {folder.name for folder in folders if len([*folder.glob("[!_]*.py")]) > MOST_MODULES}
     assert not crowded
 
 

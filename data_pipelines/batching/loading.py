@@ -1,4 +1,4 @@
-"""Datasets by name, the ops of training and evaluation, and batches: the only use of grain.
+"""Batches of training and evaluation, read by grain.
 
 The global batch of step t is a function of the split, the seed and t alone. Reading processes and
 worker processes only share the work: process p of P takes the p-th of P equal slices of every
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # they share the work of one process; worker processes have one each.
 READ_THREADS = min(8, os.cpu_count() or 1)
 # What only the ops need; the rest of an example is stacked into the batch.
-NOT_BATCHED = ("image_path", "encoded", "center", "size")
+NOT_BATCHED = ("image_path", "image_size", "encoded", "center", "size")
 ENDLESS = 2**32  # epochs
 
 
@@ -37,11 +37,11 @@ def steps_per_epoch(split: Split | Mixture, batch_size: int) -> int:
 
 
 class Batches:
-    """An iterator over batches whose place can be saved, restored and read by any process count.
+    """An iterator over batches whose position can be saved and restored, by any process count.
 
     The state is the number of global batches taken so far. `close` ends threads and workers; so
     does leaving a `with` block or the end of the batches. `patience` is how many seconds a batch
-    may take before the workers are started again (`worker_watchdog.take`).
+    may take before the workers are restarted (`worker_watchdog.take`).
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Batches:
         return self
 
     def __len__(self) -> int:
-        """Batches from the first to the last, taken or not."""
+        """All batches from the first to the last, read or not."""
         return len(self._batches)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of one step, read here and now by the thread that asks."""
+        """The batch of one step, read by the calling thread."""
         return self._batches[step]
 
     def __next__(self) -> dict[str, np.ndarray]:
@@ -83,25 +83,26 @@ class Batches:
         try:
             return next(self._iterator)
         except BaseException:
-            self.close()  # the place stays at the batch that failed
+            self.close()  # the position stays at the batch that failed
             raise
 
     def _open(self) -> grain.DatasetIterator:
         # grain's workers read absl flags, which a program without absl.app never parses.
         if self._workers and not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        # Starting at a slice keeps the state free of the number of workers, which grain's isn't.
+        # A slice as the start keeps the state independent of the number of workers; grain's own
+        # state depends on it.
         threads = 1 if self._workers else READ_THREADS
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
         ahead = self._batches[self._next :].to_iter_dataset(options)
         return iter(ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers)))
 
     def get_state(self) -> dict[str, int]:
-        """The place, as JSON-able numbers."""
+        """The position, as numbers that JSON can hold."""
         return {"next_batch": self._next}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Goes to a place that `get_state` gave, here or in another run with the same seed."""
+        """Moves to a position from `get_state`, of this run or of another with the same seed."""
         self.close()
         self._next = int(state["next_batch"])
 
@@ -131,20 +132,20 @@ def train_batches(
     workers: int = 0,
     group_images: bool = False,
 ) -> Batches:
-    """Training batches of a split, shuffled anew in every epoch; endless if `epochs` is None.
+    """Training batches of a split, reshuffled every epoch; endless if `epochs` is None.
 
     `batch_size` counts all processes. An epoch drops its last partial batch; a split smaller than
     one batch is repeated within the epoch until it fills one. `start` is the first batch to take.
-    With `group_images` the people of an image follow each other, so that it is decoded once.
+    With `group_images` the people of an image follow one another, so that it is decoded once.
     """
     share = _share(batch_size, process_count)
     length = steps_per_epoch(split, batch_size) * batch_size
     if isinstance(split, Mixture):
         if group_images:
             raise ValueError(
-                "config.data.group_images goes with one dataset, not with config.data.mix"
+                "config.data.group_images works with one dataset, not with config.data.mix"
             )
-        # Each of its datasets has rounds of its own, so that together they have none.
+        # Each dataset repeats on its own schedule, so the mixture has no epochs.
         length, epochs = length * (epochs or ENDLESS), 1
         rows = grain.MapDataset.range(length).seed(seed)
         people = rows.map(functools.partial(_mixed_person, split, batch_size, seed))
@@ -164,7 +165,7 @@ def eval_batches(
     process_count: int = 1,
     workers: int = 0,
 ) -> Batches:
-    """All people of a split once and in order; the last batch is padded and its `mask` says where.
+    """All people of a split once and in order; the last batch is padded, as its `mask` says.
 
     `batch_size` counts all processes, which get the same number of batches. Padding repeats the
     last person.
@@ -200,7 +201,7 @@ def _row_or_padding(split: Split, row: int) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class _Chain:
-    """All ops one after the other, with one generator, and then what the batch holds."""
+    """All ops in order with one generator; keeps only the keys that go into the batch."""
 
     ops: tuple[Callable, ...]
 
@@ -215,7 +216,7 @@ def _share(batch_size: int, process_count: int) -> int:
     """How many people of each batch one process reads."""
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
-            f"a batch of {batch_size} can't be shared by {process_count} processes; take a "
-            f"positive multiple of {process_count}"
+            f"a batch of {batch_size} can't be shared by {process_count} processes; use a positive "
+            f"multiple of {process_count}"
         )
     return batch_size // process_count

@@ -1,6 +1,6 @@
-"""Several datasets as one to train on: joints matched by name, a fixed share of every batch each.
+"""Several datasets mixed for training: joints matched by name, each with its share of every batch.
 
-Which people batch t has is a function of the seed and t alone, as it is of a single split.
+The people in batch t are a function of the seed and t alone, as with a single split.
 """
 
 import bisect
@@ -14,16 +14,16 @@ import numpy as np
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.splits import Split
 
-# Joints that datasets call differently: what is on the left is what is on the right.
+# Names that datasets give to joints of our skeletons, and the name that they are matched by.
 SAME_JOINTS = {"neck": "upper_neck", "top_head": "head_top", "head": "head_top"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixture:
-    """Splits as one split with the joints of `skeleton`; rows count through one after the other.
+    """Splits as one split with the joints of `skeleton`; rows are numbered through all of them.
 
-    Joints that a split lacks are invisible in its people: they teach nothing. `weights` are the
-    shares of a batch that the splits have, in any unit.
+    Joints that a split lacks are invisible in its people and have zero loss weight. `weights` are
+    the splits' shares of a batch, in any unit.
     """
 
     splits: tuple[Split, ...]
@@ -37,7 +37,7 @@ class Mixture:
 
     @property
     def annotation_file(self) -> str:
-        """The files that they come from."""
+        """The files of the splits."""
         return " + ".join(split.annotation_file for split in self.splits)
 
     @functools.cached_property
@@ -47,7 +47,7 @@ class Mixture:
 
     @functools.cached_property
     def columns(self) -> Mapping[str, np.ndarray]:
-        """What is known of all people: image_path, center, size, keypoints, visible."""
+        """The columns of all people: image_path, center, size, keypoints, visible."""
         columns = {
             key: np.concatenate([split.columns[key] for split in self.splits])
             for key in ("image_path", "center", "size")
@@ -59,7 +59,7 @@ class Mixture:
         keypoints, visible = (np.concatenate(part) for part in zip(*pairs, strict=True))
         return {**columns, "keypoints": keypoints, "visible": visible}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return Mixture, (self.splits, self.weights, self.skeleton)  # without `columns`
 
     def __len__(self) -> int:
@@ -80,18 +80,18 @@ class Mixture:
 
 
 def mix(splits: Sequence[Split], weights: Sequence[float], skeleton: Skeleton) -> Mixture:
-    """The splits as one; without `weights` each has a share like its number of people."""
+    """The splits as one; without `weights`, shares are proportional to the numbers of people."""
     weights = tuple(weights) or tuple(float(len(split)) for split in splits)
     if len(weights) != len(splits) or min(weights) <= 0:
         raise ValueError(
-            f"{len(splits)} datasets are mixed and the weights are {weights}; give each a number "
-            "above 0, that of the main dataset first"
+            f"{len(splits)} datasets are mixed and the weights are {weights}; give each dataset a "
+            "number above 0, the main one first"
         )
     for split in splits:
         if not set(_names(split.skeleton)) & set(_names(skeleton)):
             raise ValueError(
                 f"none of the joints of {split.annotation_file} ({', '.join(split.skeleton.names)})"
-                f" is one of {', '.join(skeleton.names)}; there is nothing to learn from it"
+                f" is one of {', '.join(skeleton.names)}; it has nothing to teach"
             )
     return Mixture(tuple(splits), weights, skeleton)
 
@@ -99,14 +99,14 @@ def mix(splits: Sequence[Split], weights: Sequence[float], skeleton: Skeleton) -
 def match(
     keypoints: np.ndarray, visible: np.ndarray, split: Split, skeleton: Skeleton
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (…, k, 2) and (…, k) of a split as joints of `skeleton`, found by their names."""
-    order, found = _order(split.skeleton, skeleton)
-    return keypoints[..., order, :] * found[:, None], visible[..., order] * found
+    """Joints (…, k, 2) and (…, k) of a split as joints of `skeleton`, matched by their names."""
+    sources, known = _matches(split.skeleton, skeleton)
+    return keypoints[..., sources, :] * known[:, None], visible[..., sources] * known
 
 
 @functools.lru_cache(maxsize=64)
-def _order(source, target):
-    """For each joint of `target`: which one it is in `source`, and 1 or 0 for whether it is."""
+def _matches(source, target):
+    """For each joint of `target` its number in `source`, and 1 where `source` has it, else 0."""
     names = _names(source)
     places = [names.index(name) if name in names else -1 for name in _names(target)]
     return np.maximum(places, 0), (np.array(places) >= 0).astype(np.float32)
@@ -117,29 +117,29 @@ def _names(skeleton):
 
 
 def shares(mixture: Mixture, batch_size: int) -> tuple[int, ...]:
-    """How many people of a batch come from each split: the weights, rounded; the sum is exact."""
+    """How many people of a batch come from each split, rounded so that they fill the batch."""
     ideal = np.array(mixture.weights) / sum(mixture.weights) * batch_size
     counts = np.floor(ideal).astype(int)
     most_lost = np.argsort(counts - ideal, kind="stable")[: batch_size - counts.sum()]
     counts[most_lost] += 1
     if min(counts) < 1:
         raise ValueError(
-            f"batches of {batch_size} with the weights {mixture.weights} have nobody of "
-            f"{mixture.splits[int(np.argmin(counts))].annotation_file}; take larger batches or "
+            f"batches of {batch_size} with the weights {mixture.weights} have no room for people "
+            f"of {mixture.splits[int(np.argmin(counts))].annotation_file}; use larger batches or "
             "other weights"
         )
     return tuple(counts.tolist())
 
 
 def steps_per_epoch(mixture: Mixture, batch_size: int) -> int:
-    """Batches until everybody of the first split was shown once."""
+    """Batches until every person of the first split has been used once."""
     return max(1, len(mixture.splits[0]) // shares(mixture, batch_size)[0])
 
 
 def row(mixture: Mixture, batch_size: int, seed: int, place: int) -> int:
-    """Whom the stream of people shows at `place`; batch t is places t * batch_size and so on.
+    """The row at `place` in the stream of training people; batch t starts at t * batch_size.
 
-    Every split goes round and round, in a new order each time.
+    Each split repeats without end, reshuffled every time.
     """
     batch, slot = divmod(place, batch_size)
     slot = int(_shuffled(batch_size, (seed, 0, batch))[slot])

@@ -1,13 +1,15 @@
-"""An order of people that decodes each image once."""
+"""Shuffling by image, so that each image is decoded once per epoch."""
+
+from typing import Any
 
 import grain
 import numpy as np
 
 
 class ShuffledImages(grain.MapDataset):
-    """People in an order that is new in every epoch, with those of one image behind each other.
+    """People reshuffled every epoch, with all people of an image next to each other.
 
-    grain's shuffle has no groups. `images` (n,) says which people share an image.
+    grain's shuffle has no groups. `images` (n,) is the number of each person's image.
     """
 
     def __init__(self, parent: grain.MapDataset, images: np.ndarray, seed: int):
@@ -19,14 +21,14 @@ class ShuffledImages(grain.MapDataset):
     def __len__(self) -> int:
         return len(self._parent)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
         epoch, place = divmod(index, len(self))
         return self._parent[epoch * len(self) + int(self._order(epoch)[place])]
 
     def _order(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch; kept for two, because readers that are ahead may be in the next."""
+        """The rows of an epoch, kept for two epochs because readers run ahead into the next."""
         order = self._orders.get(epoch)
         if order is None:
             rng = np.random.default_rng([self._seed, epoch])

@@ -1,4 +1,4 @@
-"""Waits for what reads the data, but not for ever: workers that died or hang are started again."""
+"""Waiting for batches with a time limit: workers that died or hang are restarted."""
 
 import logging
 import multiprocessing
@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 45.0  # seconds without a batch, after which the workers are taken for dead
+PATIENCE = 45.0  # seconds without a batch after which workers count as dead
 ATTEMPTS = 3
 WORKER = "grain-process-prefetch"  # how the names of grain's worker processes begin
 DIED = "Worker process was terminated"  # how grain's error begins
 
 
 def take(read: Callable[[], dict], number: int, *, patience: float = PATIENCE) -> dict:
-    """What `read` returns, batch `number`; tries again with new workers where they fail.
+    """Batch `number`, which `read` returns; tries again with new workers when they fail.
 
-    Errors of `read` itself are passed on. Raises OSError where three times the workers died or
-    hung, and where reading hangs without workers, as it does on a network disk that is gone.
+    Errors of `read` itself are passed on. Raises OSError when the workers died or hung three times,
+    and when reading hangs without workers, as on a network disk that has gone away.
     """
     for _ in range(ATTEMPTS):
         answer = queue.SimpleQueue()
@@ -30,20 +30,20 @@ def take(read: Callable[[], dict], number: int, *, patience: float = PATIENCE) -
             problem = f"no data after waiting {patience:.0f} seconds for batch {number}"
             if not _end_workers():
                 raise OSError(
-                    f"{problem}: the disk or the network that holds them hangs. Look after it and "
-                    "run the same command again: it continues from the last checkpoint"
+                    f"{problem}: the disk or the network with the data hangs. Repair it and run "
+                    "the same command again; it continues from the last checkpoint"
                 ) from None
-            reader.join(patience)  # it sees that its workers are gone, and closes
+            reader.join(patience)  # it notices that its workers are gone, and closes
         else:
             if error is None:
                 return batch
             if not str(error).startswith(DIED):
                 raise error
             problem = f"a worker that reads the data died ({error}) before batch {number}"
-        logger.warning("%s; starting the workers again", problem)
+        logger.warning("%s; restarting the workers", problem)
     raise OSError(
-        f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for "
-        "--config.data.workers processes? 0 reads the data without any"
+        f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for config.data.workers "
+        "processes? With 0 the main process reads the data"
     )
 
 
@@ -55,7 +55,7 @@ def _answer(read, answer):
 
 
 def _end_workers():
-    """Kills the workers; whether there were any."""
+    """Kills the workers; returns whether there were any."""
     workers = [child for child in multiprocessing.active_children() if _is_worker(child)]
     for worker in workers:
         worker.kill()

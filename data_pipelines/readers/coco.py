@@ -3,7 +3,7 @@
     root/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
     root/train2017/*.jpg, root/val2017/*.jpg          (or root/images/train2017/*.jpg, …)
 
-and, for the split test-dev, whose truth is not public, with a detector's boxes only:
+and, for the split test-dev, whose truth is not public, in a detector's boxes only:
 
     root/annotations/image_info_test-dev2017.json     (or person_keypoints_test-dev-2017.json)
     root/test2017/*.jpg                               (or root/images/test2017/*.jpg)
@@ -14,7 +14,8 @@ Columns beside the example's: those of `people`.
 import pathlib
 
 from data_pipelines import splits
-from data_pipelines.readers import coco_format, people
+from data_pipelines.readers import people
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO
 
 SPLITS = ("train", "val", "test-dev")
@@ -25,26 +26,13 @@ test-dev also 2017 Test images (test2017) and 2017 Testing Image info
 (annotations/image_info_test-dev2017.json)."""
 
 
-def read(root: str, split: str) -> splits.Split:
-    """The people of one split who have at least one labelled joint and a box that isn't empty."""
-    path, folder = _find(root, split)
-    if split == "test-dev":
-        raise ValueError(
-            f"{path} has no annotations: the truth of test-dev is not public. Take a detector's "
-            "boxes (--config.eval.boxes=FILE) and send results.json to COCO's server"
-        )
-    return people.annotated(coco_format.load(path), folder, COCO, split, category="person")
+def read(request: Request) -> splits.Split:
+    """The people of one split, in annotated boxes or in a detector's."""
+    path, folder = _places(request.root, request.split)
+    return people.read(request, path, folder, COCO, category="person")
 
 
-def read_detections(root: str, split: str, file: str, threshold: float) -> splits.Split:
-    """The boxes that a detector found in a split's images; see `people.detected`."""
-    path, folder = _find(root, split)
-    images = coco_format.load(path, annotated=False)
-    options = {"category": "person", "detections": file, "threshold": threshold}
-    return people.detected(images, folder, COCO, split, **options)
-
-
-def _find(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+def _places(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
     """A split's annotation file and its folder of images."""
     if split not in SPLITS:
         raise ValueError(f"unknown COCO split {split!r}; choose one of: {', '.join(SPLITS)}")

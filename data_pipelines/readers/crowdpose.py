@@ -9,7 +9,8 @@ Columns beside the example's: those of `people`; crowd_index is the image's.
 import pathlib
 
 from data_pipelines import splits
-from data_pipelines.readers import coco_format, people
+from data_pipelines.readers import people
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import CROWDPOSE
 
 SPLITS = ("train", "val", "trainval", "test")
@@ -19,25 +20,18 @@ annotations/crowdpose_….json). Get the images from github.com/Jeff-sjtu/CrowdP
 files from where the documentation of mmpose says, and unpack all of them into the root."""
 
 
-def read(root: str, split: str) -> splits.Split:
-    """The people of one split whom the references train on and the metric counts.
+def read(request: Request) -> splits.Split:
+    """The people of one split, in annotated boxes or in a detector's.
 
     The files' num_keypoints leave out head and neck, so that a person with nothing else is
-    dropped, as in mmpose's loader.
+    dropped, as in mmpose's loader. Areas are of the boxes, as in the metric.
     """
-    path, folder = _find(root, split)
-    options = {"category": "person", "trust_counts": True}
-    return people.annotated(coco_format.load(path), folder, CROWDPOSE, split, **options)
+    path, folder = _places(request.root, request.split)
+    options = {"category": "person", "trust_counts": True, "trust_areas": False}
+    return people.read(request, path, folder, CROWDPOSE, **options)
 
 
-def read_detections(root: str, split: str, file: str, threshold: float) -> splits.Split:
-    """The boxes that a detector found in a split's images; see `people.detected`."""
-    path, folder = _find(root, split)
-    options = {"category": "person", "detections": file, "threshold": threshold}
-    return people.detected(coco_format.load(path), folder, CROWDPOSE, split, **options)
-
-
-def _find(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+def _places(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
     """A split's annotation file and the folder of images."""
     if split not in SPLITS:
         raise ValueError(f"unknown CrowdPose split {split!r}; choose one of: {', '.join(SPLITS)}")

@@ -4,16 +4,15 @@ By default, below the root: annotations/{train,val,test}.json and their images i
 beside the example's: those of `people`.
 """
 
-import dataclasses
 import logging
+import math
 import pathlib
-import re
-from typing import Any
 
-from data_pipelines import skeletons, splits
-from data_pipelines.readers import coco_format, people
-from data_pipelines.readers.coco_format import KeypointFile
+from data_pipelines import coco_json, skeletons, splits
+from data_pipelines.readers import joint_names, people
+from data_pipelines.readers.request import Joints, Request
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.truth import Category
 
 logger = logging.getLogger(__name__)
 
@@ -23,138 +22,113 @@ annotations/{train,val,test}.json and images, or wherever config.data.annotation
 config.data.images.<split> say."""
 # Of OKS, for joints that our datasets lack; COCO's go from 0.025 (eyes) to 0.107 (hips).
 SIGMA = 0.05
-LEFT = re.compile(r"left|(?<![a-z])l(?![a-z])")
-RIGHT = re.compile(r"right|(?<![a-z])r(?![a-z])")
-UPPER = re.compile(
-    r"(?<![a-z])(head|face|nose|eye|ear|neck|thorax|shoulder|elbow|wrist|hand)(?![a-z])"
-)
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where one split's files are, below the root or absolute, and whom they are of.
+def read(request: Request) -> splits.Split:
+    """The people (or hands, or animals) of one split, in annotated boxes or in a detector's."""
+    if request.split not in SPLITS:
+        raise ValueError(
+            f"unknown split {request.split!r} of a custom dataset; choose one of: "
+            f"{', '.join(SPLITS)}"
+        )
+    annotations = request.annotations or f"annotations/{request.split}.json"
+    path = splits.find(request.root, [annotations], HELP)
+    folder = splits.find_images(request.root, [request.images or "images"], HELP)
 
-    An empty `category` is the only one that has joints.
-    """
+    def skeleton(path: pathlib.Path, category: Category) -> Skeleton:
+        return make_skeleton(path, category, request.joints)
 
-    annotations: str
-    images: str
-    category: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Joints:
-    """What a config says of the joints; an empty field is read from the file or derived from names.
-
-    `flip_pairs` and `limbs` are pairs of joints, by their numbers from 0.
-    """
-
-    names: tuple[str, ...] = ()
-    flip_pairs: tuple[tuple[int, int], ...] = ()
-    limbs: tuple[tuple[int, int], ...] = ()
-    sigmas: tuple[float, ...] = ()
-    upper_body: tuple[int, ...] = ()
+    return people.read(request, path, folder, skeleton, category=request.category)
 
 
-def options(data: Any, split: str) -> dict:
-    """What `data`, the config's section of that name, says of a split, as `read` takes it."""
-    if split not in SPLITS:
-        return {}
-    layout = Layout(data.annotations[split], data.images[split], data.category)
-    return {"layout": layout, "joints": Joints(**data.skeleton)}
-
-
-def read(
-    root: str, split: str, layout: Layout | None = None, joints: Joints | None = None
-) -> splits.Split:
-    """The people of one split who have at least one labelled joint and a box that isn't empty."""
-    file, folder, category = _open(root, split, layout, annotated=True)
-    skeleton = make_skeleton(file, category, joints or Joints())
-    return people.annotated(file, folder, skeleton, split, category=category["name"])
-
-
-def read_detections(
-    root: str,
-    split: str,
-    detections: str,
-    threshold: float,
-    layout: Layout | None = None,
-    joints: Joints | None = None,
-) -> splits.Split:
-    """The boxes that a detector found in a split's images; see `people.detected`."""
-    file, folder, category = _open(root, split, layout, annotated=False)
-    skeleton = make_skeleton(file, category, joints or Joints())
-    options = {"detections": detections, "threshold": threshold, "category": category["name"]}
-    return people.detected(file, folder, skeleton, split, **options)
-
-
-def make_skeleton(file: KeypointFile, category: dict, joints: Joints) -> Skeleton:
+def make_skeleton(path: pathlib.Path, category: Category, joints: Joints) -> Skeleton:
     """The skeleton of a category: `joints` where they say something, else what the file says.
 
-    Joints called left_… and right_… (or l_…, …_left and so on) are each other's mirror images.
-    Sigmas of joints that COCO has are COCO's, of others SIGMA.
+    Joints called left_… and right_… (or L…, …_l and so on) are each other's mirror images. Sigmas
+    of joints that COCO has are COCO's, of others SIGMA.
     """
-    names = joints.names or tuple(category.get("keypoints") or ())
-    if not names:
-        raise ValueError(
-            f"{file.path}: the category {category['name']!r} doesn't name its joints (a list "
-            "'keypoints'); name them there or in config.data.skeleton.names"
-        )
-    _check_joints(file.path, len(names), joints)
+    names = joints.names or _names(path, category)
+    _check_joints(path, names, joints)
     known = dict(zip(skeletons.COCO.names, skeletons.COCO.sigmas, strict=True))
     known |= dict(zip(skeletons.CROWDPOSE.names, skeletons.CROWDPOSE.sigmas, strict=True))
     guessed = [name for name in names if name not in known]
     if guessed and not joints.sigmas:
         logger.info("OKS with sigma %g for: %s", SIGMA, ", ".join(guessed))
-    upper = [joint for joint, name in enumerate(names) if UPPER.search(name.lower())]
+    flip_pairs = joints.flip_pairs or joint_names.mirrored_names(names)
+    lonely = joint_names.unpaired(names, flip_pairs)
+    if lonely:
+        logger.warning(
+            "%s: joints are named for the left and the right but have no pair, so that mirrored "
+            "images teach them wrongly: %s; say in config.data.skeleton.flip_pairs which belong "
+            "together",
+            *(path, ", ".join(lonely)),
+        )
     return Skeleton(
         names=names,
-        flip_pairs=joints.flip_pairs or mirrored_names(names),
-        limbs=joints.limbs or _file_limbs(category, len(names)),
+        flip_pairs=flip_pairs,
+        limbs=joints.limbs or _limbs(path, category, names),
         sigmas=joints.sigmas or tuple(known.get(name, SIGMA) for name in names),
-        upper_body=joints.upper_body or tuple(upper),
+        upper_body=joints.upper_body or joint_names.upper_body(names),
     )
 
 
-def mirrored_names(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Pairs of joints whose names differ in left and right (or l and r) alone, left ones first."""
-    places = {name.lower(): joint for joint, name in enumerate(names)}
-    mirrored = {name: LEFT.sub(_to_right, name) for name in places}
-    pairs = [(places[left], places.get(right)) for left, right in mirrored.items() if left != right]
-    return tuple(pair for pair in pairs if pair[1] is not None)
+def _names(path, category):
+    names = category.fields.get("keypoints")
+    if not names and names != 0:
+        raise ValueError(
+            f"{path}: the category {category.name!r} doesn't name its joints (a list 'keypoints'); "
+            "name them there or in config.data.skeleton.names"
+        )
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"{path}: keypoints of the category {category.name!r} is {coco_json.shown(names)}; "
+            "expected a list of the joints' names, or name them in config.data.skeleton.names"
+        )
+    return tuple(names)
 
 
-def is_right(name: str) -> bool:
-    """Whether a joint's name says that it is one of the right side."""
-    return RIGHT.search(name.lower()) is not None
+def _limbs(path, category, names):
+    """The category's limbs, pairs of joints counted from 1 or called by their names.
 
-
-def _to_right(match: re.Match) -> str:
-    return {"left": "right", "l": "r"}[match.group()]
-
-
-def _file_limbs(category: dict, count: int) -> tuple[tuple[int, int], ...]:
-    """The category's limbs, which count joints from 1, without those of joints that aren't there.
-
-    CrowdPose's files and others made from COCO's carry COCO's limbs; they are of use to nobody.
+    Files made from COCO's, like CrowdPose's, carry COCO's limbs, which are of no use: with limbs
+    of joints that the category lacks, it has none.
     """
-    limbs = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
-    inside = [limb for limb in limbs if min(limb) >= 0 and max(limb) < count]
-    if len(inside) < len(limbs):
+    limbs = category.fields.get("skeleton") or []
+    numbers = {name: joint for joint, name in enumerate(names, start=1)}
+    pairs = isinstance(limbs, list) and all(
+        isinstance(limb, list)
+        and len(limb) == 2
+        and all(type(x) in (int, float, str) for x in limb)
+        for limb in limbs
+    )
+    if not pairs:
+        raise ValueError(
+            f"{path}: skeleton of the category {category.name!r} is {coco_json.shown(limbs)}; "
+            "expected pairs of joints, by their numbers from 1 or by their names"
+        )
+    joints = [tuple(numbers.get(joint, joint) for joint in limb) for limb in limbs]
+    if not {joint for limb in joints for joint in limb} <= set(range(1, len(names) + 1)):
         logger.warning(
-            "the category %r has limbs of joints that it lacks; no limb of it is drawn "
+            "the category %r has limbs of joints that it lacks; none of its limbs are drawn "
             "(config.data.skeleton.limbs says which there are)",
-            category["name"],
+            category.name,
         )
         return ()
-    return tuple(limbs)
+    return tuple((int(a) - 1, int(b) - 1) for a, b in joints)
 
 
-def _check_joints(path: pathlib.Path, count: int, joints: Joints) -> None:
-    if joints.sigmas and len(joints.sigmas) != count:
+def _check_joints(path: pathlib.Path, names: tuple[str, ...], joints: Joints) -> None:
+    """Raises ValueError where the config's fields do not fit the joints or each other."""
+    if joints.sigmas and len(joints.sigmas) != len(names):
         raise ValueError(
-            f"config.data.skeleton.sigmas has {len(joints.sigmas)} numbers for the {count} joints "
-            f"of {path}"
+            f"config.data.skeleton.sigmas has {len(joints.sigmas)} numbers for the {len(names)} "
+            f"joints of {path}"
+        )
+    wrong = [x for x in joints.sigmas if type(x) not in (int, float) or not 0 < x < math.inf]
+    if wrong:
+        raise ValueError(
+            f"config.data.skeleton.sigmas holds {wrong[0]!r}; OKS needs a number above 0 of "
+            "every joint (COCO's go from 0.025 to 0.107)"
         )
     for name in ("flip_pairs", "limbs"):
         pairs = getattr(joints, name)
@@ -163,37 +137,25 @@ def _check_joints(path: pathlib.Path, count: int, joints: Joints) -> None:
                 f"config.data.skeleton.{name} is {pairs}; expected pairs of joints, e.g. ((1, 2),)"
             )
     numbers = (*sum(joints.flip_pairs, ()), *sum(joints.limbs, ()), *joints.upper_body)
-    wrong = [number for number in numbers if not 0 <= number < count]
+    unknown = [x for x in numbers if type(x) is not int or not 0 <= x < len(names)]
+    if unknown:
+        raise ValueError(
+            f"config.data.skeleton names the joint {unknown[0]!r}; {path} has {len(names)}, "
+            "counted from 0"
+        )
+    _check_pairs(names, joints.flip_pairs)
+
+
+def _check_pairs(names, flip_pairs):
+    paired = sum(flip_pairs, ())
+    twice = [joint for joint in dict.fromkeys(paired) if paired.count(joint) > 1]
+    if twice:
+        raise ValueError(
+            f"config.data.skeleton.flip_pairs has the joint {twice[0]} ({names[twice[0]]}) more "
+            "than once; a joint changes places with one other"
+        )
+    wrong = joint_names.contradicting_pairs(names, flip_pairs)
     if wrong:
         raise ValueError(
-            f"config.data.skeleton names the joint {wrong[0]}; {path} has {count}, counted from 0"
+            f"config.data.skeleton.flip_pairs doesn't match the joints' names: {', '.join(wrong)}"
         )
-
-
-def _open(
-    root: str, split: str, layout: Layout | None, *, annotated: bool
-) -> tuple[KeypointFile, pathlib.Path, dict]:
-    """A split's file, its folder of images and the category of its people."""
-    if split not in SPLITS:
-        raise ValueError(
-            f"unknown split {split!r} of a custom dataset; choose one of: {', '.join(SPLITS)}"
-        )
-    layout = layout or Layout(f"annotations/{split}.json", "images")
-    path = splits.find(root, [layout.annotations], HELP)
-    folder = splits.find_images(root, [layout.images], HELP)
-    file = coco_format.load(path, annotated=annotated)
-    return file, folder, _category(file, layout.category)
-
-
-def _category(file: KeypointFile, name: str) -> dict:
-    with_joints = [entry for entry in file.categories if entry.get("keypoints")]
-    chosen = with_joints or list(file.categories)
-    if name:
-        chosen = [entry for entry in file.categories if entry.get("name") == name]
-    if len(chosen) == 1 and "name" in chosen[0]:
-        return chosen[0]
-    found = ", ".join(str(entry.get("name")) for entry in file.categories)
-    raise ValueError(
-        f"{file.path} has the categories {found or '(none)'}; say in config.data.category which "
-        f"of them the network learns (now {name!r})"
-    )

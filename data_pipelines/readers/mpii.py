@@ -14,9 +14,9 @@ which covers the validation split only; without it head_size is NaN and the trut
 import pathlib
 
 import numpy as np
-import scipy.io
 
 from data_pipelines import geometry, json_files, splits
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import MPII
 
 SPLITS = {"train": "train", "val": "valid", "trainval": "trainval", "test": "test"}
@@ -26,38 +26,76 @@ the images from human-pose.mpi-inf.mpg.de and the annotation files from where th
 the official HRNet or of mmpose says, and unpack all of them into the root."""
 BOX_FIELDS = ("image", "center", "scale")
 FIELDS = (*BOX_FIELDS, "joints", "joints_vis")
+NO_PLACE = "people are left out: their scale is not positive or their center is not a number"
 
 
-def read(root: str, split: str) -> splits.Split:
-    """The people of one split, in the order of the file, which is the order of the .mat."""
+def read(request: Request) -> splits.Split:
+    """The people of one split, in the order of the file, which is the order of the .mat.
+
+    Those whose scale is not positive or whose center is not a number are dropped.
+    """
+    split = request.split
     if split not in SPLITS:
         raise ValueError(f"unknown MPII split {split!r}; choose one of: {', '.join(SPLITS)}")
     names = [f"annotations/mpii_{split}.json", f"annot/{SPLITS[split]}.json"]
-    path = splits.find(root, names, HELP)
-    folder = splits.find_images(root, ["images"], HELP)
+    path = splits.find(request.root, names, HELP)
+    folder = splits.find_images(request.root, ["images"], HELP)
     people = json_files.read_json(path, expected=list)
     json_files.require_fields(path, "person", people, BOX_FIELDS if split == "test" else FIELDS)
     if not people:
-        raise ValueError(f"{path} is an empty list: nobody to use")
-    columns = _boxes(path, folder, people)
+        raise ValueError(f"{path} is an empty list: there are no people to use")
+    centers, scales = _numbers(path, people, "center", (2,)), _numbers(path, people, "scale", ())
+    usable = np.isfinite(centers).all(axis=1) & np.isfinite(scales) & (scales > 0)
+    if not usable.any():
+        raise ValueError(f"{path} has no people to use: no scale is above 0 at a finite center")
+    columns = _boxes(path, folder, people, centers, scales)
     columns |= _joints(path, people) if split != "test" else _no_joints(len(people))
     columns |= _truth(path, split, columns)
-    return splits.Split(split, MPII, str(path), columns, dropped={})
+    places = [
+        f"person {row} in {people[row]['image']} (scale {scales[row]:g}, center "
+        f"{centers[row, 0]:g}, {centers[row, 1]:g})"
+        for row in np.flatnonzero(~usable).tolist()
+    ]
+    return splits.Split(
+        split,
+        MPII,
+        str(path),
+        {name: column[usable] for name, column in columns.items()},
+        dropped={"without scale or center": len(places)},
+        defects={NO_PLACE: tuple(places)} if places else {},
+    )
 
 
-def _boxes(path: pathlib.Path, folder: pathlib.Path, people: list[dict]) -> dict:
-    centers, scales = _numbers(path, people, "center", (2,)), _numbers(path, people, "scale", ())
+def _boxes(path, folder, people, centers, scales):
     center, size = geometry.mpii_center_size(centers, scales)
     return {
-        "image_path": splits.path_column([str(folder / person["image"]) for person in people]),
+        "image_path": splits.path_column([str(folder / name) for name in _images(path, people)]),
         "center": center.astype(np.float32),
         "size": size.astype(np.float32),
     }
 
 
+def _images(path, people):
+    names = [person["image"] for person in people]
+    for row, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{path}: image of person {row} is {name!r}; expected the name of a file"
+            )
+    return names
+
+
 def _joints(path: pathlib.Path, people: list[dict]) -> dict:
     joints = _numbers(path, people, "joints", (MPII.num_joints, 2)) - 1
     visible = _numbers(path, people, "joints_vis", (MPII.num_joints,)) > 0
+    lost = ~np.isfinite(joints).all(axis=-1)
+    if (lost & visible).any():
+        row, joint = (int(axis[0]) for axis in np.nonzero(lost & visible))
+        raise ValueError(
+            f"{path}: joints of person {row} holds NaN for {MPII.names[joint]}, which is visible "
+            "by joints_vis"
+        )
+    joints[lost] = 0
     return {"keypoints": joints.astype(np.float32), "visible": visible.astype(np.float32)}
 
 
@@ -68,8 +106,8 @@ def _no_joints(count: int) -> dict:
     }
 
 
-def _numbers(path, people, field, shape):
-    return json_files.stack_numbers(path, field, [person[field] for person in people], shape)
+def _numbers(path: pathlib.Path, people: list[dict], field: str, shape: tuple) -> np.ndarray:
+    return json_files.number_array(path, field, [person[field] for person in people], shape)
 
 
 def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:
@@ -82,6 +120,8 @@ def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:
             "truth_keypoints": columns["keypoints"].astype(np.float64),
             "truth_visible": columns["visible"].astype(np.float64),
         }
+    import scipy.io  # which only MPII's ground truth needs
+
     try:
         truth = scipy.io.loadmat(mat)
         boxes, joints = truth["headboxes_src"], truth["pos_gt_src"]

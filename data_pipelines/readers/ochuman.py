@@ -7,7 +7,8 @@ Columns beside the example's: those of `people`.
 """
 
 from data_pipelines import splits
-from data_pipelines.readers import coco_format, people
+from data_pipelines.readers import people
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO
 
 SPLITS = ("val", "test")
@@ -16,14 +17,14 @@ annotations/ochuman_coco_format_{val,test}_range_0.00_1.00.json. Ask for both at
 github.com/liruilong940607/OCHumanApi and put them into the root."""
 
 
-def read(root: str, split: str) -> splits.Split:
+def read(request: Request) -> splits.Split:
     """The people of one split, in their annotated boxes."""
-    if split not in SPLITS:
+    if request.split not in SPLITS:
         raise ValueError(
-            f"unknown OCHuman split {split!r}; choose one of: {', '.join(SPLITS)} (OCHuman has no "
-            "people to train on: train on COCO)"
+            f"unknown OCHuman split {request.split!r}; choose one of: {', '.join(SPLITS)} (OCHuman "
+            "has no people to train on: train on COCO)"
         )
-    name = f"annotations/ochuman_coco_format_{split}_range_0.00_1.00.json"
-    path = splits.find(root, [name], HELP)
-    folder = splits.find_images(root, ["images"], HELP)
-    return people.annotated(coco_format.load(path), folder, COCO, split, category="person")
+    name = f"annotations/ochuman_coco_format_{request.split}_range_0.00_1.00.json"
+    path = splits.find(request.root, [name], HELP)
+    folder = splits.find_images(request.root, ["images"], HELP)
+    return people.read(request, path, folder, COCO, category="person")

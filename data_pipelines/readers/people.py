@@ -1,127 +1,179 @@
-"""From the columns of a file in COCO's format to the people of a split."""
+"""From the truth of a file in COCO's format to the people of a split.
 
+Columns beside the example's: image_id () int64; box (4,) float64, as annotated (center and size are
+of the box that the references clip); area () float64 as in the truth; crowd_index () float64, NaN
+where the file has none; truth_row () int64, the person's row in the truth. Detected people have
+box_score () float64 instead of box, area and truth_row.
+"""
+
+import logging
 import os
 import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from data_pipelines import geometry, splits
-from data_pipelines.readers import coco_format
-from data_pipelines.readers.coco_format import KeypointFile
+from data_pipelines import coco_json, geometry, splits, truth
+from data_pipelines.coco_json import Wrong
+from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.truth import Truth
 
-# CrowdPose's files have no areas; its metric and mmpose take this share of the box.
-AREA_OF_BOX = 0.53
+logger = logging.getLogger(__name__)
 
 
-def annotated(
-    file: KeypointFile,
+def read(
+    request: Request,
+    path: pathlib.Path,
     folder: pathlib.Path,
-    skeleton: Skeleton,
-    split: str,
+    skeleton: Skeleton | Callable[[pathlib.Path, truth.Category], Skeleton],
     *,
     category: str,
     trust_counts: bool = False,
+    trust_areas: bool = True,
 ) -> splits.Split:
-    """The people of `category` with at least one labelled joint and a box that isn't empty.
+    """The people that a request wants, from the file `path` and the images in `folder`.
 
-    Columns beside the example's: image_id and annotation_id () int64; area () float64, of the
-    segment or, where the file has none, AREA_OF_BOX of the box; box (4,) float64, as annotated
-    (center and size are of the box that the references clip); crowd_index () float64, NaN where the
-    file has none. With `trust_counts` a num_keypoints of 0 drops a person too, whatever joints
-    are labelled.
+    The other arguments are those of `truth.read`.
     """
-    found = coco_format.annotations(file, skeleton.num_joints)
-    rows, joints = found["image_row"], found["joints"]
-    boxes = geometry.clip_boxes(found["boxes"], file.images["size"][rows])
-    share = AREA_OF_BOX * found["boxes"][:, 2] * found["boxes"][:, 3]
-    area = np.where(np.isnan(found["area"]), share, found["area"])
+    options = {"trust_counts": trust_counts, "trust_areas": trust_areas}
+    known = truth.read(path, skeleton, category=category, **options)
+    for what, names in known.notes.items():
+        logger.info("%s: %d annotations: %s, e.g. %s", path, len(names), what, names[0])
+    if request.boxes == ANNOTATED:
+        return annotated_people(known, folder, request.split)
+    return detected_people(known, folder, request)
+
+
+def annotated_people(known: Truth, folder: pathlib.Path, name: str) -> splits.Split:
+    """The people of the split `name` in their annotated boxes.
+
+    They have at least one labeled joint and a box that is not empty, and are not crowds.
+    """
+    boxes = geometry.clip_boxes(known.boxes, known.image_sizes[known.image_rows])
     reasons = {
-        f"not a {category}": ~np.isin(found["category_id"], _category_ids(file, category)),
-        "crowd": found["crowd"],
-        "without labelled joints": (joints[..., 2] <= 0).all(axis=1),
-        "with an empty box": (boxes[:, 2:] <= 0).any(axis=1) | (area <= 0),
+        "crowd": known.crowds,
+        "without labeled joints": (known.visibility <= 0).all(axis=1),
+        "with an empty box": (boxes[:, 2:] <= 0).any(axis=1),
     }
-    if trust_counts:
-        reasons["without counted joints"] = found["num_keypoints"] == 0
-    used, dropped = _sieve(reasons, len(rows))
-    if not used.any():
-        raise ValueError(f"{file.path} has nobody to use; dropped: {dropped}")
+    uncounted = (known.labeled == 0) & (known.visibility > 0).any(axis=1)
+    if uncounted.any():
+        reasons["without counted joints"] = uncounted
+    usable, dropped = _usable(reasons, len(known))
+    dropped = {**known.dropped, **dropped}
+    if not usable.any():
+        raise ValueError(_no_people(known, dropped))
     columns = {
-        **_boxes(file, folder, rows[used], boxes[used]),
-        "keypoints": joints[used, :, :2].astype(np.float32),
-        "visible": (joints[used, :, 2] > 0).astype(np.float32),
-        "annotation_id": found["id"][used],
-        "area": area[used],
-        "box": found["boxes"][used],
+        **_place_columns(known, folder, known.image_rows[usable], boxes[usable]),
+        "keypoints": known.keypoints[usable].astype(np.float32),
+        "visible": (known.visibility[usable] > 0).astype(np.float32),
+        "area": known.areas[usable],
+        "box": known.boxes[usable],
+        "truth_row": np.flatnonzero(usable),
     }
-    return splits.Split(split, skeleton, str(file.path), columns, dropped)
+    return splits.Split(name, known.skeleton, known.path, columns, dropped, truth=known)
 
 
-def detected(
-    file: KeypointFile,
-    folder: pathlib.Path,
-    skeleton: Skeleton,
-    split: str,
-    *,
-    category: str,
-    detections: str,
-    threshold: float,
-) -> splits.Split:
+def _no_people(known, dropped):
+    if not known.annotated:
+        return (
+            f"{known.path} has no annotations: its truth is not public or not there yet. Predict "
+            "in a detector's boxes (config.eval.boxes)"
+        )
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+    joints = f"{known.skeleton.num_joints} joints of {known.category!r}"
+    return f"{known.path} has no people to use, with {joints}; dropped: {reasons or 'none'}"
+
+
+def detected_people(known: Truth, folder: pathlib.Path, request: Request) -> splits.Split:
     """The boxes of a JSON of COCO's results format, as people without known joints.
 
-    Boxes of `category` with a score of at least `threshold` are kept, unclipped, as in the
-    references. Columns beside the example's: image_id () int64, box_score () and crowd_index ()
-    float64.
+    Boxes of the truth's category, by the id that its file has for it, with a score of at least the
+    request's threshold are kept, unclipped, as in the references.
     """
-    path = pathlib.Path(detections)
-    found = coco_format.detections(path)
-    rows = coco_format.image_rows(file, found["image_id"])
+    path = pathlib.Path(request.boxes)
+    boxes = read_detections(path)
+    rows = known.rows_of_images(boxes["image_id"])
     if (rows < 0).any():
-        unknown = np.unique(found["image_id"][rows < 0])
+        unknown = np.unique(boxes["image_id"][rows < 0])
         raise ValueError(
-            f"{path}: {len(unknown)} images of the detections are not in {file.path}, e.g. "
+            f"{path}: {len(unknown)} images of the detections are not in {known.path}, e.g. "
             f"{unknown[0]}; the file belongs to another split"
         )
+    other = boxes["category_id"] != known.category_id
+    if len(other) and other.all():
+        raise ValueError(
+            f"{path}: no detection has the category_id {known.category_id}, which is "
+            f"{known.category!r} in {known.path}; they have {_shortened(boxes['category_id'])}"
+        )
     reasons = {
-        f"not a {category}": ~np.isin(found["category_id"], _category_ids(file, category)),
-        "below the threshold": found["score"] < threshold,
-        "with an empty box": (found["boxes"][:, 2:] <= 0).any(axis=1),
+        "of another category": other,
+        "below the threshold": boxes["score"] < request.threshold,
+        "with an empty box": (boxes["box"][:, 2:] <= 0).any(axis=1),
     }
-    used, dropped = _sieve(reasons, len(rows))
-    count = int(used.sum())
+    usable, dropped = _usable(reasons, len(rows))
+    count, joints = int(usable.sum()), known.skeleton.num_joints
     columns = {
-        **_boxes(file, folder, rows[used], found["boxes"][used]),
-        "keypoints": np.zeros((count, skeleton.num_joints, 2), np.float32),
-        "visible": np.zeros((count, skeleton.num_joints), np.float32),
-        "box_score": found["score"][used],
+        **_place_columns(known, folder, rows[usable], boxes["box"][usable]),
+        "keypoints": np.zeros((count, joints, 2), np.float32),
+        "visible": np.zeros((count, joints), np.float32),
+        "box_score": boxes["score"][usable],
     }
-    return splits.Split(split, skeleton, str(file.path), columns, dropped)
+    return splits.Split(request.split, known.skeleton, known.path, columns, dropped, truth=known)
 
 
-def _boxes(file, folder, rows, boxes):
+def _shortened(ids):
+    unique = np.unique(ids)
+    return ", ".join(map(str, unique[:5].tolist())) + (", …" if len(unique) > 5 else "")
+
+
+def read_detections(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """A file in COCO's results format: image_id and category_id () int64, score (), box (4,)."""
+    entries = coco_json.load_detections(path)
+    columns = {
+        "image_id": np.empty(len(entries), np.int64),
+        "category_id": np.empty(len(entries), np.int64),
+        "score": np.empty(len(entries)),
+        "box": np.empty((len(entries), 4)),
+    }
+    for row, raw in enumerate(entries):
+        try:
+            entry = coco_json.decode(raw, coco_json.Detection)
+            for name in ("image_id", "category_id"):
+                columns[name][row] = coco_json.whole(getattr(entry, name), name)
+            columns["score"][row] = _finite([coco_json.number(entry.score, "score")], "score")
+            columns["box"][row] = _finite(coco_json.numbers(entry.bbox, "bbox"), "bbox", count=4)
+        except Wrong as error:
+            raise coco_json.explain(path, "detection", row, raw, error) from None
+    return columns
+
+
+def _finite(numbers, field, *, count=1):
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise Wrong(f"{field} must be {count} finite numbers; got {numbers}")
+    return numbers if count > 1 else numbers[0]
+
+
+def _place_columns(known, folder, rows, boxes):
     """The columns that annotated and detected people share."""
     center, size = geometry.box_center_size(boxes)
-    paths = [os.path.join(folder, file_name) for file_name in file.names]
+    paths = [os.path.join(folder, name) for name in known.image_names]
     return {
         "image_path": splits.path_column([paths[row] for row in rows.tolist()]),
+        "image_size": known.image_sizes[rows].astype(np.float32),
         "center": center.astype(np.float32),
         "size": size.astype(np.float32),
-        "image_id": file.images["id"][rows],
-        "crowd_index": file.images["crowd_index"][rows],
+        "image_id": known.image_ids[rows],
+        "crowd_index": known.crowd_index[rows],
     }
 
 
-def _category_ids(file, category):
-    return [entry.get("id") for entry in file.categories if entry.get("name") == category]
-
-
-def _sieve(reasons: dict, count: int) -> tuple[np.ndarray, dict[str, int]]:
-    """What no reason applies to, (count,) bool, and how many fall under each first reason."""
-    used = np.ones(count, bool)
+def _usable(reasons: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows no reason applies to, (count,) bool, and how many have each as their first."""
+    usable = np.ones(count, bool)
     dropped = {}
     for reason, applies in reasons.items():
-        applies = np.asarray(applies, bool) & used
+        applies = applies & usable
         dropped[reason] = int(applies.sum())
-        used &= ~applies
-    return used, dropped
+        usable &= ~applies
+    return usable, dropped

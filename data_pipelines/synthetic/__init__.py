@@ -1,1 +1,1 @@
-"""Drawn people: datasets without a download."""
+"""Synthetic datasets of drawn people, for training without a download."""

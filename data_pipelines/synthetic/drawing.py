@@ -1,12 +1,11 @@
-"""A dataset of drawn people, written to disk once, so that the whole job runs without a download.
+"""Synthetic datasets of drawn people, written to disk, so that nothing needs to be downloaded.
 
-One folder holds it in the layouts of MPII and COCO at once; the readers of both find in it what
-they find in the real datasets:
+One folder serves both layouts, MPII and COCO, and is read by the readers of the real datasets:
 
     root/annotations/mpii_train.json, mpii_val.json, mpii_gt_val.mat
     root/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
     root/images/train2017/*.jpg, root/images/val2017/*.jpg
-    root/synthetic.json                     what it was drawn with
+    root/synthetic.json                     the parameters it was drawn with
 """
 
 import contextlib
@@ -26,24 +25,24 @@ import scipy.io
 import tqdm
 
 from data_pipelines.skeletons import COCO
-from data_pipelines.synthetic.scenes import Person, draw
+from data_pipelines.synthetic.scenes import Person, draw_scene
 
-# To be raised when the same seed starts to draw something else.
+# Increase this when a change makes the same seed draw different images.
 VERSION = 2
 IMAGE_FOLDERS = {"train": "train2017", "val": "val2017"}
 PARAMETERS_FILE = "synthetic.json"
 SMALLEST_SIDE = 64
-# MPII's joints as its ground-truth file calls them.
+# Names of MPII's joints in its ground-truth file.
 MAT_JOINTS = (
     *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor"),
     *("neck", "head", "rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
 )
-# A process that draws is started as a command of its own: it forks none of the caller's threads
-# (JAX has many) and, unlike multiprocessing, doesn't run the caller's script again.
-_WORKER = "from data_pipelines.synthetic import drawing; drawing._serve()"
+# Workers are started as separate commands. This neither forks the caller's threads (JAX has many)
+# nor, unlike multiprocessing, runs the caller's script again.
+_WORKER_CODE = "from data_pipelines.synthetic import drawing; drawing._run_worker()"
 
 
-def ensure(
+def write_if_missing(
     root: str | os.PathLike,
     *,
     train_images: int,
@@ -52,19 +51,19 @@ def ensure(
     image_size: tuple[int, int] = (240, 320),
     workers: int | None = None,
 ) -> None:
-    """Writes the dataset if `root` is missing or empty; does nothing if it is there already.
+    """Writes the dataset unless `root` already holds it.
 
-    Anything else in `root` is an error. See `write` for the arguments.
+    Any other content of `root` is an error. The arguments are those of `write`.
     """
     root = pathlib.Path(root).absolute()
-    wanted = _parameters(train_images, val_images, seed, image_size)
-    if _holds(root, wanted):
+    parameters = _parameters(train_images, val_images, seed, image_size)
+    if _holds_dataset(root, parameters):
         return
     try:
-        _write(root, wanted, workers)
+        _write(root, parameters, workers)
     except OSError:
-        # Another process that had the same wish may have been faster.
-        if not _holds(root, wanted):
+        # Another process may have written the same dataset in the meantime.
+        if not _holds_dataset(root, parameters):
             raise
 
 
@@ -77,24 +76,24 @@ def write(
     image_size: tuple[int, int] = (240, 320),
     workers: int | None = None,
 ) -> None:
-    """Draws the dataset into `root`, which has to be missing or empty.
+    """Draws the dataset into `root`, which must be missing or empty.
 
-    `image_size` is (height, width); `workers` is the number of processes, by default one for each
-    CPU, and does not change a byte. The files grow in a temporary folder beside `root`, which is
-    renamed in the end: a dataset is whole or not there.
+    `image_size` is (height, width). `workers` is the number of processes; it defaults to the number
+    of CPUs and does not affect the result. The files are written to a temporary folder next to
+    `root`, which is renamed at the end, so an incomplete dataset is never left behind.
     """
     root = pathlib.Path(root).absolute()
-    if _occupied(root):
-        raise ValueError(f"{root} is not empty; delete it or write the drawn people elsewhere")
+    if _is_occupied(root):
+        raise ValueError(f"{root} is not empty; delete it or choose another folder")
     _write(root, _parameters(train_images, val_images, seed, image_size), workers)
 
 
 def _parameters(train_images: int, val_images: int, seed: int, image_size: tuple) -> dict:
     if min(train_images, val_images) < 1 or seed < 0 or min(image_size) < SMALLEST_SIDE:
         raise ValueError(
-            f"can't draw {train_images} training and {val_images} validation images of {image_size}"
-            f" with seed {seed}; needed are at least 1 image of each, sides of at least "
-            f"{SMALLEST_SIDE} pixels, and a seed of 0 or more"
+            f"can't draw {train_images} training and {val_images} validation images of size "
+            f"{image_size} with seed {seed}; each split needs at least 1 image, each side at least "
+            f"{SMALLEST_SIDE} pixels, and the seed must not be negative"
         )
     return {
         "version": VERSION,
@@ -105,35 +104,35 @@ def _parameters(train_images: int, val_images: int, seed: int, image_size: tuple
     }
 
 
-def _occupied(root: pathlib.Path) -> bool:
+def _is_occupied(root: pathlib.Path) -> bool:
     return root.exists() and (not root.is_dir() or any(root.iterdir()))
 
 
-def _holds(root: pathlib.Path, wanted: dict) -> bool:
-    """Whether `root` holds the wanted dataset; false if free, an error if it holds another."""
-    if not _occupied(root):
+def _holds_dataset(root: pathlib.Path, parameters: dict) -> bool:
+    """Whether `root` holds this dataset; raises ValueError if it holds anything else."""
+    if not _is_occupied(root):
         return False
-    advice = "name another folder, or delete this one to have it drawn anew"
+    advice = "choose another folder, or delete this one to draw the dataset again"
     if not (root / PARAMETERS_FILE).is_file():
         raise ValueError(
-            f"{root} is not a dataset of drawn people: it has files but no {PARAMETERS_FILE}; "
+            f"{root} is not a dataset of drawn people: it contains files but no {PARAMETERS_FILE}; "
             f"{advice}"
         )
-    found = json.loads((root / PARAMETERS_FILE).read_text())
-    if found != wanted:
+    stored = json.loads((root / PARAMETERS_FILE).read_text())
+    if stored != parameters:
         differences = ", ".join(
-            f"{key} {found.get(key)} (expected {wanted.get(key)})"
-            for key in {**wanted, **found}
-            if found.get(key) != wanted.get(key)
+            f"{key} {stored.get(key)} (expected {parameters.get(key)})"
+            for key in {**parameters, **stored}
+            if stored.get(key) != parameters.get(key)
         )
-        raise ValueError(f"{root} holds other drawn people, with {differences}; {advice}")
+        raise ValueError(f"{root} holds a different drawn dataset, with {differences}; {advice}")
     return True
 
 
 def _write(root: pathlib.Path, parameters: dict, workers: int | None) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{root.name}.part-", dir=root.parent) as beside:
-        folder = pathlib.Path(beside) / "dataset"
+    with tempfile.TemporaryDirectory(prefix=f"{root.name}.part-", dir=root.parent) as temporary:
+        folder = pathlib.Path(temporary) / "dataset"
         for name in IMAGE_FOLDERS.values():
             (folder / "images" / name).mkdir(parents=True)
         (folder / "annotations").mkdir()
@@ -147,26 +146,26 @@ def _write(root: pathlib.Path, parameters: dict, workers: int | None) -> None:
 
 
 def _draw_all(folder: pathlib.Path, parameters: dict, workers: int) -> dict[tuple, list[dict]]:
-    """The people of every (split, index), whose pictures it writes."""
+    """Writes all images; returns the annotations of the people in each (split, index)."""
     total = parameters["train_images"] + parameters["val_images"]
     workers = min(workers, total)
     jobs = [
-        {"folder": str(folder), "share": share, "shares": workers, **parameters}
-        for share in range(workers)
+        {"folder": str(folder), "worker": worker, "workers": workers, **parameters}
+        for worker in range(workers)
     ]
-    drawn = _draw_share(**jobs[0]) if workers == 1 else _delegate(jobs)
+    drawn = _draw_share(**jobs[0]) if workers == 1 else _draw_in_processes(jobs)
     progress = tqdm.tqdm(drawn, desc="drawing people", unit="image", total=total)
     return {(split, index): people for split, index, people in progress}
 
 
-def _delegate(jobs: list[dict]) -> Iterator[tuple]:
-    """What `_draw_share` yields for each job, drawn by a process for each."""
+def _draw_in_processes(jobs: list[dict]) -> Iterator[tuple]:
+    """Runs `_draw_share` for each job in its own process, and yields what they yield."""
     paths = os.pathsep.join(path for path in sys.path if path)
     with contextlib.ExitStack() as stack:
         processes = []
         for job in jobs:
             process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER, json.dumps(job)],
+                [sys.executable, "-c", _WORKER_CODE, json.dumps(job)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": paths},
@@ -174,7 +173,7 @@ def _delegate(jobs: list[dict]) -> Iterator[tuple]:
             )
             processes.append(stack.enter_context(process))
             stack.callback(process.kill)
-        # Shares are alike, so taking one line from each in turn keeps nobody waiting for long.
+        # The shares are equal, so reading a line from each in turn never blocks one for long.
         for lines in itertools.zip_longest(*(process.stdout for process in processes)):
             for process, line in zip(processes, lines, strict=True):
                 if line is None:
@@ -189,38 +188,38 @@ def _check_status(process: subprocess.Popen) -> None:
     status = process.wait()
     if status:
         raise RuntimeError(
-            f"a process that draws people ended with status {status}; its own message is above"
+            f"a worker that draws people exited with status {status}; its own message is above"
         )
 
 
-def _serve() -> None:
-    """The other end of `_delegate`; a parent that has died ends it at the next picture."""
+def _run_worker() -> None:
+    """Runs one job of `_draw_in_processes`; if the parent has died, exits at the next image."""
     cv2.setNumThreads(1)
     for drawn in _draw_share(**json.loads(sys.argv[1])):
         print(json.dumps(drawn), flush=True)
 
 
 def _draw_share(
-    *, folder: str, share: int, shares: int, seed: int, image_size: list[int], **counts: int
+    *, folder: str, worker: int, workers: int, seed: int, image_size: list[int], **counts: int
 ) -> Iterator[tuple]:
-    """Draws each `shares`-th picture; yields (split, index, people)."""
+    """Draws every `workers`-th image; yields (split, index, annotations of its people)."""
     for number, (split, name) in enumerate(IMAGE_FOLDERS.items()):
-        for index in range(share, counts[f"{split}_images"], shares):
+        for index in range(worker, counts[f"{split}_images"], workers):
             rng = np.random.default_rng([seed, number, index])
-            image, people = draw(rng, tuple(image_size))
+            image, people = draw_scene(rng, tuple(image_size))
             quality = int(rng.integers(85, 96))
             _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             file = f"{name}/{_file_name(index)}"
             pathlib.Path(folder, "images", file).write_bytes(data)
-            yield split, index, [_entries(person, file) for person in people]
+            yield split, index, [_annotations(person, file) for person in people]
 
 
 def _file_name(index: int) -> str:
     return f"{index + 1:012d}.jpg"
 
 
-def _entries(person: Person, file: str) -> dict:
-    """A person as both layouts write it, plain lists; MPII counts pixels from 1."""
+def _annotations(person: Person, file: str) -> dict:
+    """A person's entries in the files of both layouts; MPII counts pixels from 1."""
     inside = person.mpii_inside[:, None]
     flags = person.coco_flags[:, None]
     keypoints = np.where(flags > 0, person.coco.round(2), 0).tolist()
@@ -240,7 +239,7 @@ def _entries(person: Person, file: str) -> dict:
         },
         "head_box": (person.head_box.round(4) + 1).tolist(),
         "coco": {
-            "segmentation": [line.ravel().tolist() for line in outlines if len(line) > 2],
+            "segmentation": [outline.ravel().tolist() for outline in outlines if len(outline) > 2],
             "num_keypoints": int((flags > 0).sum()),
             "area": int(person.mask.sum()),
             "iscrowd": 0,
@@ -265,7 +264,7 @@ def _write_coco(folder: pathlib.Path, split: str, drawn: list, image_size: list[
             {"id": index + 1, "file_name": _file_name(index), "height": height, "width": width}
             for index in range(len(drawn))
         ],
-        # An annotation with id 0 would count as not found in pycocotools.
+        # pycocotools treats a match with annotation id 0 as no match.
         "annotations": [
             {**person, "image_id": index + 1, "id": number}
             for number, (index, person) in enumerate(people, start=1)
@@ -299,9 +298,9 @@ def _write_mpii(folder: pathlib.Path, split: str, people: list[dict]) -> None:
     }
     file = io.BytesIO()
     scipy.io.savemat(file, content)
-    # The first 116 bytes are a remark that SciPy fills with the date.
-    remark = b"MATLAB 5.0 MAT-file, drawn people".ljust(116)
-    (folder / "annotations/mpii_gt_val.mat").write_bytes(remark + file.getvalue()[116:])
+    # The first 116 bytes are a text header, into which SciPy writes the date.
+    header = b"MATLAB 5.0 MAT-file, drawn people".ljust(116)
+    (folder / "annotations/mpii_gt_val.mat").write_bytes(header + file.getvalue()[116:])
 
 
 def _write_json(path: pathlib.Path, content: dict | list) -> None:

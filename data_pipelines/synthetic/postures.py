@@ -1,8 +1,8 @@
-"""Bodies in three dimensions, in random postures, for the drawn people of `synthetic`.
+"""Three-dimensional bodies in random postures, for synthetic datasets.
 
-Space is seen without perspective: x to the image's right, y down, z towards the viewer. A body that
-stands upright and faces the viewer has its left side at positive x. Joints carry the names of
-`skeletons`; lengths are in standing heights, and in pixels after `Body.placed`.
+The projection is orthographic: x points right in the image, y down, z toward the viewer. A body
+that stands upright and faces the viewer has its left side at positive x. Joints have the names
+used in `skeletons`. Lengths are in standing heights, and in pixels after `Body.placed`.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# How often a posture is drawn, and its ranges in degrees.
-# Trunk: leaning forward, roll, bending of the spine forward, to the side, twist.
+# Each row is the probability of a posture, then the ranges of its angles in degrees.
+# Trunk: forward lean, roll, forward bend of the spine, side bend, twist.
 TRUNKS = (
     (0.85, (-6, 12), (-12, 12), (-5, 15), (-12, 12), (-20, 20)),  # upright
     (0.12, (10, 40), (-15, 15), (0, 30), (-15, 15), (-30, 30)),  # leaning
@@ -19,7 +19,7 @@ TRUNKS = (
     (0.005, (-10, 15), (65, 115), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the right
     (0.005, (-10, 15), (-115, -65), (-5, 20), (-15, 15), (-20, 20)),  # lying, head to the left
 )
-# A leg: forward, spread, outward turn, knee. Two legs; which of them is the left is drawn.
+# Leg: forward, spread, outward rotation, knee. Which of the two legs is the left one is random.
 _STAND = ((-6, 12), (0, 9), (-5, 25), (0, 12))
 _SIT = ((65, 100), (0, 25), (-10, 30), (55, 105))
 _CROUCH = ((75, 120), (5, 35), (5, 40), (85, 140))
@@ -36,7 +36,7 @@ LEGS = (
         ((-15, 8), (0, 15), (-5, 25), (0, 20)),
     ),  # kick
 )
-# An arm: forward, spread, inward turn, elbow.
+# Arm: forward, spread, inward rotation, elbow.
 ARMS = (
     (0.20, (-10, 15), (2, 16), (-10, 45), (0, 30)),  # hanging
     (0.20, (-45, 50), (2, 18), (0, 35), (10, 105)),  # swinging
@@ -48,8 +48,8 @@ ARMS = (
     (0.02, (10, 45), (0, 18), (45, 90), (65, 115)),  # across the chest
     (0.01, (-40, -15), (8, 25), (50, 100), (30, 85)),  # behind the back
 )
-# Where the face is on the head, seen as a ball: left, down, forward; and how far each point may
-# turn away from the viewer before it counts as behind the head.
+# Facial joints on the head, modeled as an ellipsoid: the direction (left, down, forward), and the
+# smallest z of that direction at which the joint is not yet hidden behind the head.
 FACE = {
     "nose": ((0.0, 0.22, 1.0), -0.15),
     "left_eye": ((0.40, -0.08, 0.9), 0.0),
@@ -64,27 +64,30 @@ SIDES = (("left", 1), ("right", -1))
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A posture: points (3,) by name, frames (3, 3) by part, columns left, down, forward."""
+    """A posture: points (3,) by joint name, and frames (3, 3) by body part.
+
+    The columns of a frame are the directions left, down and forward of the part.
+    """
 
     points: Mapping[str, np.ndarray]
     frames: Mapping[str, np.ndarray]
     size: float = 1.0  # the standing height
 
     def placed(self, size: float, offset: np.ndarray) -> "Body":
-        """The body `size` pixels tall, its pelvis at `offset` (x, y)."""
+        """The body scaled to `size` pixels, with its pelvis at `offset` (x, y)."""
         offset = np.array([*offset, 0.0])
         points = {name: point * size + offset for name, point in self.points.items()}
         return Body(points, self.frames, size)
 
-    def behind_head(self, name: str) -> bool:
-        """Whether a joint of the face can't be seen because the head itself is before it."""
+    def is_behind_head(self, name: str) -> bool:
+        """Whether a facial joint is hidden by the head itself."""
         direction, limit = FACE[name]
         direction = np.array(direction) / np.linalg.norm(direction)
         return bool((self.frames["head"] @ direction)[2] < limit)
 
 
-def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
-    """The rotation about z, then x, then y of the turned body, in degrees."""
+def rotation(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
+    """The rotation about z, then about the rotated x, then about the rotated y, in degrees."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad([x, y, z])), np.sin(np.deg2rad([x, y, z]))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -92,21 +95,26 @@ def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     return about_z @ about_x @ about_y
 
 
-def _choose(rng: np.random.Generator, table: tuple) -> tuple:
-    shares = np.array([row[0] for row in table])
-    return table[rng.choice(len(table), p=shares / shares.sum())][1:]
+def _choose_posture(rng: np.random.Generator, table: tuple) -> tuple:
+    weights = np.array([row[0] for row in table])
+    return table[rng.choice(len(table), p=weights / weights.sum())][1:]
+
+
+def _draw_angles(rng: np.random.Generator, ranges: tuple) -> list[float]:
+    return [rng.uniform(*limits) for limits in ranges]
 
 
 def random_body(rng: np.random.Generator) -> Body:
-    """A body in a random posture and direction, pelvis at the origin."""
-    lean, roll, bend, side_bend, twist = (rng.uniform(*range_) for range_ in _choose(rng, TRUNKS))
-    # Most are seen from the front, some from the back, and few from the side.
+    """A body in a random posture and orientation, with its pelvis at the origin."""
+    lean, roll, bend, side_bend, twist = _draw_angles(rng, _choose_posture(rng, TRUNKS))
+    # Most people face the camera, some face away, and few are seen from the side.
     views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
     yaw = views[rng.choice(3, p=(0.92, 0.05, 0.03))]
-    root = turn(x=-rng.uniform(-3, 15)) @ turn(z=roll) @ turn(y=yaw)
-    pelvis = root @ turn(x=-lean)
-    chest = pelvis @ turn(x=-bend) @ turn(y=twist, z=side_bend)
-    head = chest @ turn(y=rng.normal(0, 20)) @ turn(x=rng.normal(-5, 12), z=rng.normal(0, 7))
+    root = rotation(x=-rng.uniform(-3, 15)) @ rotation(z=roll) @ rotation(y=yaw)
+    pelvis = root @ rotation(x=-lean)
+    chest = pelvis @ rotation(x=-bend) @ rotation(y=twist, z=side_bend)
+    head = chest @ rotation(y=rng.normal(0, 20))
+    head = head @ rotation(x=rng.normal(-5, 12), z=rng.normal(0, 7))
 
     stretch = rng.normal(1, 0.04, 5).clip(0.9, 1.1)
     waist = pelvis @ np.array([0, -0.14, 0]) * stretch[0]
@@ -126,14 +134,14 @@ def random_body(rng: np.random.Generator) -> Body:
 
 def _add_arms(rng: np.random.Generator, points: dict, frames: dict, stretch: np.ndarray) -> None:
     chest, thorax = frames["chest"], points["thorax"]
-    left, right = _choose(rng, ARMS), _choose(rng, ARMS)
-    both = (left, left if rng.random() < 0.35 else right)
-    for (side, sign), ranges in zip(SIDES, both, strict=True):
-        forward, spread, inward, elbow = (rng.uniform(*range_) for range_ in ranges)
-        # A raised arm takes its shoulder along.
+    left, right = _choose_posture(rng, ARMS), _choose_posture(rng, ARMS)
+    arms = (left, left if rng.random() < 0.35 else right)
+    for (side, sign), ranges in zip(SIDES, arms, strict=True):
+        forward, spread, inward, elbow = _draw_angles(rng, ranges)
+        # A raised arm lifts its shoulder.
         shrug = 0.03 * max(spread - 60, 0) / 90
-        upper = chest @ turn(z=-sign * spread, x=forward, y=-sign * inward)
-        fore = upper @ turn(x=elbow)
+        upper = chest @ rotation(z=-sign * spread, x=forward, y=-sign * inward)
+        fore = upper @ rotation(x=elbow)
         shoulder = thorax + chest @ np.array([sign * 0.108 * stretch[1], 0.012 - shrug, 0])
         points[f"{side}_shoulder"] = shoulder
         points[f"{side}_elbow"] = shoulder + upper @ np.array([0, 0.172, 0]) * stretch[2]
@@ -142,14 +150,16 @@ def _add_arms(rng: np.random.Generator, points: dict, frames: dict, stretch: np.
         frames[f"{side}_arm"], frames[f"{side}_forearm"] = upper, fore
 
 
-def _add_legs(rng, points: dict, frames: dict, root: np.ndarray, stretch: np.ndarray) -> None:
-    both = _choose(rng, LEGS)
-    both = both[::-1] if rng.random() < 0.5 else both
-    for (side, sign), ranges in zip(SIDES, both, strict=True):
-        forward, spread, outward, knee = (rng.uniform(*range_) for range_ in ranges)
-        thigh = root @ turn(z=-sign * spread, x=forward, y=sign * outward)
-        shin = thigh @ turn(x=-knee)
-        foot = shin @ turn(x=rng.uniform(-25, 10))
+def _add_legs(
+    rng: np.random.Generator, points: dict, frames: dict, root: np.ndarray, stretch: np.ndarray
+) -> None:
+    legs = _choose_posture(rng, LEGS)
+    legs = legs[::-1] if rng.random() < 0.5 else legs
+    for (side, sign), ranges in zip(SIDES, legs, strict=True):
+        forward, spread, outward, knee = _draw_angles(rng, ranges)
+        thigh = root @ rotation(z=-sign * spread, x=forward, y=sign * outward)
+        shin = thigh @ rotation(x=-knee)
+        foot = shin @ rotation(x=rng.uniform(-25, 10))
         hip = frames["pelvis"] @ np.array([sign * 0.056 * stretch[3], 0, 0])
         points[f"{side}_hip"] = hip
         points[f"{side}_knee"] = hip + thigh @ np.array([0, 0.245, 0]) * stretch[4]
@@ -157,4 +167,4 @@ def _add_legs(rng, points: dict, frames: dict, root: np.ndarray, stretch: np.nda
         points[f"{side}_heel"] = points[f"{side}_ankle"] + foot @ np.array([0, 0.02, -0.012])
         points[f"{side}_toes"] = points[f"{side}_ankle"] + foot @ np.array([0, 0.03, 0.1])
         frames[f"{side}_thigh"], frames[f"{side}_shin"] = thigh, shin
-        frames[f"{side}_foot"] = foot @ turn(x=90)  # as of every limb, down is along it
+        frames[f"{side}_foot"] = foot @ rotation(x=90)  # as in every limb, down points along it

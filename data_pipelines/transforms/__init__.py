@@ -1,1 +1,1 @@
-"""What happens to one example on its way into a batch."""
+"""Transforms of one example on its way into a batch."""

@@ -23,10 +23,10 @@ def train_ops(
     return (
         ops.Decode(strict),
         ops.ShiftCenter(augment.center_shift),
-        ops.RandomFlip(skeleton.flip_pairs, augment.flip),
+        ops.RandomFlip(skeleton.flip_order, augment.flip),
         ops.HalfBody(skeleton.upper_body, augment.half_body, augment.half_body_joints),
         ops.random_crop(augment, tuple(input_size), udp),
-        *pixels.chosen(augment),
+        *pixels.enabled_ops(augment),
     )
 
 

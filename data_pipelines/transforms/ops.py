@@ -1,7 +1,7 @@
-"""What is done to one example: callables `op(example, rng) -> example`, frozen dataclasses.
+"""Transforms of one example: frozen dataclasses, called as `op(example, rng) -> example`.
 
-`rng` is a NumPy Generator that belongs to the example. Ops return a new dict; each names the keys
-that it reads and writes. An op draws the same number of values whatever it decides.
+`rng` is a NumPy Generator of the example's own. Ops return a new dict; each names the keys that it
+reads and writes. An op draws the same number of values whatever it decides.
 """
 
 import dataclasses
@@ -23,57 +23,72 @@ HALF_BODY_PADDING = 1.5
 # The mmpose loaders move a box by up to 0.2 of its unpadded size; ours carry the padding.
 CENTER_SHIFT = 0.2 / geometry.BOX_PADDING
 
+TURNED = (
+    "%s is stored sideways, and its EXIF orientation and stated size say so: it is turned upright, "
+    "like all such images, which are not named here"
+)
 _WARNED: set[str] = set()
 _WARNING = threading.Lock()
-# The picture that a thread decoded last: people of one picture often follow each other.
+# The image that a thread decoded last: people of one image often follow each other.
 _LAST = threading.local()
 
 
 @dataclasses.dataclass(frozen=True)
 class Decode:
-    """Decodes the picture. Reads image_path (or encoded), visible; writes image, readable, visible.
+    """Decodes the image. Reads image_path (or encoded), image_size, visible.
 
-    image is RGB uint8 and not to be written into: the next person of the same picture gets it too.
-    A picture that can't be read is an error when `strict`. Otherwise it becomes black, its joints
-    invisible and `readable` false, and the first time it is logged; count it in the batches.
+    Writes image, readable, turned, visible. image is RGB uint8 and read-only: the next person in
+    the same image shares it. An image that can't be read is an error when `strict`. Otherwise it is
+    replaced by black, its joints are invisible and `readable` is false; each such image is logged
+    once. `turned` is true where a stored image was turned to have its stated image_size, as its
+    EXIF orientation says (`images.decode_as_stated`); the first one is logged.
     """
 
     strict: bool
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         path = str(example["image_path"])
+        stated = example.get("image_size")
+        size = None if stated is None else (int(stated[0]), int(stated[1]))
         try:
-            image = _read_once(path, example.get("encoded"))
+            image, turned = _read_once(path, size, example.get("encoded"))
         except ValueError as error:
             if self.strict:
                 raise
-            _warn_once(str(error))
+            message = "%s; it is replaced by black with zero loss weight"
+            _warn_once(message % error, message, error)
             black = np.zeros((1, 1, 3), np.uint8)
             hidden = np.zeros_like(example["visible"])
-            return {**example, "image": black, "visible": hidden, "readable": np.False_}
-        return {**example, "image": image, "readable": np.True_}
+            flags = {"readable": np.False_, "turned": np.False_}
+            return {**example, "image": black, "visible": hidden, **flags}
+        if turned:
+            _warn_once("turned", TURNED, path)
+        return {**example, "image": image, "readable": np.True_, "turned": np.bool_(turned)}
 
 
-def _read_once(path: str, encoded: Callable[[], bytes] | None) -> np.ndarray:
-    """The picture, decoded again only if this thread's last one was another."""
-    if getattr(_LAST, "path", None) != path:
-        _LAST.path = _LAST.image = None  # first, so that its memory, still in the cache, is taken
-        image = images.read_image(path) if encoded is None else images.decode(encoded(), path)
+def _read_once(
+    path: str, size: tuple[int, int] | None, encoded: Callable[[], bytes] | None
+) -> tuple[np.ndarray, bool]:
+    """The image and whether it was turned, decoded again only if this thread's last one differs."""
+    if getattr(_LAST, "key", None) != (path, size):
+        _LAST.key = _LAST.image = None  # first, so that its memory, still in the cache, is taken
+        data = images.read_bytes(path) if encoded is None else encoded()
+        image, turned = images.decode_as_stated(data, path, size)
         image.flags.writeable = False
-        _LAST.path, _LAST.image = path, image
-    return _LAST.image
+        _LAST.key, _LAST.image, _LAST.turned = (path, size), image, turned
+    return _LAST.image, _LAST.turned
 
 
-def _warn_once(problem: str) -> None:
-    with _WARNING:  # threads may find the same picture at the same moment
-        if problem not in _WARNED:
-            _WARNED.add(problem)
-            logger.warning("%s; the example becomes black and teaches nothing", problem)
+def _warn_once(key: str, message: str, *values: object) -> None:
+    with _WARNING:  # threads may read the same image at the same moment
+        if key not in _WARNED:
+            _WARNED.add(key)
+            logger.warning(message, *values)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShiftCenter:
-    """Moves the box by up to a fifth of it. Reads center, size; writes center."""
+    """Moves the box by up to a fifth of its size. Reads center, size; writes center."""
 
     probability: float
 
@@ -89,10 +104,11 @@ class ShiftCenter:
 class RandomFlip:
     """Mirrors the person left to right. Reads and writes image, center, keypoints, visible.
 
-    image is a mirrored view of what it was: only what a crop shows of it is ever moved.
+    `flip_order` is the skeleton's. image is a mirrored view of what it was: only the part that a
+    crop shows is ever copied.
     """
 
-    flip_pairs: tuple[tuple[int, int], ...]
+    flip_order: tuple[int, ...]
     probability: float
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
@@ -100,9 +116,7 @@ class RandomFlip:
             return example
         last = example["image"].shape[1] - 1
         mirror, offset = np.array([-1, 1], np.float32), np.array([last, 0], np.float32)
-        order = list(range(len(example["visible"])))
-        for left, right in self.flip_pairs:
-            order[left], order[right] = right, left
+        order = list(self.flip_order)
         return {
             **example,
             "image": example["image"][:, ::-1],
@@ -239,7 +253,7 @@ def _crop(
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
-    """The crop. Of a mirrored view, which OpenCV would copy, only what is seen is moved."""
+    """The crop; of a mirrored view, which OpenCV would copy whole, only the visible part is."""
     height, width = input_size
     # A pixel more on each side than the corners say, for bilinear sampling.
     if image.strides[1] < 0:
@@ -251,42 +265,3 @@ def _warp(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) ->
         image = cv2.flip(image[top : bottom + 1, left : right + 1][:, ::-1], 1)
         matrix = matrix + [[0, 0, shift] for shift in (matrix[:, :2] @ start).tolist()]
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
-
-
-@dataclasses.dataclass(frozen=True)
-class DrawHeatmaps:
-    """Draws the targets in NumPy. Reads image, keypoints, visible; writes heatmaps, weights.
-
-    heatmaps (h/stride, w/stride, k) float32 and weights (k,) are what `hrjax.heatmaps.encode`
-    makes on the device, where the encodings msra, dark and udp are explained; for users of the
-    data alone.
-    """
-
-    stride: int = 4
-    sigma: float = 2.0
-    encoding: str = "msra"
-
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
-        if self.encoding not in ("msra", "dark", "udp"):
-            raise ValueError(f"unknown encoding {self.encoding!r}; choose one of: msra, dark, udp")
-        pixels = np.array(example["image"].shape[1::-1])  # (x, y)
-        size = pixels // self.stride
-        udp = self.encoding == "udp"
-        places = example["keypoints"] / (
-            (pixels - 1) / (size - 1) if udp else self.stride
-        )  # (k, 2)
-        cells = places if self.encoding == "dark" else np.trunc(places + 0.5)
-        radius = 3 * self.sigma
-        # The references' border test: a patch that ends just outside on the left still counts.
-        inside = ((cells - radius < size) & (cells + radius + 1 >= 0)).all(axis=-1)
-        weights = (example["visible"] * inside).astype(np.float32)
-        peaks = cells if self.encoding == "msra" else places
-        columns = self._profile(peaks[:, 0], cells[:, 0], size[0]) * (weights > 0.5)  # (w, k)
-        rows = self._profile(peaks[:, 1], cells[:, 1], size[1])  # (h, k)
-        return {**example, "heatmaps": rows[:, None] * columns[None], "weights": weights}
-
-    def _profile(self, peaks: np.ndarray, cells: np.ndarray, length: int) -> np.ndarray:
-        index = np.arange(length)[:, None]
-        inside = (np.abs(index - cells) <= 3 * self.sigma) | (self.encoding == "dark")
-        profile = np.exp(-((index - peaks) ** 2) / (2 * self.sigma**2))
-        return (inside * profile).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Changes of a crop's colors and pixels: further callables `op(example, rng) -> example`.
+"""Transforms of a crop's colors and pixels, called as `op(example, rng) -> example`.
 
-Each reads and writes image, a crop that is its own, and draws the same number of values whatever it
-decides.
+Each reads and writes image, a crop that no other example shares, and draws the same number of
+values whatever it decides.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-    """Multiplies brightness, contrast and saturation by 1 ± `strength`, each its own; turns hues.
+    """Multiplies brightness, contrast and saturation by 1 ± `strength` each, and turns hues.
 
     `hue` is the largest turn as a part of the color circle.
     """
@@ -28,8 +28,8 @@ class ColorJitter:
         draws = 2 * rng.random(4) - 1
         brightness, contrast, saturation = 1 + self.strength * draws[:3]
         image = example["image"].astype(np.float32) * brightness
-        image = contrast * image + (1 - contrast) * (image @ GREY).mean()
-        image = saturation * image + (1 - saturation) * (image @ GREY)[..., None]
+        image = contrast * image + (1 - contrast) * (image @ GRAY).mean()
+        image = saturation * image + (1 - saturation) * (image @ GRAY)[..., None]
         image = np.rint(image.clip(0, 255)).astype(np.uint8)
         return {**example, "image": _turn_hues(image, self.hue * draws[3])}
 
@@ -61,7 +61,7 @@ class Blur:
 class CoarseDropout:
     """Blacks out a rectangle with sides of a fifth to two fifths of the crop, with `probability`.
 
-    Joints below it stay visible: they are to be guessed.
+    Joints under it stay visible: the network learns to infer them.
     """
 
     probability: float
@@ -78,13 +78,13 @@ class CoarseDropout:
         return {**example, "image": image}
 
 
-def chosen(augment: Any) -> tuple[Callable, ...]:
+def enabled_ops(augment: Any) -> tuple[Callable, ...]:
     """The ops that `augment`, the config's section of that name, switches on."""
-    found = []
+    enabled = []
     if augment.color_jitter or augment.hue:
-        found.append(ColorJitter(augment.color_jitter, augment.hue))
+        enabled.append(ColorJitter(augment.color_jitter, augment.hue))
     if augment.blur:
-        found.append(Blur(augment.blur))
+        enabled.append(Blur(augment.blur))
     if augment.dropout:
-        found.append(CoarseDropout(augment.dropout))
-    return tuple(found)
+        enabled.append(CoarseDropout(augment.dropout))
+    return tuple(enabled)

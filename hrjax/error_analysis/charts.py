@@ -45,7 +45,7 @@ def stacked(
 
 
 def legend(kinds: Sequence[str], colors: Sequence[str]) -> str:
-    """A line that says which colour is what."""
+    """A line that says which color is what."""
     entries = (
         f'<span class="key" style="background:{color}"></span>{html.escape(kind)}'
         for kind, color in zip(kinds, colors, strict=True)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from data_pipelines import geometry
-from data_pipelines.skeletons import Skeleton
 from data_pipelines.transforms import ops
+from data_pipelines.truth import Truth
 from hrjax import visualize
+from hrjax.detections import Detections
 from hrjax.error_analysis import analysis, charts, matching
 from hrjax.error_analysis.analysis import KINDS, Analysis
 
@@ -26,15 +27,15 @@ COSTS = {
     "swap": "without swaps",
     "miss": "without misses",
     "all four": "without all four",
-    "order": "scores in ideal order",
-    "nobody's": "without nobody's detections",
-    "not found": "without people not found",
+    "scores": "with ideal scores",
+    "false positives": "without false positives",
+    "false negatives": "without false negatives",
 }
-IGNORED = "Everybody else is ignored, and so are the detections that belong to them."
+IGNORED = "All other people are ignored, and so are the detections that belong to them."
 GROUPS = {
     "size": "COCO's sizes: medium from 32² to 96² square pixels, large above.",
-    "visible joints": f"How many joints are labelled and not hidden. {IGNORED}",
-    "people in the image": f"How many people with labelled joints there are. {IGNORED}",
+    "visible joints": f"How many joints are labeled and not occluded. {IGNORED}",
+    "people in the image": f"How many people with labeled joints the image has. {IGNORED}",
 }
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:860px;margin:2em auto;padding:0 1em}
@@ -49,29 +50,52 @@ figcaption{font-size:.85em;color:#444;max-width:27em}.note{color:#555}
 """
 
 
+def explain(
+    detections: Detections,
+    truth: Truth,
+    *,
+    numbers: Mapping[str, float],
+    title: str,
+    image_path: Callable[[str], str],
+    max_people: int,
+) -> str:
+    """The page about the errors of detections, of which `max_people` of each image count (0 = all).
+
+    `numbers` are at the top of the page, and `title` says how they were measured; `image_path`
+    leads from the name of an image in the annotation file to where the image is.
+    """
+    if not truth.skeleton.sigmas:
+        raise ValueError(
+            "an error analysis needs OKS, and OKS needs the sigmas of the joints; there are none"
+        )
+    if not truth.counted.any():
+        raise ValueError(f"{truth.path} has no people with labeled joints to analyze")
+    result = analysis.analyze(truth, detections, max_people=max_people)
+    return page(result, title, numbers, image_path)
+
+
 def page(
-    found: Analysis,
-    skeleton: Skeleton,
+    result: Analysis,
     title: str,
     numbers: Mapping[str, float],
-    image_path: Callable[[int], str],
+    image_path: Callable[[str], str],
 ) -> str:
-    """The page; `title` says how the numbers came about, `image_path` leads from ids to files."""
+    """The page of an analysis; the other arguments are those of `explain`."""
     sections = [
         _table([list(numbers), [f"{value:.4f}" for value in numbers.values()]]),
-        _costs(found),
-        _kinds(found, skeleton),
-        _joint_costs(found, skeleton),
-        _curves(found),
-        *(_group(name, groups) for name, groups in found.groups.items()),
-        _worst(found, skeleton, image_path),
-        _missed(found, skeleton, image_path),
+        _costs(result),
+        _kinds(result),
+        _joint_costs(result),
+        _curves(result),
+        *(_group(name, groups) for name, groups in result.groups.items()),
+        _worst(result, image_path),
+        _not_detected(result, image_path),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        f"<h1>What went wrong where</h1>\n<p>{html.escape(title)}</p>\n"
+        f"<h1>Error analysis</h1>\n<p>{html.escape(title)}</p>\n"
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
@@ -90,56 +114,56 @@ def _table(rows):
     return f"<table><tr>{cells}</tr>{''.join(lines)}</table>"
 
 
-def _costs(found):
-    now = found.curves.ap
-    gains = {COSTS[name]: value for name, value in found.costs.items()}
+def _costs(result):
+    gains = {COSTS[name]: value for name, value in result.costs.items()}
     note = (
-        f"AP is {now:.4f}. By how much it would rise if one thing alone were put right. Kinds of "
-        "errors as in Ronchi and Perona (ICCV 2017): jitter is near the joint, but not near "
-        "enough; an inversion confuses left and right; a swap is on somebody else; a miss is on "
-        "nobody's joint. Misses are moved to where they would be jitter, jitter to where it would "
-        "be good, inversions and swaps as near to the right joint as they were to the wrong one."
+        f"AP is {result.curves.ap:.4f}. The bars show how much it would rise if one thing alone "
+        "were corrected. The kinds of errors are those of Ronchi and Perona (ICCV 2017): a joint "
+        "with jitter is near its place, but not near enough; an inversion confuses left and right; "
+        "a swap is on another person; a miss is not near any joint. Jitter is moved to where it "
+        "would be good, a miss to where it would be jitter, and inversions and swaps as near to "
+        "the right joint as they were to the wrong one."
     )
     return _section("What errors cost", note, charts.bars(gains, color="#3b6ea5"))
 
 
-def _kinds(found, skeleton):
-    judged = int((found.kinds >= 0).sum())
-    note = (
-        f"{judged} labelled joints of the {int((found.owners >= 0).sum())} people of the results "
-        "who are somebody (an OKS of 0.1 or more)."
-    )
-    chart = charts.stacked(skeleton.names, found.shares, KINDS, COLORS)
-    legend = charts.legend(KINDS, COLORS)
-    return _section("Kinds of errors, joint by joint", note, legend, chart)
+def _kinds(result):
+    judged, people = int((result.kinds >= 0).sum()), int((result.owners >= 0).sum())
+    note = f"{judged} labeled joints of {people} detections that match a person (OKS 0.1 or more)."
+    chart = charts.stacked(result.truth.skeleton.names, result.shares, KINDS, COLORS)
+    return _section("Kinds of errors by joint", note, charts.legend(KINDS, COLORS), chart)
 
 
-def _joint_costs(found, skeleton):
-    largest = max(float(found.joint_costs.max()), 1e-9)
+def _joint_costs(result):
+    largest = max(float(result.joint_costs.max()), 1e-9)
     head = "".join(f"<th>{kind}</th>" for kind in ("", *analysis.ERRORS))
     lines = []
-    for name, row in zip(skeleton.names, found.joint_costs, strict=True):
+    for name, row in zip(result.truth.skeleton.names, result.joint_costs, strict=True):
         cells = "".join(
             f'<td style="background:rgba(209,73,91,{max(value, 0) / largest * 0.8:.2f})">'
             f"{_gain(value)}</td>"
             for value in row
         )
         lines.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
-    note = "By how much AP would rise if one kind of error of one joint alone were put right."
+    note = "How much AP would rise if one kind of error of one joint alone were corrected."
     table = f"<table><tr>{head}</tr>{''.join(lines)}</table>"
-    return _section("What errors cost, joint by joint", note, table)
+    return _section("What errors cost by joint", note, table)
 
 
 def _gain(value):
     return f"{value:+.4f}" if abs(value) >= 5e-5 else ""
 
 
-def _curves(found):
-    recalls, precision = matching.RECALLS, np.maximum(found.curves.precision, 0)
+def _curves(result):
+    recalls, precision = matching.RECALLS, np.maximum(result.curves.precision, 0)
     lines = {"mean of all ten": (recalls, precision.mean(axis=0))}
     lines |= {f"OKS {matching.THRESHOLDS[row]:.2f}": (recalls, precision[row]) for row in CURVES}
-    note = "Precision over recall at three thresholds, and the mean of all ten, whose area is AP."
-    return _section("Curves", note, charts.curves(lines, CURVE_COLORS, "recall", "precision"))
+    note = (
+        "Precision over recall at three thresholds, and the mean over all ten; AP is the area "
+        "below the mean."
+    )
+    chart = charts.curves(lines, CURVE_COLORS, "recall", "precision")
+    return _section("Precision and recall", note, chart)
 
 
 def _group(name, groups):
@@ -157,57 +181,56 @@ def _number(value):
     return f"{value:.4f}" if value >= 0 else "-"
 
 
-def _worst(found, skeleton, image_path):
-    truth, results = found.truth, found.found
+def _worst(result, image_path):
     figures = []
-    for person, row in analysis.worst(found, WORST):
-        kinds = [int((found.kinds[row] == kind).sum()) for kind in range(1, len(KINDS))]
+    for person, row in analysis.worst(result, WORST):
+        kinds = [int((result.kinds[row] == kind).sum()) for kind in range(1, len(KINDS))]
         counted = zip(kinds, analysis.ERRORS, strict=True)
         errors = ", ".join(f"{count} {kind}" for count, kind in counted if count)
+        score = result.ranked.detections.person_scores[row]
         caption = (
-            f"image {truth.images[person]}, person {truth.ids[person]}: OKS "
-            f"{found.alike[row]:.2f}, score {results.scores[row]:.2f}; {errors}"
+            f"{_label(result.truth, person)}: OKS {result.alike[row]:.2f}, score {score:.2f}; "
+            f"{errors}"
         )
-        tiles = _tiles(found, skeleton, image_path, person, row)
-        figures.append(_figure(tiles, caption))
-    note = "The truth on the left, the prediction on the right; the lowest OKS first."
-    return _section("Found worst", note, *figures)
+        figures.append(_figure(_tiles(result, image_path, person, row), caption))
+    note = "Ground truth on the left, prediction on the right; the lowest OKS first."
+    return _section("Worst detections", note, *figures)
 
 
-def _missed(found, skeleton, image_path):
-    truth = found.truth
+def _not_detected(result, image_path):
     figures = [
-        _figure(
-            _tiles(found, skeleton, image_path, person, None),
-            f"image {truth.images[person]}, person {truth.ids[person]}",
-        )
-        for person in analysis.not_found(found, MISSED)
+        _figure(_tiles(result, image_path, person, None), _label(result.truth, person))
+        for person in analysis.not_detected(result, MISSED)
     ]
-    note = "The largest people whom no detection is near (an OKS of 0.1)." if figures else "Nobody."
-    return _section("Not found", note, *figures)
+    note = "The largest people that no detection matches (OKS 0.1 or more)." if figures else "None."
+    return _section("Not detected", note, *figures)
 
 
-def _tiles(found, skeleton, image_path, person, row):
-    """The person's truth and, beside it, the prediction `row` where there is one."""
-    truth = found.truth
-    corner, extent = truth.boxes[person, :2], truth.boxes[person, 2:]
+def _label(truth, person):
+    image_id = truth.image_ids[truth.image_rows[person]]
+    return f"image {image_id}, person {truth.annotation_ids[person]}"
+
+
+def _tiles(result, image_path, person, row):
+    """The person's ground truth and, beside it, the detection `row` where there is one."""
+    truth = result.truth
+    image, box, shown = truth.image_rows[person], truth.boxes[person], truth.visibility[person]
     example = {
-        "image_path": image_path(int(truth.images[person])),
-        "center": corner + extent / 2,
-        "size": geometry.BOX_PADDING * np.maximum(extent[::-1], 1),
-        "visible": truth.visibility[person],
+        "image_path": image_path(truth.image_names[image]),
+        "center": box[:2] + box[2:] / 2,
+        "size": geometry.BOX_PADDING * np.maximum(box[:1:-1], 1),
+        "visible": shown,
     }
+    if np.isfinite(truth.image_sizes[image]).all():
+        example["image_size"] = truth.image_sizes[image]
     example = ops.Decode(strict=False)(example, None)
-    crop = ops.Crop(TILE)
-    people = [(truth.keypoints[person], truth.visibility[person])]
+    poses = [truth.keypoints[person]]
     if row is not None:
-        people.append((found.found.keypoints[row], truth.visibility[person]))
-    tiles = []
-    for keypoints, shown in people:
-        tile = crop({**example, "keypoints": keypoints}, None)
-        tiles.append(
-            visualize.draw_skeleton(tile["image"], tile["keypoints"], shown, skeleton, threshold=0)
-        )
+        poses.append(result.ranked.detections.keypoints[row])
+    options = {"size": TILE, "threshold": 0}
+    tiles = [
+        visualize.person_tile(example, pose, shown, truth.skeleton, **options) for pose in poses
+    ]
     return visualize.grid(tiles, columns=2)
 
 

@@ -1,17 +1,19 @@
-"""Average precision of people in COCO's format: COCO's, CrowdPose's and any joint set's."""
+"""Average precision of detections: COCO's for any joints, and CrowdPose's.
+
+pycocotools computes it, or faster-coco-eval where it is installed: the same numbers, sooner. Both
+get the truth as it was read and cleaned, with ids that they can count on.
+"""
 
 import contextlib
+import dataclasses
 import io
-import json
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data_pipelines import skeletons
-from data_pipelines.readers.people import AREA_OF_BOX
-from hrjax.evaluation.oks import check_finite
+from data_pipelines.truth import AREA_OF_BOX, Truth
+from hrjax.detections import Detections
 
 COCO_NUMBERS = (
     *("AP", "AP .5", "AP .75", "AP (M)", "AP (L)"),
@@ -22,133 +24,97 @@ CROWDPOSE_NUMBERS = {"AP": 0, "AP .5": 1, "AP .75": 2, "AR": 5, "AR .5": 6, "AR 
 # From the first up to the second. The paper says 0.1 and 0.8; its code, and so every published
 # number, has 0.2 and 0.8.
 CROWDING = {"AP (E)": (-np.inf, 0.2), "AP (M)": (0.2, 0.8), "AP (H)": (0.8, np.inf)}
-PERSON = 1
+COCO_MAX_PEOPLE = 20  # COCO compares as many detections of an image
+_PERSON = 1  # the category in what the libraries get
 
 
-def coco_results(
-    keypoints: np.ndarray,
-    joint_scores: np.ndarray,
-    person_scores: np.ndarray,
-    image_ids: np.ndarray,
-) -> list[dict]:
-    """People as entries of a COCO result file; a joint is x, y and its score."""
-    shapes = tuple(map(np.shape, (keypoints, joint_scores, person_scores, image_ids)))
-    n, k = shapes[1] if len(shapes[1]) == 2 else (-1, -1)
-    if shapes != ((n, k, 2), (n, k), (n,), (n,)):
-        raise ValueError(
-            "keypoints, joint_scores, person_scores and image_ids must be (n, k, 2), (n, k), (n,) "
-            f"and (n,); got {', '.join(map(str, shapes))}"
-        )
-    check_finite(keypoints, "keypoints")
-    check_finite(joint_scores, "joint_scores")
-    check_finite(person_scores, "person_scores")
-    joints = np.concatenate([keypoints, np.asarray(joint_scores)[..., None]], axis=-1)
-    rows = joints.reshape(n, 3 * k).astype(np.float64).tolist()
-    return [
-        {"image_id": int(image_id), "category_id": PERSON, "keypoints": row, "score": float(score)}
-        for image_id, row, score in zip(image_ids, rows, person_scores, strict=True)
-    ]
-
-
-def coco_ap(results: Sequence[Mapping], annotation_file: str) -> dict[str, float]:
-    """COCO's ten numbers for the entries of `coco_results`, fractions; -1 where nobody counts.
-
-    All images of the file count, also those without results.
-    """
-    truth = read_truth(annotation_file)
-    _check_truth(truth, annotation_file)
-    sigmas = skeletons.COCO.sigmas
-    _check_results(results, truth, len(sigmas), annotation_file)
-    numbers, _ = _evaluate(results, truth, sigmas)
-    return dict(zip(COCO_NUMBERS, numbers, strict=True))
-
-
-def oks_ap(
-    results: Sequence[Mapping], annotation_file: str, sigmas: Sequence[float]
+def coco_ap(
+    detections: Detections, truth: Truth, *, max_people: int = COCO_MAX_PEOPLE
 ) -> dict[str, float]:
-    """COCO's ten numbers for people, or animals or things, with joints of any number.
+    """COCO's ten numbers, as fractions; -1 where no annotation counts.
 
-    What COCO's files have besides boxes and keypoints may be missing: areas are then 0.53 of the
-    boxes. All categories with as many joints as `sigmas` count as one.
+    All images of the truth count, also those without detections. Of each image the `max_people`
+    best detections are compared; 0 compares all.
     """
-    truth = complete(read_truth(annotation_file), len(sigmas))
-    _check_truth(truth, annotation_file)
-    _check_results(results, truth, len(sigmas), annotation_file)
-    numbers, _ = _evaluate(results, truth, sigmas)
+    _check(detections, truth)
+    numbers, _ = _evaluate(detections, truth, max_people)
     return dict(zip(COCO_NUMBERS, numbers, strict=True))
-
-
-def complete(truth: Mapping, num_joints: int) -> dict:
-    """The people of a file's contents that have so many joints, with what AP needs to know."""
-    entries = truth.get("annotations", ())
-    entries = [entry for entry in entries if len(entry.get("keypoints", ())) == 3 * num_joints]
-    people = [_complete(entry) for entry in entries]
-    return {**truth, "annotations": people, "categories": [{"id": PERSON, "name": "person"}]}
-
-
-def _complete(entry):
-    labelled = sum(value > 0 for value in entry["keypoints"][2::3])
-    defaults = {"iscrowd": 0, "num_keypoints": labelled, "area": _usual_area(entry)}
-    return {**defaults, **entry, "category_id": PERSON}
-
-
-def _usual_area(entry):
-    return AREA_OF_BOX * entry["bbox"][2] * entry["bbox"][3]
 
 
 def crowdpose_ap(
-    results: Sequence[Mapping], annotation_file: str, sigmas: Sequence[float]
+    detections: Detections, truth: Truth, *, max_people: int = COCO_MAX_PEOPLE
 ) -> dict[str, float]:
-    """CrowdPose's nine numbers, fractions; -1 where nobody counts.
+    """CrowdPose's nine numbers, as fractions; -1 where no annotation counts.
 
     Easy, medium and hard are the AP on images by their `crowdIndex`, rounded to four digits as in
-    CrowdPose's code. Areas are 0.53 of the boxes.
+    CrowdPose's code. Areas are AREA_OF_BOX of the boxes.
     """
-    truth = read_truth(annotation_file)
-    entries = [{**entry, "area": _usual_area(entry)} for entry in truth.get("annotations", ())]
-    truth = {**truth, "annotations": entries}
-    _check_truth(truth, annotation_file)
-    _check_results(results, truth, len(sigmas), annotation_file)
-    crowding = {image["id"]: image.get("crowdIndex") for image in truth["images"]}
-    if None in crowding.values():
+    _check(detections, truth)
+    if np.isnan(truth.crowd_index).any():
         raise ValueError(
-            f"{annotation_file} has images without a crowdIndex; it is not one of CrowdPose's "
+            f"{truth.path} has images without a crowdIndex; it is not one of CrowdPose's "
             "(config.eval.metrics=coco_ap needs none)"
         )
-    numbers, _ = _evaluate(results, truth, sigmas)
-    found = {key: numbers[place] for key, place in CROWDPOSE_NUMBERS.items()}
-    for key, (low, high) in CROWDING.items():
-        images = [image for image, index in crowding.items() if low <= index < high]
-        found[key] = _mean_precision(results, truth, sigmas, images)
-    return found
+    areas = AREA_OF_BOX * truth.boxes[:, 2] * truth.boxes[:, 3]
+    truth = dataclasses.replace(truth, areas=areas)
+    ten, _ = _evaluate(detections, truth, max_people)
+    numbers = {name: ten[place] for name, place in CROWDPOSE_NUMBERS.items()}
+    for name, (low, high) in CROWDING.items():
+        chosen = (low <= truth.crowd_index) & (truth.crowd_index < high)
+        numbers[name] = _mean_precision(detections, truth, max_people, chosen)
+    return numbers
 
 
-def _mean_precision(results, truth, sigmas, images):
-    if not images:
+def _mean_precision(detections, truth, max_people, chosen):
+    if not chosen.any():
         return -1.0
-    _, precision = _evaluate(results, truth, sigmas, images)
+    _, precision = _evaluate(detections, truth, max_people, chosen)
     return round(float(precision[:, :, :, 0].mean()), 4)
 
 
-def _evaluate(results, truth, sigmas, images=None):
-    """The ten numbers, and the precision at 10 thresholds, 101 recalls, 1 category, 3 sizes, 1."""
+def _check(detections, truth):
+    if not truth.annotated:
+        raise ValueError(f"{truth.path} has no annotations to compare detections with")
+    unknown = truth.rows_of_images(detections.image_ids) < 0
+    if unknown.any():
+        ids = np.unique(detections.image_ids[unknown])
+        raise ValueError(
+            f"{len(ids)} images of the detections are not in {truth.path}, e.g. {ids[0]}; they "
+            "belong to another split"
+        )
+    k = detections.keypoints.shape[1]
+    if len(detections) and k != truth.skeleton.num_joints:
+        raise ValueError(
+            f"the detections have {k} joints and the annotations of {truth.path} have "
+            f"{truth.skeleton.num_joints}"
+        )
+
+
+def _evaluate(detections, truth, max_people, chosen=None):
+    """The ten numbers, and the precision at 10 thresholds, 101 recalls, 1 category, 3 sizes, 1.
+
+    `chosen` (m,) says which of the truth's images count, all by default.
+    """
+    # Ids that keep the order of the file's, by which the libraries break ties between images.
+    ids = np.argsort(np.argsort(truth.image_ids, kind="stable")) + 1
+    expected = _truth_entries(truth, ids)
+    given = _detection_entries(detections, ids[truth.rows_of_images(detections.image_ids)])
+    limit = max_people or max(1, _most_per_image(detections.image_ids))
     files, evaluator = _library()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        annotated = files()
-        # A copy, for pycocotools writes into the people.
-        annotated.dataset = {**truth, "annotations": [{**x} for x in truth["annotations"]]}
-        annotated.createIndex()
-        evaluation = evaluator(annotated, _found(annotated, results), "keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas, np.float64)
-        evaluation.params.imgIds = images or evaluation.params.imgIds
+        evaluation = evaluator(_file(files, ids, expected), _file(files, ids, given), "keypoints")
+        evaluation.print_function = _stay_silent  # faster-coco-eval logs its progress
+        evaluation.params.kpt_oks_sigmas = np.array(truth.skeleton.sigmas, np.float64)
+        evaluation.params.maxDets = [limit]
+        if chosen is not None:
+            evaluation.params.imgIds = ids[chosen].tolist()
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats.tolist(), evaluation.eval["precision"]
+    return _ten_numbers(evaluation), evaluation.eval["precision"]
 
 
 def _library():
-    """The classes of pycocotools, or of faster-coco-eval where it is: the same numbers, sooner."""
+    """The classes of faster-coco-eval where it is installed, else those of pycocotools."""
     try:
         import faster_coco_eval
     except ImportError:
@@ -156,54 +122,77 @@ def _library():
     return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
 
 
-def _found(annotated, results):
-    """The results as pycocotools wants them."""
-    if results:
-        return annotated.loadRes([{**entry} for entry in results])
-    # loadRes looks at the first result, and there is none.
-    found = type(annotated)()
-    found.dataset = {**annotated.dataset, "annotations": []}
-    found.createIndex()
-    return found
+def _stay_silent(*_):
+    pass
 
 
-def read_truth(annotation_file: str) -> dict:
-    """What an annotation file in COCO's format holds."""
-    with open(annotation_file, encoding="utf-8") as file:
-        contents = json.load(file)
-    if not isinstance(contents, dict) or "images" not in contents:
-        raise ValueError(
-            f"{annotation_file} is not in COCO's format (a dict with the lists images, annotations "
-            "and categories); AP needs such a file"
-        )
-    return contents
+def _file(files, image_ids, entries):
+    """A library's annotation file with the entries."""
+    file = files()
+    file.dataset = {
+        "images": [{"id": number} for number in image_ids.tolist()],
+        "annotations": entries,
+        "categories": [{"id": _PERSON, "name": "person"}],
+    }
+    file.createIndex()
+    return file
 
 
-def _check_truth(truth, annotation_file):
-    fields = {"keypoints", "num_keypoints", "area", "bbox", "iscrowd"}
-    entries = truth.get("annotations", ())
-    missing = set().union(*(fields - entry.keys() for entry in entries))
-    if missing or not entries:
-        what = f"annotations without {', '.join(sorted(missing))}" if missing else "no annotations"
-        raise ValueError(f"{annotation_file} has {what}; AP needs a person_keypoints_*.json")
-    if any(entry["id"] == 0 for entry in entries):
-        # pycocotools marks an unmatched detection by the id 0.
-        raise ValueError(
-            f"{annotation_file} has an annotation with id 0, which AP would never count as found; "
-            "number the annotations from 1"
-        )
+def _truth_entries(truth, ids):
+    joints = np.concatenate([truth.keypoints, truth.visibility[..., None]], axis=-1)
+    columns = {
+        "image_id": ids[truth.image_rows].tolist(),
+        "keypoints": joints.reshape(len(truth), 3 * truth.skeleton.num_joints).tolist(),
+        "num_keypoints": truth.labeled.tolist(),
+        "area": truth.areas.tolist(),
+        "bbox": truth.boxes.tolist(),
+        "iscrowd": truth.crowds.astype(int).tolist(),
+    }
+    return _entries(columns)
 
 
-def _check_results(results, truth, num_joints, annotation_file):
-    unknown = {entry["image_id"] for entry in results} - {image["id"] for image in truth["images"]}
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} images of the results are not in {annotation_file}, e.g. "
-            f"{min(unknown)}; they belong to another split"
-        )
-    lengths = {len(entry["keypoints"]) for entry in results} - {3 * num_joints}
-    if lengths:
-        raise ValueError(
-            f"each result needs {3 * num_joints} keypoint numbers (x, y, score of {num_joints} "
-            f"joints); got {min(lengths)}"
-        )
+def _detection_entries(detections, image_ids):
+    columns = {
+        "image_id": image_ids.tolist(),
+        "keypoints": detections.triples.tolist(),
+        "area": detections.areas.tolist(),
+        "score": detections.person_scores.tolist(),
+    }
+    return _entries(columns)
+
+
+def _entries(columns):
+    """Entries of an annotation file from columns, with ids from 1 on.
+
+    To pycocotools the id 0 marks a detection without a match, and negative ones confuse
+    faster-coco-eval.
+    """
+    rows = zip(*columns.values(), strict=True)
+    return [
+        {"id": number, "category_id": _PERSON, **dict(zip(columns, row, strict=True))}
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def _most_per_image(image_ids):
+    _, counts = np.unique(image_ids, return_counts=True)
+    return int(counts.max(initial=0))
+
+
+def _ten_numbers(evaluation):
+    """What the libraries' `summarize` computes, which only knows a limit of 20 detections."""
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    limits = evaluation.params.iouThrs
+    levels = (slice(None), limits == 0.5, limits == 0.75)
+    sizes = ([0], [1], [2])  # all, medium, large
+    numbers = []
+    for table in (precision, recall):
+        numbers += [_mean(table[level][..., 0, :]) for level in levels]
+        numbers += [_mean(table[..., size, :]) for size in sizes[1:]]
+    return numbers
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of the numbers that mean something; -1 where none does."""
+    known = values[values > -1]
+    return float(known.mean()) if len(known) else -1.0

@@ -1,10 +1,8 @@
 """Scores of whole splits by distance, in NumPy: PCKh for MPII; PCK, AUC and EPE for all others."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from hrjax.evaluation.oks import check_finite
+from hrjax.detections import check_finite
 
 MPII_JOINTS = 16
 # Left and right joints of each column of the usual MPII table.
@@ -33,8 +31,8 @@ def pckh(
 
     `predictions` and `truth` (n, 16, 2) are in 0-based image pixels, `present` (n, 16) says which
     joints are annotated, `head_sizes` (n,) are 0.6 times the diagonals of the head boxes. Left and
-    right are averaged evenly; "Mean" weighs joints by how many people have them. A group that
-    nobody has is NaN.
+    right are averaged evenly; "Mean" weights joints by how many people have them. A group of joints
+    that no person has is NaN.
     """
     present = np.asarray(present).astype(bool)
     head_sizes = np.asarray(head_sizes, np.float64)
@@ -83,38 +81,38 @@ def pckh_table(
     }
 
 
-def pck(distances: np.ndarray, labelled: np.ndarray, threshold: float) -> float:
-    """The share of joints nearer to the truth than `threshold`: per joint, averaged over joints.
+def pck(distances: np.ndarray, labeled: np.ndarray, threshold: float) -> float:
+    """The share of joints nearer to the truth than `threshold`, averaged over the joints.
 
-    `distances` and `labelled` are (n, k). As in mmpose: a distance on the threshold doesn't count,
-    and joints that nobody has are left out of the average.
+    `distances` and `labeled` are (n, k). As in mmpose, a distance equal to the threshold does not
+    count, and joints that no person has are left out of the average.
     """
-    _check_distances(distances, labelled)
-    labelled = np.asarray(labelled).astype(bool)
-    hits, totals = ((distances < threshold) & labelled).sum(0), labelled.sum(0)
+    _check_distances(distances, labeled)
+    labeled = np.asarray(labeled).astype(bool)
+    hits, totals = ((distances < threshold) & labeled).sum(0), labeled.sum(0)
     return float(np.mean(hits[totals > 0] / totals[totals > 0]))
 
 
-def auc(distances: np.ndarray, labelled: np.ndarray) -> float:
+def auc(distances: np.ndarray, labeled: np.ndarray) -> float:
     """PCK averaged over the thresholds 0, 1.5, … 28.5 of `distances` in pixels, as in mmpose."""
     thresholds = AUC_PIXELS * np.arange(AUC_STEPS) / AUC_STEPS
-    return float(np.mean([pck(distances, labelled, threshold) for threshold in thresholds]))
+    return float(np.mean([pck(distances, labeled, threshold) for threshold in thresholds]))
 
 
-def epe(distances: np.ndarray, labelled: np.ndarray) -> float:
-    """The mean distance of labelled joints: end-point error; far ones make it large."""
-    _check_distances(distances, labelled)
-    return float(distances[np.asarray(labelled).astype(bool)].mean())
+def epe(distances: np.ndarray, labeled: np.ndarray) -> float:
+    """The mean distance of labeled joints, the end-point error; outliers dominate it."""
+    _check_distances(distances, labeled)
+    return float(distances[np.asarray(labeled).astype(bool)].mean())
 
 
-def _check_distances(distances, labelled):
-    if np.shape(distances) != np.shape(labelled) or np.ndim(labelled) != 2:
+def _check_distances(distances, labeled):
+    if np.shape(distances) != np.shape(labeled) or np.ndim(labeled) != 2:
         raise ValueError(
-            "distances and labelled must be (n, k) both; got "
-            f"{np.shape(distances)} and {np.shape(labelled)}"
+            "distances and labeled must both be (n, k); got "
+            f"{np.shape(distances)} and {np.shape(labeled)}"
         )
-    if not np.any(labelled):
-        raise ValueError(f"none of the {len(labelled)} people has a labelled joint")
+    if not np.any(labeled):
+        raise ValueError(f"none of the {len(labeled)} people has a labeled joint")
 
 
 def mean_pose(
@@ -122,7 +120,8 @@ def mean_pose(
 ) -> np.ndarray:
     """Where each joint is on average, (k, 2), in fractions of a person's box from its center.
 
-    Takes the columns of a training split; with `place_pose`, the score to beat without looking.
+    Takes the columns of a training split. Placed by `place_pose`, it is the baseline that ignores
+    the images.
     """
     shapes = tuple(map(np.shape, (keypoints, visible, center, size)))
     n, k = shapes[1] if len(shapes[1]) == 2 else (-1, -1)
@@ -141,10 +140,3 @@ def mean_pose(
 def place_pose(pose: np.ndarray, center: np.ndarray, size: np.ndarray) -> np.ndarray:
     """One pose of `mean_pose` in every box, (n, k, 2) in image pixels."""
     return np.asarray(center)[:, None] + pose * np.asarray(size)[:, None, ::-1]
-
-
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a table as aligned text, the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pattern = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
-    return "\n".join(pattern.format(*row).rstrip() for row in rows)

@@ -1,9 +1,8 @@
 """Evaluation: a split → predictions → metrics, tables, files and a picture."""
 
-import dataclasses
 import logging
-import math
 import pathlib
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -11,26 +10,17 @@ import tqdm
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from data_pipelines.batching import loading
+from data_pipelines.batching.loading import Batches
 from data_pipelines.splits import Split
-from data_pipelines.transforms import chains
 from hrjax import experiment, inference, visualize
-from hrjax.evaluation import distance_metrics, reports, scoring
-from hrjax.evaluation.scoring import Predictions, score_name
+from hrjax.detections import Predictions
+from hrjax.evaluation import distance_metrics, metrics, protocol, reports
+from hrjax.evaluation.metrics import Evaluation
+from hrjax.evaluation.protocol import Protocol
 from hrjax.runtime import distributed
 from hrjax.weights import source
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Metrics by name, the one number that ranks checkpoints, a table and a picture to look at."""
-
-    numbers: dict[str, float]
-    score: float
-    table: str
-    picture: np.ndarray
 
 
 def evaluate(
@@ -40,62 +30,66 @@ def evaluate(
     checkpoint: str | source.Source,
     output: str = "",
     mesh: Mesh | None = None,
-) -> Result:
+) -> Evaluation:
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = mesh or distributed.make_mesh()
     experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
-    scoring.check(config)
-    reports.check_output(config, output)
+    choices = protocol.from_config(config)
+    metrics.check(choices)
+    reports.check_output(choices, output)
+    settings = experiment.prediction_settings(config)
     split = experiment.open_held_out(config)
     whole = NamedSharding(mesh, PartitionSpec())
-    weights = source.open(checkpoint)
-    graph, params, stats = weights.restore(
+    opened = source.open(checkpoint)
+    graph, params, stats = opened.restore(
         whole, variant=config.model.name, fields=experiment.model_fields(config)
     )
-    logger.info("evaluating %s", weights.location)
-    settings = experiment.prediction_settings(config)
+    logger.info("evaluating %s", opened.location)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
-    predictions = predict(step, {"params": params, "stats": stats}, config, split, mesh)
-    result = report(config, split, predictions, workdir, output=output)
-    if jax.process_index() == 0:
-        print(result.table)
-    return result
-
-
-def predict(step, weights, config: ConfigDict, split: Split, mesh: Mesh, stop=None):
-    """Predictions of a whole split by `make_predict_step`'s step; None if `stop` wants to end."""
-    batches = loading.eval_batches(
-        split,
-        chains.eval_ops(
-            config.data.input_size,
-            strict=config.data.strict,
-            udp=experiment.prediction_settings(config).udp,
-        ),
-        batch_size=config.eval.batch_size,
-        workers=config.data.workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+    weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
+    predictions = predict(step, weights, batches, split, mesh)
+    evaluation, _ = report(
+        choices, split, predictions, workdir, error_analysis=config.eval.report, output=output
     )
+    if jax.process_index() == 0:
+        print(evaluation.table)
+    return evaluation
+
+
+def predict(
+    step: Callable[[dict, dict], dict],
+    weights: dict,
+    batches: Batches,
+    split: Split,
+    mesh: Mesh,
+    stop: distributed.SharedStopRequest | None = None,
+) -> Predictions | None:
+    """Predictions of a whole split by the step of `inference.make_predict_step`.
+
+    `batches` are those of `experiment.eval_batches`, and are closed. None if `stop` wants to end.
+    """
     count = split.skeleton.num_joints
     keypoints = np.full((len(split), count, 2), np.nan, np.float32)
     joint_scores = np.full((len(split), count), np.nan, np.float32)
-    if not len(split):
-        return Predictions(keypoints, joint_scores)  # a detector may have found nobody
     quiet = jax.process_index() > 0
     bar = tqdm.tqdm(
         *((), "evaluating", len(split)), unit=" people", leave=False, mininterval=1, disable=quiet
     )
     with batches, bar:
-        for found in _found(step, weights, batches, mesh, stop):
-            rows = found["index"][found["mask"]]
-            keypoints[rows] = found["keypoints"][found["mask"]]
-            joint_scores[rows] = found["scores"][found["mask"]]
+        if not len(split):
+            return Predictions(keypoints, joint_scores)  # a detector may find nothing at all
+        for outputs in _outputs(step, weights, batches, mesh, stop):
+            rows = outputs["index"][outputs["mask"]]
+            keypoints[rows] = outputs["keypoints"][outputs["mask"]]
+            joint_scores[rows] = outputs["scores"][outputs["mask"]]
             bar.update(len(rows))
     return None if stop and stop.signal else Predictions(keypoints, joint_scores)
 
 
-def _found(step, weights, batches, mesh, stop):
-    """What the step finds, batch by batch; the next batch is under way while one is looked at."""
+def _outputs(
+    step: Callable, weights: dict, batches: Iterable[dict], mesh: Mesh, stop
+) -> Iterator[dict]:
+    """The step's outputs, batch by batch; the next batch is under way while one is looked at."""
     ahead = None
     for batch in batches:
         if stop and stop.signal:
@@ -108,31 +102,36 @@ def _found(step, weights, batches, mesh, stop):
 
 
 def report(
-    config: ConfigDict,
+    choices: Protocol,
     split: Split,
     predictions: Predictions,
     workdir: pathlib.Path,
     *,
+    error_analysis: bool = False,
     output: str = "",
-) -> Result:
-    """Scores predictions and writes them down, in <workdir>/eval/<split>; see `reports.write`."""
-    scored = scoring.score(config, split, predictions)
+) -> tuple[Evaluation, np.ndarray]:
+    """Scores predictions and writes them into <workdir>/eval/<split>; see `reports.write`.
+
+    Returns the evaluation, with how it was done in the first line of its table, and a picture of a
+    few people. `output` is one more file for the results.
+    """
+    evaluation = metrics.score(choices, split, predictions)
     picture = reports.draw(split, predictions)
     if jax.process_index() == 0:
         folder = workdir / "eval" / split.name
-        reports.write(config, split, predictions, scored, folder)
+        reports.write(
+            choices, split, predictions, evaluation, folder, error_analysis=error_analysis
+        )
         visualize.save(picture, folder / "predictions.jpg")
         if output:
-            reports.save_results(scored, predictions, pathlib.Path(output))
-    table = f"{reports.title(config, split)}\n{scored.table}"
-    ranking = scored.numbers.get(score_name(config), math.nan)
-    return Result(scored.numbers, ranking, table, picture)
+            reports.save_results(split, predictions, evaluation, pathlib.Path(output))
+    return evaluation.titled(choices.title(split.name, len(split))), picture
 
 
-def score_mean_pose(config: ConfigDict, split: Split, held_out: Split) -> float:
+def score_mean_pose(choices: Protocol, split: Split, held_out: Split) -> float:
     """What the mean pose of `split`, put into every box of `held_out`, scores there."""
     columns = [split.columns[key] for key in ("keypoints", "visible", "center", "size")]
     places = (held_out.columns[key] for key in ("center", "size"))
     keypoints = distance_metrics.place_pose(distance_metrics.mean_pose(*columns), *places)
-    scored = scoring.score(config, held_out, Predictions(keypoints, np.ones(keypoints.shape[:2])))
-    return scored.numbers.get(score_name(config), math.nan)
+    predictions = Predictions(keypoints, np.ones(keypoints.shape[:2]))
+    return metrics.score(choices, held_out, predictions).score

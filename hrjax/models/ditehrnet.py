@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 
 from hrjax.models.highres import (
     LITE_NAMES,
+    Branches,
     Fuse,
     HighResolutionNet,
     IterativeHead,
@@ -20,22 +22,23 @@ from hrjax.models.layers import (
     Conv,
     ConvBN,
     DynamicConv,
-    Keys,
+    Initializer,
     Separable,
-    Steps,
-    half_of,
+    Sequential,
+    half_width,
     shuffle,
 )
-from hrjax.models.resizing import nearest
+from hrjax.models.layers.resizing import nearest
 
 
 @dataclasses.dataclass(frozen=True)
 class DiteHRNetConfig:
     """Dite-HRNet: modules in each stage, blocks in each module.
 
-    For each branch, largest first: `kernels` mixed by its dynamic convolutions (1: plain ones),
-    `groups` of its split convolutions (with kernels 3x3, 5x5, …) and the ratio by which its global
-    contexts squeeze channels. The dense context, across branches, has `dense_ratio`.
+    For each branch, largest first: the number of `kernels` that its dynamic convolutions mix (1: an
+    ordinary convolution), the `groups` of its split convolutions (with kernels of 3x3, 5x5, …) and
+    the ratio by which its global contexts squeeze channels. The dense context, across branches,
+    squeezes by `dense_ratio`.
     """
 
     num_joints: int = 17
@@ -51,7 +54,7 @@ class DiteHRNetConfig:
 
 
 def _unit(inputs, outputs, kernel=1, *, kernels, rngs, **options):
-    """A convolution with batch norm, dynamic where there are several kernels."""
+    """A convolution with batch norm; dynamic if there are several kernels."""
     conv = functools.partial(DynamicConv, kernels=kernels, act=jax.nn.relu) if kernels > 1 else Conv
     return ConvBN(inputs, outputs, kernel, conv=conv, rngs=rngs, **options)
 
@@ -62,34 +65,34 @@ def _depthwise(width, kernel, *, kernels, rngs, stride=1, act=None):
 
 
 class GlobalContext(nnx.Module):
-    """Weighs channels by the image's context: its mean under a mask learned over positions."""
+    """Weights channels by the image's context: its mean under an attention mask over positions."""
 
-    def __init__(self, width: int, ratio: int, *, rngs: Keys):
+    def __init__(self, width: int, ratio: int, *, rngs: Initializer):
         self.mask = Conv(width, 1, bias=True, rngs=rngs)
         self.squeeze = ConvBN(width, width // ratio, rngs=rngs)
         self.expand = Conv(width // ratio, width, bias=True, rngs=rngs)
         self.bn = BatchNorm(width, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         mask = jax.nn.softmax(self.mask(x), axis=(1, 2))
         context = jnp.einsum("nhwc,nhw->nc", x, mask[..., 0])[:, None, None]
         return self.bn(x * jax.nn.sigmoid(self.expand(self.squeeze(context))))
 
 
 class DenseContext(nnx.Module):
-    """Weighs the channels of all branches, at each position of the smallest one, by all of them.
+    """Weights the channels of all branches, computed jointly at each position of the smallest.
 
-    There is a mask for the smallest branch too, which is not pooled: the reference makes one and
-    never reads it (ditehrnet.py, the dense context modelling). It gets no gradient.
+    The smallest branch, which is not pooled, has a mask too: the reference creates one and never
+    reads it (ditehrnet.py, dense context modeling). It gets no gradient.
     """
 
-    def __init__(self, widths: list[int], ratio: int, *, rngs: Keys):
+    def __init__(self, widths: Sequence[int], ratio: int, *, rngs: Initializer):
         total = sum(widths)
         self.masks = nnx.List([Conv(width, 1, bias=True, rngs=rngs) for width in widths])
         self.squeeze = ConvBN(total, total // ratio, rngs=rngs)
         self.expand = Conv(total // ratio, total, bias=True, rngs=rngs)
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         *larger, last = branches
         size = last.shape[1:3]
         pooled = [pool_flat(x, mask(x), size) for x, mask in zip(larger, self.masks, strict=False)]
@@ -100,13 +103,13 @@ class DenseContext(nnx.Module):
         return [x * nearest(w, x.shape[1:3]) for x, w in zip(branches, weights, strict=True)]
 
 
-def pool_flat(x, logits, size: tuple[int, int]):
+def pool_flat(x: jax.Array, logits: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) pooled to `size`, weighted by the softmax over the image of `logits`.
 
-    The reference cuts what it pools out of memory, not out of the image: it reads the NCHW values
-    of a sample in a row as (cells, channels, values), the mask as (cells, values) (ditehrnet.py,
-    dense context modelling). So a cell is made of values from anywhere, and masked as if from
-    elsewhere. Released weights rely on it.
+    The reference cuts its cells out of memory, not out of the image: it reads the NCHW values of a
+    sample in memory order as (cells, channels, values), and the mask as (cells, values)
+    (ditehrnet.py, dense context modeling). So the values of a cell come from all over the image,
+    and the mask's from other places. Released weights rely on it.
     """
     n, height, width, channels = x.shape
     cells = size[0] * size[1]
@@ -120,33 +123,33 @@ def pool_flat(x, logits, size: tuple[int, int]):
 class SplitConv(nnx.Module):
     """Depthwise convolutions: 3x3 of the first group of channels, 5x5 of the second, and so on."""
 
-    def __init__(self, width: int, groups: int, kernels: int, *, rngs: Keys):
+    def __init__(self, width: int, groups: int, kernels: int, *, rngs: Initializer):
         if width % groups:
             raise ValueError(f"{groups} groups do not divide {width} channels")
         sizes = [2 * group + 3 for group in range(groups)]
         part = width // groups
         self.parts = nnx.List([_depthwise(part, n, kernels=kernels, rngs=rngs) for n in sizes])
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         parts = jnp.split(x, len(self.parts), axis=-1)
         return shuffle(*[conv(part) for conv, part in zip(self.parts, parts, strict=True)])
 
 
 class DynamicContextBlock(nnx.Module):
-    """Dynamic multi-scale context: half of each branch is weighed, convolved and weighed again."""
+    """Dynamic multi-scale context: half of each branch is weighted, convolved, weighted again."""
 
-    def __init__(self, widths, config: DiteHRNetConfig, *, rngs: Keys):
-        halves = [half_of(width) for width in widths]
+    def __init__(self, widths: Sequence[int], config: DiteHRNetConfig, *, rngs: Initializer):
+        halves = [half_width(width) for width in widths]
         self.dense = DenseContext(halves, config.dense_ratio, rngs=rngs)
         rows = [*zip(halves, config.groups, config.kernels, config.global_ratios, strict=False)]
         if len(rows) < len(widths):
             raise ValueError(
-                f"{len(widths)} branches; give kernels, groups and global_ratios for each of them"
+                f"{len(widths)} branches; kernels, groups and global_ratios need a value for each"
             )
         self.convs = nnx.List([SplitConv(*row[:3], rngs=rngs) for row in rows])
         self.contexts = nnx.List([GlobalContext(row[0], row[3], rngs=rngs) for row in rows])
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
         changed = zip(self.contexts, self.convs, self.dense(changed), strict=True)
         changed = [context(conv(x)) for context, conv, x in changed]
@@ -156,16 +159,16 @@ class DynamicContextBlock(nnx.Module):
 class Stem(nnx.Module):
     """Dynamic global context: a strided convolution, then two strided branches, shuffled."""
 
-    def __init__(self, width: int, kernels: int, ratio: int, *, rngs: Keys):
-        half = half_of(width)
+    def __init__(self, width: int, kernels: int, ratio: int, *, rngs: Initializer):
+        half = half_width(width)
         options = {"kernels": kernels, "rngs": rngs}
         self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
-        self.branch1 = Steps(
+        self.branch1 = Sequential(
             _depthwise(half, 3, stride=2, **options),
             GlobalContext(half, ratio, rngs=rngs),
             _unit(half, half, **options),
         )
-        self.branch2 = Steps(
+        self.branch2 = Sequential(
             _depthwise(half, 3, **options),
             GlobalContext(half, ratio, rngs=rngs),
             _unit(half, half // 4, **options),
@@ -173,12 +176,12 @@ class Stem(nnx.Module):
             _depthwise(half, 3, stride=2, act=jax.nn.relu, **options),
         )
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         first, second = jnp.split(self.conv1(images), 2, axis=-1)
         return shuffle(self.branch1(first), self.branch2(second))
 
 
-def build(config: DiteHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: DiteHRNetConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
     return HighResolutionNet(
         Stem(config.stem_width, config.stem_kernels, config.global_ratios[0], rngs=rngs),
@@ -207,7 +210,7 @@ TORCH_NAMES = (
     (r"blocks\.(\d+)\.convs\.(\d)\.parts", r"layers.\1.conv.\2.conv"),
     (r"blocks\.(\d+)\.contexts", r"layers.\1.gcm"),
     (r"\.mask$", ".conv_mask"),
-    # Dynamic convolutions call their attention so, contexts theirs.
+    # In dynamic convolutions; the last rows are those of contexts.
     (r"conv\.squeeze\.conv$", "conv.attention.conv1"),
     (r"conv\.squeeze\.bn$", "conv.attention.bn"),
     (r"conv\.attend$", "conv.attention.conv2"),

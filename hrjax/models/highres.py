@@ -1,4 +1,4 @@
-"""The skeleton that all high-resolution networks share: branches, exchange units, heads."""
+"""The skeleton of all high-resolution networks: branches, exchange units, heads."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,20 +7,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax.models.blocks import run
 from hrjax.models.layers import (
     Activation,
     Bottleneck,
     Conv,
     ConvBN,
-    Keys,
+    Initializer,
     Separable,
-    Steps,
-    check_size,
-    half_of,
+    Sequential,
+    check_image_size,
+    half_width,
+    run_block,
     shuffle,
 )
-from hrjax.models.resizing import bilinear, nearest
+from hrjax.models.layers.resizing import bilinear_align_corners, nearest
+
+Branches = Sequence[jax.Array]  # the feature maps of all branches, largest first
 
 
 class HighResolutionNet(nnx.Module):
@@ -29,12 +31,12 @@ class HighResolutionNet(nnx.Module):
     The stem brings images to 1/4 of their size and `inputs` channels. Stage s has s + 2 branches,
     each half the size and twice the width of the one before. What differs between the families is
     passed in:
-        block       makes one block from the widths of all branches and its place in the network
+        block       makes one block from the widths of all branches and its depth in the network
                     (0 for the first); the block maps a list of branches to a list
-        transition  makes what leads into a stage (`Transition`)
-        fuse        makes the exchange unit at a module's end (`Fuse`)
-        head        makes what merges all branches into one; None reads the largest one only
-        final       makes the layer from there to the heatmaps; None makes a 1x1 convolution
+        transition  makes the transition into a stage (`Transition`)
+        fuse        makes the exchange unit at the end of a module (`Fuse`)
+        head        makes the module that merges all branches; None reads only the largest branch
+        final       makes the layer from there to the heatmaps; defaults to a 1x1 convolution
     Without `last_fuse`, the last module has no exchange unit.
     """
 
@@ -47,13 +49,13 @@ class HighResolutionNet(nnx.Module):
         modules: Sequence[int],
         blocks: int,
         num_joints: int,
-        block: Callable,
-        transition: Callable,
-        fuse: Callable,
-        head: Callable | None,
-        final: Callable | None = None,
+        block: Callable[..., nnx.Module],
+        transition: Callable[..., nnx.Module],
+        fuse: Callable[..., nnx.Module],
+        head: Callable[..., nnx.Module] | None,
+        final: Callable[..., nnx.Module] | None = None,
         last_fuse: bool = True,
-        rngs: Keys,
+        rngs: Initializer,
     ):
         if not modules:
             raise ValueError("modules=() makes no stage; give the number of modules of each stage")
@@ -70,7 +72,7 @@ class HighResolutionNet(nnx.Module):
             exchanges = []
             for n in outputs:
                 chain = [block(widths, depth + i, rngs=rngs) for i in range(blocks)]
-                exchange = fuse(widths, n, rngs=rngs) if n else Steps()
+                exchange = fuse(widths, n, rngs=rngs) if n else Sequential()
                 exchanges.append(Exchange(chain, exchange))
                 depth += blocks
             self.stages.append(Stage(lead, exchanges))
@@ -79,13 +81,13 @@ class HighResolutionNet(nnx.Module):
         final = final or functools.partial(Conv, width)
         self.final = final(num_joints, bias=True, rngs=rngs)
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         branches = self.features(images)
         return self.final(branches[0] if self.head is None else self.head(branches))
 
-    def features(self, images):
-        """What the last stage puts out, largest branch first; without a head, that one alone."""
-        check_size(images, 2 ** (len(self.stages) + 2))
+    def features(self, images: jax.Array) -> list[jax.Array]:
+        """The outputs of the last stage, largest branch first; without a head, that branch only."""
+        check_image_size(images, 2 ** (len(self.stages) + 2))
         branches = [self.stem(images)]
         for stage in self.stages:
             branches = stage(branches)
@@ -95,27 +97,27 @@ class HighResolutionNet(nnx.Module):
 class BottleneckStem(nnx.Module):
     """Two strided convolutions, then bottlenecks (stage 1): 1/4 of the size, 4 `width` channels."""
 
-    def __init__(self, width: int, blocks: int, *, rngs: Keys):
+    def __init__(self, width: int, blocks: int, *, rngs: Initializer):
         self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
         self.conv2 = ConvBN(width, width, 3, stride=2, rngs=rngs)
         inputs = [width] + [4 * width] * (blocks - 1)
         self.blocks = nnx.List([Bottleneck(n, width, 4 * width, rngs=rngs) for n in inputs])
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         x = self.conv2(self.conv1(images))
         for block in self.blocks:
-            x = run(block, x)
+            x = run_block(block, x)
         return x
 
 
 class Stage(nnx.Module):
     """A transition to one more branch, then modules."""
 
-    def __init__(self, transition: nnx.Module, modules: list[nnx.Module]):
+    def __init__(self, transition: nnx.Module, modules: Sequence[nnx.Module]):
         self.transition = transition
         self.modules = nnx.List(modules)
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         branches = self.transition(branches)
         for module in self.modules:
             branches = module(branches)
@@ -123,53 +125,53 @@ class Stage(nnx.Module):
 
 
 class Exchange(nnx.Module):
-    """A module: blocks, which leave the branches apart, then an exchange between them."""
+    """A module of a stage: blocks that keep the branches apart, then an exchange between them."""
 
     def __init__(self, blocks: Sequence[nnx.Module], fuse: nnx.Module):
         self.blocks = nnx.List(blocks)
         self.fuse = fuse
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         for block in self.blocks:
-            branches = run(block, branches)
-        return run(self.fuse, branches)
+            branches = run_block(block, branches)
+        return run_block(self.fuse, branches)
 
 
 class PerBranch(nnx.Module):
-    """A block of its own for every branch."""
+    """One block for each branch."""
 
     def __init__(self, blocks: Sequence[nnx.Module]):
         self.branches = nnx.List(blocks)
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         return [block(x) for block, x in zip(self.branches, branches, strict=True)]
 
 
 class Transition(nnx.Module):
-    """Brings branches to the widths of the next stage and adds one at half the last one's size.
+    """Brings branches to the widths of the next stage and adds one at half the smallest size.
 
-    Branches whose width stays are passed on. `unit(inputs, outputs, stride=…, act=…)` makes the
-    others.
+    Branches that already have their width pass unchanged; `unit(inputs, outputs, stride=…, act=…)`
+    makes the layers of the others.
     """
 
     def __init__(
         self,
-        unit: Callable,
+        unit: Callable[..., nnx.Module],
         inputs: Sequence[int],
         widths: Sequence[int],
         *,
         act: Activation,
-        rngs: Keys,
+        rngs: Initializer,
     ):
         self.branches = nnx.List(
             [
-                Steps() if a == b else unit(a, b, stride=1, act=act, rngs=rngs)
+                Sequential() if a == b else unit(a, b, stride=1, act=act, rngs=rngs)
                 for a, b in zip(inputs, widths, strict=False)
             ]
         )
         self.new = unit(inputs[-1], widths[-1], stride=2, act=act, rngs=rngs)
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         kept = [keep(x) for keep, x in zip(self.branches, branches, strict=True)]
         return [*kept, self.new(branches[-1])]
 
@@ -177,28 +179,29 @@ class Transition(nnx.Module):
 class Fuse(nnx.Module):
     """An exchange unit: each output is the sum of all branches, brought to its size and width.
 
-    Smaller branches pass a 1x1 convolution and are enlarged by `resize`; larger ones pass steps of
-    stride 2, made by `unit(inputs, outputs, stride=…, act=…)`.
+    Smaller branches go through a 1x1 convolution and are enlarged by `resize`; larger ones go
+    through layers with stride 2, made by `unit(inputs, outputs, stride=…, act=…)`.
 
-    `echo` is a quirk of Lite-HRNet (litehrnet.py, LiteHRModule) and of those that copied it
+    `echo` is a quirk of Lite-HRNet (litehrnet.py, LiteHRModule) and of its descendants
     (ditehrnet.py, widehrnet.py). Their sum starts from the path out of the first branch, then adds
-    all paths again, that one included; and for the first output this happens in place, so that the
-    lower outputs read a first branch which is already fused: before its activation in Lite-HRNet
-    and WideHRNet, after it in Dite-HRNet, whose activation is in place as well (`activated`).
-    Released weights rely on it. That path runs twice, so in training its batch norms move twice.
+    all paths, that one included. For the first output this happens in place, so that the lower
+    outputs read a first branch that is already fused: before its activation in Lite-HRNet and
+    WideHRNet, after it in Dite-HRNet, whose activation is in place as well (`activated`).
+    Released weights rely on it. That path runs twice, so in training its batch norms are updated
+    twice.
     """
 
     def __init__(
         self,
-        unit: Callable,
+        unit: Callable[..., nnx.Module],
         widths: Sequence[int],
         outputs: int,
         *,
         act: Activation,
-        resize: Callable = nearest,
+        resize: Callable[..., jax.Array] = nearest,
         echo: bool = False,
         activated: bool = False,
-        rngs: Keys,
+        rngs: Initializer,
     ):
         def path(source, target):
             if source > target:
@@ -210,7 +213,7 @@ class Fuse(nnx.Module):
             ]
             if source < target:
                 steps.append(unit(widths[source], widths[target], stride=2, act=None, rngs=rngs))
-            return Steps(*steps)
+            return Sequential(*steps)
 
         self.paths = nnx.List(
             [nnx.List([path(j, i) for j in range(len(widths))]) for i in range(outputs)]
@@ -219,7 +222,7 @@ class Fuse(nnx.Module):
         self.echo = echo
         self.activated = activated
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         branches = list(branches)
         sizes = [x.shape[1:3] for x in branches]
         outputs = []
@@ -240,54 +243,63 @@ def _at_size(path, x, size):
 class Enlarge(nnx.Module):
     """A 1x1 convolution with batch norm, then `resize` to a size."""
 
-    def __init__(self, inputs: int, outputs: int, resize: Callable, *, rngs: Keys):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        resize: Callable[..., jax.Array],
+        *,
+        rngs: Initializer,
+    ):
         self.project = ConvBN(inputs, outputs, act=None, rngs=rngs)
         self.resize = resize
 
-    def __call__(self, x, size):
+    def __call__(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
         return self.resize(self.project(x), size)
 
 
 class ShuffleStem(nnx.Module):
     """A strided convolution, then a strided shuffle block: 1/4 of the size, `width` channels."""
 
-    def __init__(self, width: int, *, rngs: Keys):
-        half = half_of(width)
+    def __init__(self, width: int, *, rngs: Initializer):
+        half = half_width(width)
         self.conv1 = ConvBN(3, width, 3, stride=2, rngs=rngs)
         self.branch1 = Separable(half, half, stride=2, act=jax.nn.relu, rngs=rngs)
         self.expand = ConvBN(half, width, rngs=rngs)
         # The references call the last convolution linear, but it has a ReLU (litehrnet.py, Stem).
         self.branch2 = Separable(width, half, stride=2, act=jax.nn.relu, rngs=rngs)
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         first, second = jnp.split(self.conv1(images), 2, axis=-1)
         return shuffle(self.branch1(first), self.branch2(self.expand(second)))
 
 
 class IterativeHead(nnx.Module):
-    """Merges branches from the smallest up: a separable convolution, then enlarged and added."""
+    """Merges branches from the smallest up: convolve (separably), enlarge, add to the next."""
 
-    def __init__(self, widths: Sequence[int], *, rngs: Keys):
+    def __init__(self, widths: Sequence[int], *, rngs: Initializer):
         pairs = zip(widths, [widths[0], *widths], strict=False)
         self.projects = nnx.List(
             [Separable(a, b, stride=1, act=jax.nn.relu, rngs=rngs) for a, b in reversed([*pairs])]
         )
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> jax.Array:
         merged = None
         for project, x in zip(self.projects, reversed(branches), strict=True):
-            merged = project(x if merged is None else x + bilinear(merged, x.shape[1:3]))
+            merged = project(
+                x if merged is None else x + bilinear_align_corners(merged, x.shape[1:3])
+            )
         return merged
 
 
-# Rows of TORCH_NAMES. Where branches, modules and blocks are, as in the official HRNet:
+# Rows for TORCH_NAMES. Branches, modules and blocks, as in the official HRNet:
 STAGE_NAMES = (
     (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{int(m[1]) + 1}.{int(m[1]) + 1}.0"),
     (r"^stages\.(\d)\.transition\.branches", lambda m: f"transition{int(m[1]) + 1}"),
     (r"^stages\.(\d)\.modules", lambda m: f"stage{int(m[1]) + 2}"),
     (r"blocks\.(\d+)\.branches\.(\d)", r"branches.\2.\1"),
 )
-# In transitions and fuse paths, layers are numbered and a separable convolution is flat.
+# In transitions and fuse paths, layers are numbered, and those of a separable one are not nested.
 NUMBERED_NAMES = (
     (r"fuse\.paths\.(\d)\.(\d)\.(?:steps|project)", r"fuse_layers.\1.\2"),
     (r"^(transition.*|stage.*fuse_layers.*)\.pointwise\.conv$", r"\1.2"),
@@ -295,12 +307,12 @@ NUMBERED_NAMES = (
     (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.conv$", r"\1.0"),
     (r"^(transition.*?|stage.*fuse_layers.*?)(?:\.depthwise)?\.bn$", r"\1.1"),
 )
-# What mmpose puts before the backbone's names and the head's.
+# The prefixes of mmpose for the backbone and the head.
 MMPOSE_NAMES = (
     (r"^final$", "keypoint_head.final_layer"),
     (r"^(?!keypoint_head)", "backbone."),
 )
-# What Lite-HRNet, Dite-HRNet and WideHRNet share, after their own blocks:
+# Shared by Lite-HRNet, Dite-HRNet and WideHRNet, after the rows of their own blocks:
 LITE_NAMES = (
     (r"^stages\.(\d)\.transition\.new", lambda m: f"transition{m[1]}.{int(m[1]) + 1}.0"),
     (r"^stages\.(\d)\.transition\.branches", r"transition\1"),

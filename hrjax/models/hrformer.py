@@ -1,18 +1,18 @@
 """HRFormer: Yuan et al., HRFormer: High-Resolution Transformer for Dense Prediction, NeurIPS 2021.
 
-As in the authors' pose code.
+Follows the authors' code for pose estimation.
 """
 
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hrjax.models.functional import attend, gelu
 from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
@@ -28,26 +28,28 @@ from hrjax.models.layers import (
     Conv,
     ConvBN,
     DropPath,
-    Keys,
+    Initializer,
     LayerNorm,
     Linear,
     Separable,
-    Steps,
-    dense,
+    Sequential,
+    attend,
+    conv3x3,
+    gelu,
+    normal,
 )
-from hrjax.models.resizing import bilinear_areas
+from hrjax.models.layers.resizing import bilinear_half_pixel
 
 
 @dataclasses.dataclass(frozen=True)
 class HRFormerConfig:
     """HRFormer: modules in stages 2, 3, … and transformer blocks in each branch of a module.
 
-    The first branch has `width` channels and `heads` heads, each further one twice as many. Drop
-    path's rate grows linearly over the blocks, from 0 up to `drop_path`.
+    The first branch has `width` channels and `heads` heads, and each further branch twice as many.
+    The rate of drop path grows linearly over the blocks, from 0 to `drop_path`.
 
-    The relative position bias of attention has its parameters in any case; the authors' pose code
-    leaves the addition out (multihead_isa_attention.py), their ImageNet code and mmpose 1 have it:
-    `position_bias`.
+    Attention always has the parameters of a relative position bias. `position_bias` adds it, as the
+    authors' ImageNet code and mmpose 1 do; their pose code does not (multihead_isa_attention.py).
     """
 
     num_joints: int = 17
@@ -66,11 +68,13 @@ class HRFormerConfig:
 class WindowAttention(nnx.Module):
     """Multi-head self-attention within windows of `window` x `window` pixels.
 
-    Images are padded with zeros on all sides up to whole windows; the padding takes part as if it
-    were image (its keys and values are the biases).
+    Images are padded with zeros on all sides to whole windows. The padding takes part in attention
+    like the image (its keys and values are the biases).
     """
 
-    def __init__(self, width: int, heads: int, *, window: int, position_bias: bool, rngs: Keys):
+    def __init__(
+        self, width: int, heads: int, *, window: int, position_bias: bool, rngs: Initializer
+    ):
         if width % heads:
             raise ValueError(f"{heads} heads do not divide {width} channels")
         self.heads = heads
@@ -79,12 +83,12 @@ class WindowAttention(nnx.Module):
         self.q = Linear(width, width, rngs=rngs)
         self.k = Linear(width, width, rngs=rngs)
         self.v = Linear(width, width, rngs=rngs)
-        # The reference truncates the normal distribution only at a hundred deviations.
-        table = rngs.normal(((2 * window - 1) ** 2, heads), 0.02)
+        # The reference truncates this normal distribution, but at a hundred standard deviations.
+        table = normal(rngs, ((2 * window - 1) ** 2, heads), 0.02)
         self.relative_position_bias_table = nnx.Param(table)
         self.out = Linear(width, width, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         n, height, width, channels = x.shape
         (top, bottom), (left, right) = (_padding(size, self.window) for size in (height, width))
         x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -115,20 +119,22 @@ def _padding(size, window):
 
 
 def relative_positions(window: int) -> np.ndarray:
-    """The row of the bias table for each query and key, (window², window²)."""
+    """The row of the position bias table for each query and key, (window², window²)."""
     y, x = np.divmod(np.arange(window**2), window)
     dy, dx = y[:, None] - y, x[:, None] - x
     return (dy + window - 1) * (2 * window - 1) + dx + window - 1
 
 
 class TransformerBlock(nnx.Module):
-    """Window attention, then a feed-forward network with a depthwise convolution; residual both.
+    """Window attention and a feed-forward network with a depthwise convolution, both residual.
 
-    The feed-forward network ends with GELU too, and its convolutions have biases although batch
-    norm follows (transformer_block.py, MlpDWBN).
+    The feed-forward network also ends with GELU, and its convolutions have biases although batch
+    norms follow (transformer_block.py, MlpDWBN).
     """
 
-    def __init__(self, width: int, heads: int, config: HRFormerConfig, *, rate: float, rngs: Keys):
+    def __init__(
+        self, width: int, heads: int, config: HRFormerConfig, *, rate: float, rngs: Initializer
+    ):
         wide = width * config.mlp_ratio
         unit = functools.partial(
             ConvBN, act=gelu, conv=functools.partial(Conv, bias=True), rngs=rngs
@@ -136,23 +142,25 @@ class TransformerBlock(nnx.Module):
         options = {"window": config.window, "position_bias": config.position_bias}
         self.norm1 = LayerNorm(width, rngs=rngs)
         self.attention = WindowAttention(width, heads, **options, rngs=rngs)
-        self.drop1 = DropPath(rate)
+        self.drop1 = DropPath(rate, rngs=rngs)
         self.norm2 = LayerNorm(width, rngs=rngs)
-        self.mlp = Steps(unit(width, wide), unit(wide, wide, 3, groups=wide), unit(wide, width))
-        self.drop2 = DropPath(rate)
+        self.mlp = Sequential(
+            unit(width, wide), unit(wide, wide, 3, groups=wide), unit(wide, width)
+        )
+        self.drop2 = DropPath(rate, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         x = x + self.drop1(self.attention(self.norm1(x)))
         return x + self.drop2(self.mlp(self.norm2(x)))
 
 
-def build(config: HRFormerConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: HRFormerConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
-    return assemble(config, head=None, rngs=rngs)
+    return build_with_end(config, head=None, rngs=rngs)
 
 
-def assemble(config: HRFormerConfig, *, rngs: Keys, **ending) -> HighResolutionNet:
-    """The network of `config` up to its end, which `ending` says to `HighResolutionNet`."""
+def build_with_end(config: HRFormerConfig, *, rngs: Initializer, **end: Any) -> HighResolutionNet:
+    """The backbone of `config`; `end` has the arguments of `HighResolutionNet` for what follows."""
     rates = np.linspace(0, config.drop_path, config.blocks * sum(config.modules))
 
     def block(widths, depth, *, rngs):
@@ -173,9 +181,9 @@ def assemble(config: HRFormerConfig, *, rngs: Keys, **ending) -> HighResolutionN
         blocks=config.blocks,
         num_joints=config.num_joints,
         block=block,
-        transition=functools.partial(Transition, dense, act=jax.nn.relu),
-        fuse=functools.partial(Fuse, Separable, act=jax.nn.relu, resize=bilinear_areas),
-        **ending,
+        transition=functools.partial(Transition, conv3x3, act=jax.nn.relu),
+        fuse=functools.partial(Fuse, Separable, act=jax.nn.relu, resize=bilinear_half_pixel),
+        **end,
         rngs=rngs,
     )
 

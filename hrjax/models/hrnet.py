@@ -14,7 +14,7 @@ from hrjax.models.highres import (
     PerBranch,
     Transition,
 )
-from hrjax.models.layers import BOTTLENECK_NAMES, BasicBlock, Keys, dense
+from hrjax.models.layers import BOTTLENECK_NAMES, BasicBlock, Initializer, conv3x3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class HRNetConfig:
     stem_blocks: int = 4
 
 
-def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: HRNetConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
 
     def block(widths, _, *, rngs):
@@ -43,8 +43,8 @@ def build(config: HRNetConfig, *, rngs: Keys) -> HighResolutionNet:
         blocks=config.blocks,
         num_joints=config.num_joints,
         block=block,
-        transition=functools.partial(Transition, dense, act=jax.nn.relu),
-        fuse=functools.partial(Fuse, dense, act=jax.nn.relu),
+        transition=functools.partial(Transition, conv3x3, act=jax.nn.relu),
+        fuse=functools.partial(Fuse, conv3x3, act=jax.nn.relu),
         head=None,
         rngs=rngs,
     )

@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
+import jax
 import numpy as np
 from flax import nnx
 
-from hrjax.models.blocks import run
-from hrjax.models.functional import gelu
 from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
@@ -23,27 +23,30 @@ from hrjax.models.layers import (
     ConvBN,
     DropPath,
     DynamicConv,
-    Keys,
+    Initializer,
     LayerNorm,
     Separable,
-    Steps,
-    dense,
+    Sequential,
+    constant,
+    conv3x3,
+    gelu,
+    run_block,
 )
-from hrjax.models.lowering import settle
-from hrjax.models.resizing import bilinear_areas
+from hrjax.models.layers.backend_ops import fusion_barrier
+from hrjax.models.layers.resizing import bilinear_half_pixel
 
 
 @dataclasses.dataclass(frozen=True)
 class HRNeXtConfig:
     """HRNeXt: modules in stages 2, 3, … and blocks in each branch of a module.
 
-    Branch i mixes its kernels from `kernels[i]` ones, for each sample anew (1: plain convolutions);
-    the stem's blocks do as the first branch. Drop path's rate grows linearly over the blocks, the
-    stem's included, from 0 up to `drop_path`.
+    The dynamic convolutions of branch i mix `kernels[i]` kernels (1: an ordinary convolution); the
+    stem's blocks have as many as the first branch. The rate of drop path grows linearly over the
+    blocks, including the stem's, from 0 to `drop_path`.
 
-    Every official config trains with activation checkpointing, which runs a block's forward pass
-    again for the backward one and so moves the running statistics inside blocks twice a step.
-    `double_updates` does that, without the recomputation.
+    Every official config trains with activation checkpointing, which repeats a block's forward pass
+    in the backward pass and so updates the running statistics inside blocks twice a step.
+    `double_updates` does the same without the recomputation.
     """
 
     num_joints: int = 17
@@ -59,20 +62,20 @@ class HRNeXtConfig:
 
 
 class GlobalMixer(nnx.Module):
-    """Pixels weighed by a wide depthwise context, without a sigmoid, around a shortcut."""
+    """Multiplies pixels by a wide depthwise context, without a sigmoid; residual."""
 
-    def __init__(self, width: int, *, rngs: Keys):
+    def __init__(self, width: int, *, rngs: Initializer):
         plain = functools.partial(ConvBN, act=None, rngs=rngs)
         dilated = functools.partial(Conv, dilation=3)
         self.proj1 = ConvBN(width, width, act=gelu, rngs=rngs)
-        self.gate = Steps(
+        self.gate = Sequential(
             plain(width, width, 5, groups=width),
             plain(width, width, 7, groups=width, conv=dilated),
             plain(width, width),
         )
         self.proj2 = plain(width, width)
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         y = self.proj1(x)
         return x + self.proj2(y * self.gate(y))
 
@@ -80,7 +83,9 @@ class GlobalMixer(nnx.Module):
 class ContextBlock(nnx.Module):
     """Local perception, a global mixer and a feed-forward network, each residual and scaled."""
 
-    def __init__(self, width: int, kernels: int, config: HRNeXtConfig, *, rate: float, rngs: Keys):
+    def __init__(
+        self, width: int, kernels: int, config: HRNeXtConfig, *, rate: float, rngs: Initializer
+    ):
         wide = width * config.mlp_ratio
         conv = functools.partial(DynamicConv, kernels=kernels, act=gelu) if kernels > 1 else Conv
         unit = functools.partial(ConvBN, conv=conv, rngs=rngs)
@@ -89,21 +94,21 @@ class ContextBlock(nnx.Module):
         # Its shortcut starts after norm1 and lies inside the scale (hrnext.py).
         self.mixer = GlobalMixer(width, rngs=rngs)
         self.norm2 = BatchNorm(width, rngs=rngs)
-        self.mlp = Steps(
+        self.mlp = Sequential(
             unit(width, wide, act=None),
             unit(wide, wide, 3, groups=wide, act=gelu),
             unit(wide, width, act=None),
         )
-        self.layer_scale_1 = nnx.Param(rngs.constant((width,), 1e-2))
-        self.layer_scale_2 = nnx.Param(rngs.constant((width,), 1e-2))
-        self.layer_scale_3 = nnx.Param(rngs.constant((width,), 1e-2))
-        self.drops = nnx.List([DropPath(rate) for _ in range(3)])
+        self.layer_scale_1 = nnx.Param(constant(rngs, (width,), 1e-2))
+        self.layer_scale_2 = nnx.Param(constant(rngs, (width,), 1e-2))
+        self.layer_scale_3 = nnx.Param(constant(rngs, (width,), 1e-2))
+        self.drops = nnx.List([DropPath(rate, rngs=rngs) for _ in range(3)])
         if config.double_updates:
             for _, module in nnx.iter_modules(self):
                 if isinstance(module, BatchNorm):
                     module.momentum = 1 - (1 - BatchNorm.momentum) ** 2
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         local, mixed, fed = self.drops
         x = x + local(self.layer_scale_1.get_value() * self.local(x))
         x = x + mixed(self.layer_scale_2.get_value() * self.mixer(self.norm1(x)))
@@ -113,7 +118,7 @@ class ContextBlock(nnx.Module):
 class Stem(nnx.Module):
     """Four convolutions, then `blocks` (stage 1) and a layer norm: 1/4 of the size."""
 
-    def __init__(self, width: int, blocks: list[nnx.Module], *, rngs: Keys):
+    def __init__(self, width: int, blocks: Sequence[nnx.Module], *, rngs: Initializer):
         self.conv1 = ConvBN(3, width, 3, stride=2, act=gelu, rngs=rngs)
         self.conv2 = ConvBN(width, width, 3, groups=width, act=gelu, rngs=rngs)
         self.conv3 = ConvBN(width, width, act=gelu, rngs=rngs)
@@ -121,19 +126,19 @@ class Stem(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.norm = LayerNorm(width, rngs=rngs)
 
-    def __call__(self, images):
-        x = settle(self.conv4(self.conv3(self.conv2(self.conv1(images)))))
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = fusion_barrier(self.conv4(self.conv3(self.conv2(self.conv1(images)))))
         for block in self.blocks:
-            x = run(block, x)
+            x = run_block(block, x)
         return self.norm(x)
 
 
-def build(config: HRNeXtConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: HRNeXtConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
     if len(config.kernels) <= len(config.modules):
         raise ValueError(
-            f"kernels={config.kernels} must say a number for each of the {len(config.modules) + 1} "
-            "branches"
+            f"kernels={config.kernels} must have a number for each of the "
+            f"{len(config.modules) + 1} branches"
         )
     depth = config.stem_blocks + config.blocks * sum(config.modules)
     rates = [float(rate) for rate in np.linspace(0, config.drop_path, depth)]
@@ -147,9 +152,9 @@ def build(config: HRNeXtConfig, *, rngs: Keys) -> HighResolutionNet:
 
     def fuse(widths, outputs, *, rngs):
         # Every branch of every module ends with a layer norm (hrnext.py).
-        options = {"act": gelu, "resize": bilinear_areas, "rngs": rngs}
+        options = {"act": gelu, "resize": bilinear_half_pixel, "rngs": rngs}
         norms = PerBranch([LayerNorm(width, rngs=rngs) for width in widths])
-        return Steps(norms, Fuse(Separable, widths, outputs, **options))
+        return Sequential(norms, Fuse(Separable, widths, outputs, **options))
 
     stem_blocks = [context(config.stem_width, 0, i) for i in range(config.stem_blocks)]
     return HighResolutionNet(
@@ -160,7 +165,7 @@ def build(config: HRNeXtConfig, *, rngs: Keys) -> HighResolutionNet:
         blocks=config.blocks,
         num_joints=config.num_joints,
         block=block,
-        transition=functools.partial(Transition, dense, act=gelu),
+        transition=functools.partial(Transition, conv3x3, act=gelu),
         fuse=fuse,
         head=None,
         rngs=rngs,
@@ -174,7 +179,7 @@ VARIANTS = {
 
 TORCH_NAMES = (
     *STAGE_NAMES,
-    # The layer norm is one more block after the two.
+    # The layer norm counts as a third block.
     (r"fuse\.steps\.0\.branches\.(\d)", r"branches.\1.2.norm"),
     (r"fuse\.steps\.1\.paths", "fuse.paths"),
     (r"\.squeeze\.conv$", ".attention.conv1"),

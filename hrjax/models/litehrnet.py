@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 
 from hrjax.models.highres import (
     LITE_NAMES,
+    Branches,
     Fuse,
     HighResolutionNet,
     IterativeHead,
@@ -19,23 +21,23 @@ from hrjax.models.highres import (
 )
 from hrjax.models.layers import (
     ConvBN,
-    Keys,
+    Initializer,
     Separable,
+    Sequential,
     SqueezeExcite,
-    Steps,
-    half_of,
+    half_width,
     shuffle,
 )
-from hrjax.models.resizing import average_pool, nearest
+from hrjax.models.layers.resizing import average_pool, nearest
 
 
 @dataclasses.dataclass(frozen=True)
 class LiteHRNetConfig:
     """Lite-HRNet: modules in each stage, blocks in each module.
 
-    Blocks weigh channels where ShuffleNet has 1x1 convolutions; without `weighting` they are
-    ShuffleNet's, which makes the naive Lite-HRNet. The weights are computed in a `cross_ratio`th
-    of the channels across branches, then a `spatial_ratio`th within each branch.
+    Blocks weight channels where ShuffleNet has 1x1 convolutions; without `weighting` they are
+    ShuffleNet's, which gives the naive Lite-HRNet. The weights are computed with 1 / `cross_ratio`
+    of the channels across branches, then with 1 / `spatial_ratio` within each branch.
     """
 
     num_joints: int = 17
@@ -49,14 +51,14 @@ class LiteHRNetConfig:
 
 
 class CrossResolutionWeighting(nnx.Module):
-    """Weighs the channels of all branches, at each position of the smallest one, by all of them."""
+    """Weights the channels of all branches, computed jointly at each position of the smallest."""
 
-    def __init__(self, widths: list[int], ratio: int, *, rngs: Keys):
+    def __init__(self, widths: Sequence[int], ratio: int, *, rngs: Initializer):
         total = sum(widths)
         self.conv1 = ConvBN(total, total // ratio, rngs=rngs)
         self.conv2 = ConvBN(total // ratio, total, act=jax.nn.sigmoid, rngs=rngs)
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         smallest = branches[-1].shape[1:3]
         pooled = jnp.concatenate([average_pool(x, smallest) for x in branches], axis=-1)
         ends = np.cumsum([x.shape[-1] for x in branches])[:-1]
@@ -65,15 +67,17 @@ class CrossResolutionWeighting(nnx.Module):
 
 
 class ChannelWeightingBlock(nnx.Module):
-    """Conditional channel weighting of the second half of each branch, then a shuffle of both."""
+    """Conditional channel weighting of half of each branch, then a shuffle of both halves."""
 
-    def __init__(self, widths, *, cross_ratio: int, spatial_ratio: int, rngs: Keys):
-        halves = [half_of(width) for width in widths]
+    def __init__(
+        self, widths: Sequence[int], *, cross_ratio: int, spatial_ratio: int, rngs: Initializer
+    ):
+        halves = [half_width(width) for width in widths]
         self.cross = CrossResolutionWeighting(halves, cross_ratio, rngs=rngs)
         self.depthwise = nnx.List([ConvBN(n, n, 3, groups=n, act=None, rngs=rngs) for n in halves])
         self.spatial = nnx.List([SqueezeExcite(n, n // spatial_ratio, rngs=rngs) for n in halves])
 
-    def __call__(self, branches):
+    def __call__(self, branches: Branches) -> list[jax.Array]:
         kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
         changed = zip(self.spatial, self.depthwise, self.cross(changed), strict=True)
         changed = [spatial(depthwise(x)) for spatial, depthwise, x in changed]
@@ -81,22 +85,22 @@ class ChannelWeightingBlock(nnx.Module):
 
 
 class ShuffleBlock(nnx.Module):
-    """ShuffleNet's: convolutions of the second half of the channels, then a shuffle of both."""
+    """ShuffleNet's block: convolutions of half of the channels, then a shuffle of both halves."""
 
-    def __init__(self, width: int, *, rngs: Keys):
-        half = half_of(width)
-        self.branch2 = Steps(
+    def __init__(self, width: int, *, rngs: Initializer):
+        half = half_width(width)
+        self.branch2 = Sequential(
             ConvBN(half, half, rngs=rngs),
             ConvBN(half, half, 3, groups=half, act=None, rngs=rngs),
             ConvBN(half, half, rngs=rngs),
         )
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         kept, changed = jnp.split(x, 2, axis=-1)
         return shuffle(kept, self.branch2(changed))
 
 
-def build(config: LiteHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: LiteHRNetConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
     ratios = {"cross_ratio": config.cross_ratio, "spatial_ratio": config.spatial_ratio}
 

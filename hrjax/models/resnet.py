@@ -2,26 +2,27 @@
 
 import dataclasses
 
+import jax
 from flax import nnx
 
-from hrjax.models.blocks import run
 from hrjax.models.layers import (
     BOTTLENECK_NAMES,
     Bottleneck,
     Conv,
     ConvBN,
-    Keys,
+    Initializer,
     TransposedConv,
-    check_size,
+    check_image_size,
+    run_block,
 )
-from hrjax.models.resizing import max_pool
+from hrjax.models.layers.resizing import max_pool
 
 
 @dataclasses.dataclass(frozen=True)
 class PoseResNetConfig:
     """ResNet with `blocks` bottlenecks in layers 1, 2, …, then `deconvs` of `deconv_width`.
 
-    As in torchvision, the 3x3 convolutions carry the strides, not the 1x1 before them.
+    As in torchvision, the 3x3 convolutions have the strides, not the 1x1 convolutions before them.
     """
 
     num_joints: int = 17
@@ -34,7 +35,7 @@ class PoseResNetConfig:
 class PoseResNet(nnx.Module):
     """Images (n, h, w, 3) → heatmaps (n, h / 4, w / 4, num_joints)."""
 
-    def __init__(self, config: PoseResNetConfig, *, rngs: Keys):
+    def __init__(self, config: PoseResNetConfig, *, rngs: Initializer):
         self.conv1 = ConvBN(3, config.width, 7, stride=2, rngs=rngs)
         self.layers = nnx.List()
         inputs = config.width
@@ -52,25 +53,25 @@ class PoseResNet(nnx.Module):
         self.deconvs = nnx.List([ConvBN(n, outputs, 4, **options) for n in widths[:-1]])
         self.final = Conv(widths[-1], config.num_joints, bias=True, rngs=rngs)
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         x = self.features(images)[-1]
         for deconv in self.deconvs:
             x = deconv(x)
         return self.final(x)
 
-    def features(self, images):
-        """What the layers put out: 1/4 of the size, 1/8, …"""
-        check_size(images, 2 ** (len(self.layers) + 1))
+    def features(self, images: jax.Array) -> list[jax.Array]:
+        """The outputs of the layers, at 1/4 of the images' size, 1/8, …"""
+        check_image_size(images, 2 ** (len(self.layers) + 1))
         x = max_pool(self.conv1(images))
         outputs = []
         for layer in self.layers:
             for block in layer:
-                x = run(block, x)
+                x = run_block(block, x)
             outputs.append(x)
         return outputs
 
 
-def build(config: PoseResNetConfig, *, rngs: Keys) -> PoseResNet:
+def build(config: PoseResNetConfig, *, rngs: Initializer) -> PoseResNet:
     """The network of `config`."""
     return PoseResNet(config, rngs=rngs)
 

@@ -16,15 +16,23 @@ from hrjax.models.highres import (
     ShuffleStem,
     Transition,
 )
-from hrjax.models.layers import ConvBN, Keys, Separable, SqueezeExcite, Steps, half_of, shuffle
+from hrjax.models.layers import (
+    ConvBN,
+    Initializer,
+    Separable,
+    Sequential,
+    SqueezeExcite,
+    half_width,
+    shuffle,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class WideHRNetConfig:
     """WideHRNet: modules in each stage, blocks in each module.
 
-    Half the channels of a block are widened `expansion` times; with an `se_ratio`, squeeze and
-    excitation with that ratio weighs them (0: none).
+    A block widens half of the channels `expansion` times; with an `se_ratio` above 0, squeeze and
+    excitation with that ratio weights them.
     """
 
     num_joints: int = 17
@@ -37,31 +45,31 @@ class WideHRNetConfig:
 
 
 def make_divisible(value: int, divisor: int) -> int:
-    """The multiple of `divisor` nearest to `value`, not below 90% of it, as in MobileNet."""
+    """The multiple of `divisor` nearest to `value`, at least 90% of it, as in MobileNet."""
     nearest = max(divisor, (value + divisor // 2) // divisor * divisor)
     return nearest if nearest >= 0.9 * value else nearest + divisor
 
 
 class WideBlock(nnx.Module):
-    """An inverted residual on the second half of the channels, then a shuffle of both halves."""
+    """An inverted residual of half of the channels, then a shuffle of both halves."""
 
-    def __init__(self, width: int, *, expansion: int, se_ratio: int, rngs: Keys):
-        half = half_of(width)
+    def __init__(self, width: int, *, expansion: int, se_ratio: int, rngs: Initializer):
+        half = half_width(width)
         wide = half * expansion
         squeezed = make_divisible(wide // se_ratio, 8) if se_ratio else None
-        self.residual = Steps(
+        self.residual = Sequential(
             ConvBN(half, wide, rngs=rngs),
             ConvBN(wide, wide, 3, groups=wide, rngs=rngs),
             *([SqueezeExcite(wide, squeezed, rngs=rngs)] if se_ratio else []),
             ConvBN(wide, half, act=None, rngs=rngs),
         )
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         kept, changed = jnp.split(x, 2, axis=-1)
         return shuffle(kept, changed + self.residual(changed))
 
 
-def build(config: WideHRNetConfig, *, rngs: Keys) -> HighResolutionNet:
+def build(config: WideHRNetConfig, *, rngs: Initializer) -> HighResolutionNet:
     """The network of `config`."""
     options = {"expansion": config.expansion, "se_ratio": config.se_ratio}
 

@@ -1,1 +1,1 @@
-"""From images and boxes to joints: what users and scripts call."""
+"""Pose prediction from images, videos and person boxes: the Predictor and its files."""

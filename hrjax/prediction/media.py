@@ -1,13 +1,15 @@
-"""Frames of pictures, folders, videos and cameras; and videos written."""
+"""Reads images, folders of images, videos and cameras as frames; writes videos."""
 
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from data_pipelines import images
 
@@ -16,15 +18,19 @@ IMAGES = (
     *(".jp2", ".avif", ".ppm", ".pgm"),
 )
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
-DEFAULT_RATE = 30.0  # frames a second, where a video or camera does not say
-LONGEST_SIDE = 2**15 - 2  # OpenCV's warps, which cut people out, count pixels in 16 bits
-# Containers often announce a few frames more than there are.
-WHOLE = 0.95
+DEFAULT_RATE = 30.0  # frames per second, for videos and cameras that do not report a rate
+LONGEST_SIDE = 2**15 - 2  # OpenCV's warps, which crop people, count pixels in 16 bits
+# Containers often announce a few more frames than they hold.
+COMPLETE = 0.95
+# PIL's modes that convert to RGB without loss of range; those of 16 and 32 bits would saturate.
+PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+ImageLike = str | os.PathLike | ArrayLike  # a PIL image is an ArrayLike
+ACCEPTED = "an image must be a path, a PIL image, or an array (h, w, 3) uint8 RGB"
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One picture to look at: its file's name, its id in results, and its pixels (RGB uint8)."""
+    """One image or video frame: its file name, its image id in results, and its RGB pixels."""
 
     name: str
     image_id: int
@@ -32,30 +38,47 @@ class Frame:
 
 
 def is_video(source: str) -> bool:
-    """Whether `source` names a video or a camera (webcam, webcam:1)."""
-    return _camera(source) is not None or source.lower().endswith(VIDEOS)
+    """Whether `source` is a video file or a camera."""
+    return is_camera(source) or source.lower().endswith(VIDEOS)
 
 
-def find_images(source: str, *, leave_out: pathlib.Path) -> list[pathlib.Path]:
-    """The image files of a folder and those below it, or the one file; none below `leave_out`."""
+def is_camera(source: str) -> bool:
+    """Whether `source` is a camera, webcam or webcam:1."""
+    return _camera(source) is not None
+
+
+def find_images(source: str, *, exclude: pathlib.Path) -> list[pathlib.Path]:
+    """The image files in a folder and its subfolders, or the one file; none inside `exclude`."""
     path = pathlib.Path(source)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {source}")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
-    files = [file for file in files if leave_out.absolute() not in file.absolute().parents]
+    folder, excluded = path.resolve(), exclude.resolve()
+    files = [file for file in files if excluded not in (folder / file.relative_to(path)).parents]
     if not files:
         raise FileNotFoundError(
-            f"there are no images in {source}; looked for {', '.join(IMAGES)}, here and below"
+            f"there are no images in {source} or its subfolders; looked for {', '.join(IMAGES)}"
         )
     return files
 
 
-def image_ids(files: list[pathlib.Path]) -> list[int]:
-    """The numbers that the names end with, as COCO's do; 1, 2, … unless all have such, different.
+def image_folder(source: str) -> pathlib.Path:
+    """The folder that the names of frames refer to: `source`, or the folder of that file."""
+    path = pathlib.Path(source)
+    return path if path.is_dir() else path.parent
 
-    Numbers of more than 18 digits are none: ids are 64-bit integers.
+
+def frame_names(files: Sequence[pathlib.Path], source: str) -> list[str]:
+    """The names of image files as frames have them: paths relative to `image_folder`."""
+    return [file.relative_to(image_folder(source)).as_posix() for file in files]
+
+
+def image_ids(files: Sequence[pathlib.Path]) -> list[int]:
+    """The number at the end of each name, as in COCO; 1, 2, … unless all have different numbers.
+
+    Names that end in more than 18 digits count as having no number: ids are 64-bit integers.
     """
     matches = [re.search(r"\d{1,18}$", file.stem) for file in files]
     numbers = [int(match.group()) for match in matches if match]
@@ -64,40 +87,97 @@ def image_ids(files: list[pathlib.Path]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def read_images(files: list[pathlib.Path], source: str, problems: list[str]) -> Iterator[Frame]:
-    """Frames of image files, upright; what cannot be read is named in `problems`."""
-    root = pathlib.Path(source)
-    for file, image_id in zip(files, image_ids(files), strict=True):
-        name = file.name if file == root else file.relative_to(root).as_posix()
+def read_images(files: Sequence[pathlib.Path], source: str, problems: list[str]) -> Iterator[Frame]:
+    """The frames of image files, upright; files that cannot be read are added to `problems`."""
+    names = frame_names(files, source)
+    for file, name, image_id in zip(files, names, image_ids(files), strict=True):
+        if file.exists() and not file.is_file():  # reading a pipe would wait forever
+            problems.append(f"{file} is not a regular file")
+            continue
         try:
-            image = check_image(file)
+            image = load_image(file)
         except ValueError as error:
             problems.append(str(error))
             continue
         yield Frame(name, image_id, image)
 
 
-def check_image(image) -> np.ndarray:
-    """The pixels of a path (upright) or of an array, (h, w, 3) uint8 RGB."""
+def is_single_image(images: object) -> bool:
+    """Whether `images` is one image (or nothing that could hold several), and not a collection."""
+    if isinstance(images, (str, bytes, os.PathLike, Mapping)) or _is_pil(images):
+        return True
+    if hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
+        is_list_of_paths = np.ndim(images) == 1 and np.asarray(images).dtype.kind in "OUT"
+        return np.ndim(images) < 4 and not is_list_of_paths
+    return not isinstance(images, Iterable)
+
+
+def load_image(image: ImageLike) -> np.ndarray:
+    """The pixels (h, w, 3) uint8 RGB of a path, a PIL image or an array.
+
+    A file is rotated upright by its EXIF orientation; PIL images and arrays are used as they are.
+    """
     name = "the image"
     if isinstance(image, (str, os.PathLike)):
         name = os.fspath(image)
         image = images.read_image(name, upright=True)
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+    elif _is_pil(image):
+        image = _pil_pixels(image)
+    pixels = _check_pixels(image)
+    height, width = pixels.shape[:2]
+    if max(height, width) > LONGEST_SIDE:
         raise ValueError(
-            f"an image must be a path or (h, w, 3) uint8 RGB; got {image.shape} {image.dtype}"
+            f"{name} has {width}x{height} pixels (width x height); people can be cropped from "
+            f"images of at most {LONGEST_SIDE} pixels a side: make it smaller"
         )
-    if max(image.shape[:2]) > LONGEST_SIDE:
+    return pixels
+
+
+def _is_pil(image):
+    module = sys.modules.get("PIL.Image")  # without it no object can be a PIL image
+    return module is not None and isinstance(image, module.Image)
+
+
+def _pil_pixels(image):
+    if image.mode not in PIL_MODES:
         raise ValueError(
-            f"{name} has {image.shape[0]}x{image.shape[1]} pixels; people are cut out of images "
-            f"of at most {LONGEST_SIDE} a side: make it smaller"
+            f"{ACCEPTED}; got a PIL image of mode {image.mode}: scale it to 8 bits per channel"
         )
-    return image
+    try:
+        return np.asarray(image.convert("RGB"))
+    except OSError as error:  # PIL reads the file only now
+        raise ValueError(f"can't read the PIL image: {error}") from error
+
+
+def _check_pixels(image):
+    """The array (h, w, 3) uint8 that `image` is; else a ValueError that says what it is."""
+    try:
+        pixels = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, or a ragged list
+        raise ValueError(f"{ACCEPTED}; got a {type(image).__name__}: {error}") from error
+    if pixels.ndim == 0 or pixels.dtype.kind not in "buif":
+        raise ValueError(f"{ACCEPTED}; got a {type(image).__name__}")
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
+        return pixels
+    raise ValueError(f"{ACCEPTED}; got {pixels.shape} {pixels.dtype}{_advice(pixels)}")
+
+
+def _advice(pixels):
+    """How to make an image of an array that is not one, where that can be guessed."""
+    shape = pixels.shape
+    if pixels.ndim == 2 or shape[2:] == (1,):
+        return ": repeat the gray channel three times"
+    if pixels.ndim == 3 and shape[2] == 4:
+        return ": drop the fourth channel, image[..., :3]"
+    if pixels.ndim == 3 and shape[2] != 3 and shape[0] == 3:
+        return ": the channels come last, image.transpose(1, 2, 0)"
+    if pixels.ndim == 3 and shape[2] == 3 and pixels.dtype != np.uint8:
+        return ": convert it to uint8 from 0 to 255"
+    return ""
 
 
 class Video:
-    """The frames of a video or a camera, numbered from 0; `problem` says if they ended early."""
+    """The frames of a video or camera, numbered from 0; `problem` says if it ended early."""
 
     def __init__(self, source: str):
         camera = _camera(source)
@@ -106,12 +186,14 @@ class Video:
         self._capture = cv2.VideoCapture(source if camera is None else camera)
         if not self._capture.isOpened():
             kind = "camera" if camera is not None else "video"
-            raise ValueError(f"can't open the {kind} {source}: it is damaged, not one, or in use")
+            raise ValueError(
+                f"can't open the {kind} {source}: it is damaged, in use, or not a {kind}"
+            )
         self.source = source
         self.name = pathlib.Path(source).name if camera is None else f"webcam{camera}"
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if camera is None else 0
-        self.count = max(int(announced), 0)  # 0 = not known
+        self.count = max(int(announced), 0)  # 0 if unknown
         self.problem = ""
 
     def __iter__(self) -> Iterator[Frame]:
@@ -122,22 +204,25 @@ class Video:
                 break
             yield Frame(self.name, number, np.ascontiguousarray(image[..., ::-1]))
             number += 1
-        if number == 0 or number < WHOLE * self.count:
+        if number == 0 or number < COMPLETE * self.count:
             self.problem = f"{self.source} ends after {number} of {self.count} frames"
 
     def close(self) -> None:
-        """Lets go of the file or camera."""
+        """Releases the file or camera."""
         self._capture.release()
 
 
 class VideoWriter:
-    """Writes frames of one size to an .mp4 (MPEG-4) or .avi (Motion JPEG), at a rate a second."""
+    """Writes frames of one size to an .mp4 (MPEG-4) or .avi (Motion JPEG) file.
+
+    `rate` is in frames per second.
+    """
 
     def __init__(self, path: pathlib.Path, rate: float):
         self._path, self._rate, self._writer = path, rate, None
 
     def write(self, image: np.ndarray) -> None:
-        """Appends a frame, (h, w, 3) RGB uint8; the first one sets the size."""
+        """Appends a frame (h, w, 3) uint8 RGB; the first one sets the size of the video."""
         if self._writer is None:
             code = cv2.VideoWriter.fourcc(*("mp4v" if self._path.suffix == ".mp4" else "MJPG"))
             size = image.shape[1::-1]
@@ -147,12 +232,12 @@ class VideoWriter:
         self._writer.write(np.ascontiguousarray(image[..., ::-1]))
 
     def close(self) -> None:
-        """Ends the file."""
+        """Finishes the file."""
         if self._writer is not None:
             self._writer.release()
 
 
 def _camera(source):
-    """The number in webcam or webcam:1, or None."""
+    """The number of the camera in webcam or webcam:1; None for a file."""
     match = re.fullmatch(r"webcam(?::(\d+))?", source)
     return int(match.group(1) or 0) if match else None

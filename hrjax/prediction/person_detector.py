@@ -1,31 +1,31 @@
-"""A person detector in an ONNX file, by onnxruntime (extra `detect`)."""
+"""Person detection with an ONNX file, by onnxruntime (extra `detect`)."""
 
 import pathlib
 
 import cv2
 import numpy as np
 
-STRIDES = (8, 16, 32, 64)  # the last one in YOLOX's larger (P6) networks only
-DEFAULT_SIZE = (640, 640)  # where the file leaves its input's size open
-GREY = 114  # of the border, as YOLOX is trained
+STRIDES = (8, 16, 32, 64)  # the last one only in YOLOX's larger (P6) networks
+DEFAULT_SIZE = (640, 640)  # (height, width), for files whose input size is dynamic
+PADDING = 114  # gray, as in YOLOX's training
 PERSON = 0  # among YOLOX's classes
-ACCEPTED = """(1, cells, 5 + classes) as YOLOX's export leaves them, with cells at strides 8, 16 and
-32; or (1, n, 5) of x1, y1, x2, y2, score after NMS, with labels (1, n) as a second output or not;
-or (1, n, 6) with the label as sixth column. Label 0 is a person"""
+ACCEPTED = """(1, cells, 5 + classes) as YOLOX exports them, with cells at strides 8, 16 and 32; or
+(1, n, 5) of x1, y1, x2, y2, score after NMS, optionally with labels (1, n) as a second output; or
+(1, n, 6) with the label as the sixth column. Label 0 is a person"""
 
 
 class Detector:
-    """Finds people: `Detector("yolox.onnx", threshold=0.3)(image)` → boxes (n, 4), scores (n,).
+    """Detects people: `Detector("yolox.onnx", threshold=0.3)(image)` → boxes (n, 4), scores (n,).
 
-    The file takes what YOLOX's export takes: (1, 3, h, w) float32, BGR from 0 to 255, the image in
-    the upper left corner of a grey one. What its outputs may be, ACCEPTED says. Of boxes that
-    overlap by more than `overlap` (IoU) the best is kept.
+    The network takes what YOLOX's export takes: (1, 3, h, w) float32, BGR from 0 to 255, with the
+    image in the upper left corner and gray padding. ACCEPTED lists the supported outputs. Among
+    boxes that overlap by more than `overlap` (IoU), only the best one is kept.
     """
 
     def __init__(self, file: str, *, threshold: float, overlap: float = 0.45):
         self._threshold, self._overlap = threshold, overlap
         if not pathlib.Path(file).is_file():
-            raise FileNotFoundError(f"there is no detector {file}")
+            raise FileNotFoundError(f"there is no detector file {file}")
         self._file = file
         self._session = _open(file)
         inputs = self._session.get_inputs()
@@ -33,8 +33,8 @@ class Detector:
         shape = inputs[0].shape
         if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or "float)" not in inputs[0].type:
             raise ValueError(
-                f"{file} is no detector that can be used: expected one input (1, 3, h, w) of "
-                f"float32, found {'; '.join(shapes)}"
+                f"{file} is not a supported detector: expected one float32 input (1, 3, h, w), got "
+                f"{'; '.join(shapes)}"
             )
         self._size = tuple(
             side if isinstance(side, int) else default
@@ -42,10 +42,10 @@ class Detector:
         )
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """People in an image (h, w, 3) uint8 RGB: boxes (x, y, w, h) in its pixels, and scores."""
+        """The people in an image (h, w, 3) uint8 RGB: boxes (x, y, w, h) in pixels, and scores."""
         zoom = min(self._size[0] / image.shape[0], self._size[1] / image.shape[1])
         width, height = (max(1, int(side * zoom)) for side in image.shape[1::-1])
-        canvas = np.full((*self._size, 3), GREY, np.uint8)
+        canvas = np.full((*self._size, 3), PADDING, np.uint8)
         canvas[:height, :width] = cv2.resize(image, (width, height))[..., ::-1]
         inputs = {self._session.get_inputs()[0].name: _network_input(canvas)}
         outputs = self._session.run(None, inputs)
@@ -53,8 +53,8 @@ class Detector:
             corners, scores = decode(outputs, self._size)
         except ValueError as error:
             raise ValueError(f"{self._file}: {error}") from error
-        good = scores >= self._threshold
-        corners, scores = corners[good] / zoom, scores[good]
+        confident = scores >= self._threshold
+        corners, scores = corners[confident] / zoom, scores[confident]
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._threshold, self._overlap)
         kept = np.asarray(kept, int).reshape(-1)
@@ -66,13 +66,13 @@ def _open(file):
         import onnxruntime
     except ImportError as error:
         raise ValueError(
-            "a detector needs onnxruntime: pip install 'hrjax[detect]', or give boxes"
+            "a detector needs onnxruntime: pip install 'hrjax[detect]', or give boxes instead"
         ) from error
     try:
         return onnxruntime.InferenceSession(file, providers=onnxruntime.get_available_providers())
-    except Exception as error:  # onnxruntime's own, which share no class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{file} is damaged or no ONNX file ({reason})") from error
+        raise ValueError(f"{file} is damaged or not an ONNX file ({reason})") from error
 
 
 def _network_input(canvas):
@@ -80,7 +80,7 @@ def _network_input(canvas):
 
 
 def decode(outputs: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (n, 4) as x1, y1, x2, y2 and person scores (n,), of a network with input `size`."""
+    """Corners (n, 4) as x1, y1, x2, y2 and person scores (n,); `size` is that of the input."""
     rows = np.asarray(outputs[0], np.float64)
     if rows.ndim == 3 and len(rows) == 1 and rows.shape[2] >= 5:
         for strides in (STRIDES[:3], STRIDES):
@@ -93,11 +93,11 @@ def decode(outputs: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray
                 labels = np.reshape(outputs[1], -1)
             return rows[0, :, :4], np.where(labels == PERSON, rows[0, :, 4], 0)
     shapes = ", ".join(str(np.shape(output)) for output in outputs)
-    raise ValueError(f"cannot read outputs of shapes {shapes}; expected {ACCEPTED}")
+    raise ValueError(f"unsupported outputs of shapes {shapes}; expected {ACCEPTED}")
 
 
 def _cells(size, strides):
-    """The corner (x, y) of each cell of all grids, in cells, and its stride, (n, 2) and (n, 1)."""
+    """The upper left corner (x, y) of each cell of all grids, in cells, and its stride (n, 1)."""
     corners, widths = [], []
     for stride in strides:
         y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
@@ -107,7 +107,7 @@ def _cells(size, strides):
 
 
 def _decode_cells(rows, cells, widths):
-    """YOLOX: centers from the cells' corners, logarithms of the sizes, objectness, classes."""
+    """Decodes YOLOX's rows: center offsets, logarithms of sizes, objectness, class scores."""
     centers = (rows[:, :2] + cells) * widths
     sizes = np.exp(rows[:, 2:4]) * widths
     corners = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)

@@ -1,43 +1,30 @@
-"""Images and boxes → joints: what users and scripts call."""
+"""Predicts poses from images and person boxes: the Predictor that users and scripts call."""
 
 import dataclasses
 import functools
 import itertools
 import logging
 import os
+from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import inference, models
-from hrjax.evaluation import oks
+from hrjax import detections, inference, models
 from hrjax.prediction import media, network
 from hrjax.prediction.network import Network
+from hrjax.prediction.results import Poses
 from hrjax.runtime import distributed
 
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class People:
-    """The people of one image, a row for each box.
-
-    boxes (n, 4) are (x, y, w, h); keypoints (n, k, 2) in image pixels; scores (n, k) the heights of
-    the heatmaps, about 0 to 1; person_scores (n,) the mean of the scores above 0.2. What could not
-    be found, as in a box outside the image, has keypoints NaN and scores 0.
-    """
-
-    boxes: np.ndarray
-    keypoints: np.ndarray
-    scores: np.ndarray
-    person_scores: np.ndarray
-
-
 class Predictor:
-    """Finds the joints of people: `Predictor(checkpoint)(images, boxes)`.
+    """Predicts the joints of people: `Predictor(checkpoint)(images, boxes)`.
 
     `checkpoint` is a run, one step of it, converted weights, a file of weights or its address, a
     published name, or a `Network`. `model` names the variant, with the input size or not, of
@@ -88,49 +75,54 @@ class Predictor:
     def _forward(self):
         return jax.jit(functools.partial(_forward, self._folded[0], self.settings.color))
 
-    def __call__(self, images, boxes=None) -> People | list[People]:
-        """The people of an image, or a list of the people of each of several.
+    def __call__(
+        self,
+        images: media.ImageLike | Iterable[media.ImageLike],
+        boxes: ArrayLike | Iterable[ArrayLike] | None = None,
+    ) -> Poses | list[Poses]:
+        """The poses of one image, or a list of those of several images.
 
-        An image is a path (turned upright as its EXIF tag says) or (h, w, 3) uint8 RGB. `boxes`
-        are the image's (n, 4), as (x, y, w, h) in its pixels, or one such array for each image;
-        without them the whole image is one person's box.
+        An image is a path, a PIL image or an array (h, w, 3) uint8 RGB; files are rotated upright
+        by their EXIF orientation. `boxes` are the person boxes of the image, (n, 4) as (x, y, w, h)
+        in pixels, or one such array for each image; without them the whole image is one box.
         """
-        if _is_one(images):
+        if media.is_single_image(images):
             return self([images], None if boxes is None else [boxes])[0]
-        places = []  # each image's boxes and which of them are used
-        crops = self._cut_all(_pairs(images, boxes), places)
-        results = []
+        all_boxes = []
+        crops = self._crop_all(_pairs(images, boxes), all_boxes)
+        outputs = []
         while batch := list(itertools.islice(crops, self._batch_size)):
-            results.append(self._dispatch(batch))  # computes while the next people are cut out
-        return self._collect(jax.device_get(results), places)
+            outputs.append(self._dispatch(batch))  # computes while the next people are cropped
+        return self._collect(jax.device_get(outputs), all_boxes)
 
-    def heatmaps(self, image, boxes=None) -> tuple[np.ndarray, np.ndarray]:
-        """Crops (n, h, w, 3) of one image's people and their heatmaps, without flip test."""
-        pairs = [(image, boxes)]
-        crops = [crop["image"] for crop in self._cut_all(pairs, places=[])]
+    def heatmaps(
+        self, image: media.ImageLike, boxes: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Crops (n, h, w, 3) of the people in one image and their heatmaps, without flip test."""
+        crops = [crop["image"] for crop in self._crop_all([(image, boxes)], [])]
         if not crops:
-            raise ValueError("none of the boxes has anything of the image in it")
-        maps = [np.asarray(self._forward(self._folded[1], crop[None])) for crop in crops]
-        return np.stack(crops), np.concatenate(maps)
+            raise ValueError("none of the boxes overlaps the image")
+        heatmaps = [np.asarray(self._forward(self._folded[1], crop[None])) for crop in crops]
+        return np.stack(crops), np.concatenate(heatmaps)
 
-    def _cut_all(self, pairs, places):
-        """Each person's crop in turn; appends to `places`."""
+    def _crop_all(self, pairs: Iterable, all_boxes: list) -> Iterator[dict]:
+        """Crops the people one by one; appends the boxes of each image and which are usable."""
         for image, boxes in pairs:
-            pixels = media.check_image(image)
+            pixels = media.load_image(image)
             boxes = check_boxes(boxes, pixels.shape[:2])
             problems = [box_problem(box, pixels.shape[:2]) for box in boxes]
             for box, problem in zip(boxes, problems, strict=True):
                 if problem:
-                    logger.warning("the box %s %s: nobody is found there", box.tolist(), problem)
-            used = np.array([not problem for problem in problems], bool)
-            places.append((boxes, used))
-            for box in boxes[used]:
+                    logger.warning("box %s %s; its keypoints are NaN", box.tolist(), problem)
+            usable = np.array([not problem for problem in problems], bool)
+            all_boxes.append((boxes, usable))
+            for box in boxes[usable]:
                 center, size = geometry.box_center_size(box)
                 example = {"image": pixels, "center": center, "size": size}
                 yield self._crop({**example, "keypoints": np.zeros((0, 2))}, None)
 
     def _dispatch(self, crops):
-        """Starts the step on a batch, padded to a power of two, so that few sizes are compiled."""
+        """Starts the step on a batch, padded to a power of two so that few sizes are compiled."""
         size = 1 << (len(crops) - 1).bit_length()
         rows = np.minimum(np.arange(size), len(crops) - 1)
         batch = {
@@ -141,36 +133,41 @@ class Predictor:
         }
         return self._step(self._folded[1], distributed.shard(batch, self._mesh))
 
-    def _collect(self, results, places):
+    def _collect(self, outputs, all_boxes):
+        """The poses of each image, from the outputs of all batches."""
         k = self.skeleton.num_joints
-        found = [result["keypoints"][result["mask"]] for result in results]
-        found_scores = [result["scores"][result["mask"]] for result in results]
-        keypoints = np.concatenate([np.zeros((0, k, 2), np.float32), *found])
-        scores = np.concatenate([np.zeros((0, k), np.float32), *found_scores])
-        broken = ~(np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores))
+        usable = np.concatenate([np.zeros(0, bool), *(usable for _, usable in all_boxes)])
+        keypoints = np.full((len(usable), k, 2), np.nan, np.float32)
+        scores = np.zeros((len(usable), k), np.float32)
+        if usable.any():
+            keypoints[usable] = np.concatenate([x["keypoints"][x["mask"]] for x in outputs])
+            scores[usable] = np.concatenate([x["scores"][x["mask"]] for x in outputs])
+        finite = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)
+        broken = ~finite & usable[:, None]
         if broken.any():
             logger.warning(
-                "%d of %d heatmaps are not finite: the weights are broken, or lie beyond what "
-                "float32 can compute with",
-                *(broken.sum(), broken.size),
+                "%d of %d heatmaps are not finite: the weights are damaged, or their activations "
+                "overflow float32",
+                *(broken.sum(), usable.sum() * k),
             )
         keypoints[broken], scores[broken] = np.nan, 0
-        used = np.concatenate([np.zeros(0, bool), *(used for _, used in places)])
-        all_keypoints = np.full((len(used), k, 2), np.nan, np.float32)
-        all_scores = np.zeros((len(used), k), np.float32)
-        all_keypoints[used], all_scores[used] = keypoints, scores
         threshold = self._network.joint_threshold
-        person_scores = oks.rescore(all_scores, np.ones(len(used)), threshold=threshold)
-        ends = np.cumsum([len(boxes) for boxes, _ in places])[:-1]
-        parts = (np.split(x, ends) for x in (all_keypoints, all_scores, person_scores))
-        return list(map(People, (boxes for boxes, _ in places), *parts))
+        person_scores = detections.rescore(scores, np.ones(len(usable)), threshold=threshold)
+        ends = np.cumsum([len(boxes) for boxes, _ in all_boxes])[:-1]
+        parts = (np.split(column, ends) for column in (keypoints, scores, person_scores))
+        return list(map(Poses, (boxes for boxes, _ in all_boxes), *parts))
 
 
-def check_boxes(boxes, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (n, 4) float64 of an image of `size`; the whole of it for None."""
+def check_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> np.ndarray:
+    """Boxes as (n, 4) float64, for an image of `size` (height, width); None is the whole image."""
     if boxes is None:
         boxes = [(0, 0, size[1], size[0])]
-    boxes = np.asarray(boxes, np.float64)
+    try:
+        boxes = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the boxes of an image must be numbers (n, 4), as (x, y, w, h): {error}"
+        ) from error
     if boxes.size == 0:
         return np.zeros((0, 4))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -181,19 +178,19 @@ def check_boxes(boxes, size: tuple[int, int]) -> np.ndarray:
 
 
 def box_problem(box: np.ndarray, size: tuple[int, int]) -> str:
-    """Why nobody can be found in a box of an image of `size`; "" where somebody can."""
+    """What makes a box unusable in an image of `size` (height, width); "" if it is usable."""
     x, y, width, height = box
     if not np.isfinite(box).all():
         return "is not finite"
     if width <= 0 or height <= 0:
         return "is empty"
     if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        return f"lies outside the image of {size[0]}x{size[1]} pixels"
+        return f"lies outside the image of {size[1]}x{size[0]} pixels (width x height)"
     return ""
 
 
 def _fold(graph, weights):
-    """The network with batch norm in its convolutions, computed in one compiled call."""
+    """The network with batch norm folded into its convolutions, in one compiled call."""
     graphs = []
 
     def fold(weights):
@@ -212,15 +209,12 @@ def _forward(graph, color, weights, images):
         return models.apply(graph, weights["params"], weights["stats"], images)[0]
 
 
-def _is_one(images):
-    is_pixels = isinstance(images, np.ndarray) and images.ndim < 4
-    return is_pixels or isinstance(images, (str, os.PathLike))
-
-
 def _pairs(images, boxes):
-    """Images with their boxes, or with None."""
+    """Images, each with its boxes or None."""
     images = list(images)
     boxes = [None] * len(images) if boxes is None else list(boxes)
     if len(images) != len(boxes):
-        raise ValueError(f"{len(images)} images and the boxes of {len(boxes)}; give one per image")
+        raise ValueError(
+            f"there are {len(images)} images but boxes for {len(boxes)}; give one array for each"
+        )
     return zip(images, boxes, strict=True)

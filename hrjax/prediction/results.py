@@ -1,89 +1,104 @@
-"""Files of results: people as entries of COCO's results format, with file names, and back."""
+"""Predicted poses as arrays, and the JSON files that they are written to and read from."""
 
 import collections
 import dataclasses
+import json
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import images, json_files
-from hrjax.evaluation import average_precision, oks
-from hrjax.prediction.media import IMAGES, Frame
+from data_pipelines import images
+from hrjax import detections
+from hrjax.evaluation import result_files
+from hrjax.prediction.media import IMAGES
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """The people of one image of a file: (n, k, 2), (n, k) and (n,); `upright` as EXIF tags say."""
+class Poses:
+    """The poses of one image, a row for each person box.
 
-    name: str
-    image_id: int | None
+    boxes (n, 4) are (x, y, w, h); keypoints (n, k, 2) are in image pixels; scores (n, k) are the
+    peaks of the heatmaps, about 0 to 1; person_scores (n,) are the mean of the scores above 0.2. A
+    joint that was not predicted, as in a box outside the image, has NaN keypoints and a score of 0.
+    """
+
+    boxes: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
     person_scores: np.ndarray
-    upright: bool
 
 
-def entries(frame: Frame, people, person_scores: np.ndarray) -> list[dict]:
-    """The people of a frame as entries of a results file.
+@dataclasses.dataclass(frozen=True)
+class ImageResults:
+    """The poses of one image file or video frame, as results files hold them.
 
-    They are COCO's, with file_name and box (x, y, w, h) besides; not `bbox`, of which COCO's tools
-    would take the people's areas. A joint that was not found is 0, 0, 0. `people` is a
-    `hrjax.prediction.predictor.People`.
+    Here `person_scores` include the scores of the boxes. `upright` says that keypoints refer to the
+    image rotated by its EXIF orientation, not to the stored pixels.
     """
-    ids = np.full(len(person_scores), frame.image_id)
-    keypoints = np.nan_to_num(people.keypoints, nan=0)
-    rows = average_precision.coco_results(keypoints, people.scores, person_scores, ids)
+
+    name: str
+    image_id: int | None
+    poses: Poses
+    upright: bool = True
+
+
+def save(results: Sequence[ImageResults], file: pathlib.Path) -> None:
+    """Writes a results file in COCO's format, with the keys file_name and box added."""
+    file.write_text(json.dumps(_coco_entries(results)) + "\n")
+
+
+def _coco_entries(results):
+    results = [result for result in results if len(result.poses.boxes)]
+    if not results:
+        return []
+    counts = [len(result.poses.boxes) for result in results]
+    image_ids = np.repeat([result.image_id for result in results], counts)
+    names = np.repeat(np.array([result.name for result in results], object), counts)
+    poses = [result.poses for result in results]
+    boxes = np.concatenate([each.boxes for each in poses])
+    # COCO has no NaN: a joint that was not predicted is 0, 0, 0.
+    keypoints = np.nan_to_num(np.concatenate([each.keypoints for each in poses]), nan=0)
+    scores = np.concatenate([each.scores for each in poses])
+    person_scores = np.concatenate([each.person_scores for each in poses])
+    columns = detections.detections(image_ids, keypoints, scores, person_scores)
+    entries = result_files.coco_entries(columns, category_id=1)
+    # "box" and not "bbox", from which COCO's tools would compute the areas of the people.
     return [
-        {**row, "file_name": frame.name, "box": box}
-        for row, box in zip(rows, people.boxes.tolist(), strict=True)
+        {**entry, "file_name": name, "box": box}
+        for entry, name, box in zip(entries, names, boxes.tolist(), strict=True)
     ]
 
 
-def read(file: str) -> list[Picture]:
-    """The people of a results file by image: of `entries`, of COCO evaluations or of MPII's."""
-    path = pathlib.Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of predictions {file}")
-    rows = json_files.read_json(path, expected=list)
-    json_files.require_fields(path, "person", rows, ("keypoints",))
-    groups = collections.defaultdict(list)
-    for position, row in enumerate(rows):
-        if not {"file_name", "image", "image_id"} & row.keys():
-            raise ValueError(f"{path}: person {position} has neither image_id nor file_name")
-        groups[row.get("file_name") or row.get("image") or row["image_id"]].append(row)
-    return [_picture(path, people) for people in groups.values()]
+def read(file: str) -> list[ImageResults]:
+    """The results of each image of a file that `save`, or an evaluation on COCO or MPII, wrote."""
+    content = result_files.read(pathlib.Path(file))
+    rows = collections.defaultdict(list)
+    for row, image in enumerate(zip(content.image_names, content.image_ids, strict=True)):
+        name, image_id = image
+        rows[name or image_id].append(row)
+    return [_image_results(content, own) for own in rows.values()]
 
 
-def _picture(path, people):
-    first = people[0]
-    if "scores" in first:  # as evaluations on MPII write them
-        keypoints = np.array([row["keypoints"] for row in people], np.float64)
-        scores = np.array([row["scores"] for row in people], np.float64)
-    else:
-        flat = [row["keypoints"] for row in people]
-        joints = json_files.stack_numbers(path, "keypoints", flat, (len(flat[0]),))
-        if joints.shape[1] % 3:
-            raise ValueError(
-                f"{path}: keypoints must be x, y, score for each joint; got {joints.shape[1]}"
-            )
-        joints = joints.reshape(len(people), -1, 3)
-        keypoints, scores = joints[..., :2], joints[..., 2]
-    person_scores = [row.get("score") for row in people]
-    if None in person_scores:
-        person_scores = oks.rescore(scores, np.ones(len(people)))
-    name = str(first.get("file_name") or first.get("image") or "")
-    # `entries` are of upright images; evaluation takes pixels as they are stored.
-    upright = "file_name" in first
-    return Picture(name, first.get("image_id"), keypoints, scores, np.array(person_scores), upright)
+def _image_results(content, rows):
+    scores, person_scores = content.joint_scores[rows], content.person_scores[rows]
+    computed = detections.rescore(scores, np.ones(len(rows)))
+    person_scores = np.where(np.isnan(person_scores), computed, person_scores)
+    poses = Poses(content.boxes[rows], content.keypoints[rows], scores, person_scores)
+    name, image_id = content.image_names[rows[0]], content.image_ids[rows[0]]
+    return ImageResults(name, image_id, poses, bool(content.upright[rows[0]]))
 
 
-class Images:
-    """Finds a picture's image below a folder, by its name or by the number it ends with."""
+class ImageFinder:
+    """Finds the image of results in a folder or below it, by its name or the number in its name.
 
-    def __init__(self, root: str, names: dict[int, str]):
+    `names` are the file names of image ids, where an annotation file has them.
+    """
+
+    def __init__(self, root: str, names: Mapping[int, str]):
         self._root, self._names = pathlib.Path(root), names
         if not self._root.is_dir():
-            raise FileNotFoundError(f"there is no folder of images {root}")
+            raise FileNotFoundError(f"there is no image folder {root}")
         files = [file for file in self._root.rglob("*") if file.suffix.lower() in IMAGES]
         self._by_name = {file.name: file for file in files}
         self._by_number = {
@@ -92,16 +107,16 @@ class Images:
             if (number := file.stem.rpartition("_")[2]).isdigit() and len(number) < 19
         }
 
-    def read(self, picture: Picture) -> np.ndarray:
-        """Its pixels; raises ValueError where there is no such image."""
-        name = picture.name or self._names.get(picture.image_id, "")
+    def read(self, results: ImageResults) -> np.ndarray:
+        """The pixels of the image; raises ValueError if there is no such image."""
+        name = results.name or self._names.get(results.image_id, "")
         path = self._root / name
         if not (name and path.is_file()):
             path = self._by_name.get(pathlib.PurePath(name).name)
         if path is None:
-            path = self._by_number.get(picture.image_id)
+            path = self._by_number.get(results.image_id)
         if path is None:
             raise ValueError(
-                f"there is no image {name or picture.image_id} in {self._root} or below"
+                f"there is no image {name or results.image_id} in {self._root} or its subfolders"
             )
-        return images.read_image(str(path), upright=picture.upright)
+        return images.read_image(str(path), upright=results.upright)

@@ -1,1 +1,1 @@
-"""The process a run lives in: devices, signals, memory and its folder."""
+"""What surrounds a run: devices, processes, signals, memory and the run folder."""

@@ -1,13 +1,25 @@
-"""Keeps compiled programs between processes."""
+"""The persistent cache of compiled programs."""
 
+import logging
 import os
 import pathlib
 
 import jax
 
+logger = logging.getLogger(__name__)
+
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, so that a second start takes seconds."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    """Caches compiled programs on disk, so that the next start takes seconds.
+
+    The folder is JAX_COMPILATION_CACHE_DIR, or hrjax in XDG_CACHE_HOME or ~/.cache. A user without
+    a home directory, as in some containers, has no cache.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "hrjax"))
+    except RuntimeError as error:
+        logger.warning("compiled programs are not cached: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "hrjax"))

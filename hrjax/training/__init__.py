@@ -1,1 +1,1 @@
-"""From a config to a trained network."""
+"""Training: the step, the loop, optimizers, losses, distillation and run logs."""

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The training loss: mean squared error of heatmaps."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,12 @@ def joint_mse(
     factor: float,
     hard_joints: int = 0,
 ) -> jax.Array:
-    """`factor` times the mean squared error of weighted heatmaps over everything; float32 at least.
+    """`factor` times the mean squared error of weighted heatmaps, in float32 or better.
 
-    Heatmaps and targets are (n, h, w, k), weights (n, k). Joints without weight add nothing to the
-    sum but are counted in the mean. `factor` is 0.5 in HRNet's code and 1.0 in mmpose 0.x. With
-    `hard_joints` the mean is over as many joints of each person, those with the largest errors.
+    Heatmaps and targets are (n, h, w, k), weights (n, k). Joints of zero weight add nothing to the
+    sum but count in the mean. `factor` is 0.5 in HRNet's code and 1.0 in mmpose 0.x. If
+    `hard_joints` is not 0, the mean is over that many joints of each person, those with the largest
+    errors (online hard keypoint mining).
     """
     if heatmaps.shape != targets.shape or weights.shape != (targets.shape[0], targets.shape[-1]):
         raise ValueError(
@@ -27,7 +28,7 @@ def joint_mse(
         )
     if not 0 <= hard_joints <= weights.shape[1]:
         raise ValueError(
-            f"config.loss.hard_joints is {hard_joints}; people have {weights.shape[1]} joints"
+            f"config.loss.hard_joints is {hard_joints}; the skeleton has {weights.shape[1]} joints"
         )
     dtype = jnp.promote_types(heatmaps.dtype, jnp.float32)
     error = heatmaps.astype(dtype) - targets.astype(dtype)
@@ -39,7 +40,7 @@ def joint_mse(
 
 
 def weigh_joints(weights: jax.Array, joint_weights: Sequence[float]) -> jax.Array:
-    """Weights (n, k) times those of the joints; as they are if there are none of these."""
+    """Weights (n, k) times the weight of each joint; unchanged if `joint_weights` is empty."""
     if not joint_weights:
         return weights
     if len(joint_weights) != weights.shape[1]:

@@ -1,14 +1,17 @@
-"""Learning-rate schedules and optimizers, from a recipe's `optimizer` section."""
+"""Learning-rate schedules and optimizers from the `optimizer` section of a config."""
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 
-def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) -> optax.Schedule:
-    """The learning rate by step: linear warm-up, then steps at epochs or a cosine.
+def schedule(
+    settings: ConfigDict, *, batch_size: int, steps_per_epoch: int, epochs: int
+) -> optax.Schedule:
+    """The learning rate at each step: linear warm-up, then step decay or a cosine.
 
-    Warm-up starts at `warmup_factor` of the rate and multiplies whatever the schedule says, as in
-    mmcv; milestones are epochs counted from the first step, not from the end of the warm-up.
+    Warm-up starts at `warmup_factor` and multiplies the scheduled rate, as in mmcv; milestones are
+    epochs counted from the first step, not from the end of the warm-up.
     """
     peak = settings.lr * batch_size / (settings.lr_base_batch or batch_size)
     if settings.schedule == "step":
@@ -32,11 +35,11 @@ def schedule(settings, *, batch_size: int, steps_per_epoch: int, epochs: int) ->
     return lambda step: ramp(step) * after(step)
 
 
-def optimizer(settings, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Adam, AdamW or SGD with momentum; Adam ignores the weight decay, as the references' does.
+def optimizer(settings: ConfigDict, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """Adam, AdamW or SGD with momentum; Adam ignores weight decay, as in the references.
 
-    AdamW decays everything, batch norm and biases included, but tables of relative position biases:
-    so do HRFormer's and HRNeXt's files.
+    AdamW decays all parameters, including batch norm and biases, except relative position bias
+    tables, as HRFormer's and HRNeXt's configs do.
     """
     if settings.name == "adam":
         return optax.adam(learning_rate)
@@ -54,7 +57,7 @@ def optimizer(settings, learning_rate: optax.Schedule) -> optax.GradientTransfor
 
 
 def _decays(params):
-    """Which leaves of a tree decay."""
+    """Which leaves of the parameter tree have weight decay."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: "relative_position_bias_table" not in jax.tree_util.keystr(path), params
     )

@@ -1,21 +1,24 @@
-"""Small arrays side by side in one vector, so that what is done to each of them is done once.
+"""Packs small arrays into one vector, so that an operation on each of them becomes one operation.
 
-A network has a thousand parameters and more, most of them a few hundred numbers. An optimizer
-and a check for NaN that go through them one by one are nearly half of the operations of HRNeXt's
-training step.
+A network has a thousand or more parameter arrays, most of them of a few hundred numbers. An
+optimizer and a check for NaN that visit them one by one make up nearly half of the operations in
+HRNeXt's training step.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-SMALL = 2**15  # numbers; moving larger arrays about would cost more than it saves
+PyTree = Any
+SMALL = 2**15  # elements; copying larger arrays would cost more than it saves
 
 
-def pack(tree) -> dict:
-    """The arrays of a tree: {"small": {name: vector}, "large": {path: array}}.
+def pack(tree: PyTree) -> dict:
+    """The arrays of a tree as {"small": {name: vector}, "large": {path: array}}.
 
-    A vector holds all small arrays of one name (kernel, bias, scale …), in the tree's order; names
-    stay in the paths because optimizers may treat some parameters otherwise than the rest.
+    A vector holds all small arrays of one name (kernel, bias, scale, …) in the order of the tree.
+    Names are kept because optimizers may treat some parameters differently.
     """
     small, large = {}, {}
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
@@ -26,11 +29,11 @@ def pack(tree) -> dict:
     return {"small": {name: jnp.concatenate(xs) for name, xs in small.items()}, "large": large}
 
 
-def unpack(packed: dict, like):
-    """The tree that `pack` took apart, of the structure and the shapes of `like`."""
+def unpack(packed: dict, like: PyTree) -> PyTree:
+    """The tree that was packed, with the structure and shapes of `like`."""
     starts = dict.fromkeys(packed["small"], 0)
 
-    def take(path, x):
+    def restore(path, x):
         if x.size > SMALL:
             return packed["large"][jax.tree_util.keystr(path)]
         name = _name(path)
@@ -38,7 +41,7 @@ def unpack(packed: dict, like):
         starts[name] = end = start + x.size
         return packed["small"][name][start:end].reshape(x.shape)
 
-    return jax.tree_util.tree_map_with_path(take, like)
+    return jax.tree_util.tree_map_with_path(restore, like)
 
 
 def _name(path) -> str:

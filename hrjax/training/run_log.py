@@ -1,4 +1,4 @@
-"""What a run tells the world: a progress bar, metrics.jsonl, and TensorBoard."""
+"""Run logging: a progress bar, metrics.jsonl and TensorBoard."""
 
 import json
 import pathlib
@@ -14,11 +14,11 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 
 class RunLog:
-    """The log of one run, in its work directory.
+    """The log of one run, in its run folder.
 
-    `add` takes every step's numbers and writes their means every `every_steps` steps; `write` puts
-    numbers and pictures down at once. Lines of metrics.jsonl beyond step `start`, of steps that
-    a killed run had not saved, are dropped when the log is opened: they will be trained again.
+    `add` takes the numbers of each step and writes their means every `every_steps` steps; `write`
+    writes numbers and images immediately. Opening the log drops the lines of metrics.jsonl after
+    step `start`: a killed run had not saved those steps, so they are trained again.
     """
 
     def __init__(self, workdir: pathlib.Path, *, start: int, total: int, every_steps: int):
@@ -42,7 +42,7 @@ class RunLog:
         self._since = time.perf_counter()
 
     def add(self, step: int, epoch: float, numbers: dict, *, images: int, waited: float) -> None:
-        """Takes one step's numbers, its images, and the seconds that it waited for data."""
+        """Adds one step: its numbers, how many images it had, and the seconds waited for data."""
         self._rows.append(numbers)
         self._images += images
         self._waited += waited
@@ -50,23 +50,21 @@ class RunLog:
         if step % self._every_steps == 0:
             self._flush(step, epoch)
 
-    def write(
-        self, step: int, numbers: dict, pictures: dict[str, np.ndarray] | None = None
-    ) -> None:
-        """Writes numbers, and RGB pictures to TensorBoard."""
+    def write(self, step: int, numbers: dict, images: dict[str, np.ndarray] | None = None) -> None:
+        """Writes numbers to both files, and RGB images to TensorBoard."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
         for name, number in numbers.items():
             self._board.add_scalar(_tag(name), number, step)
-        for name, picture in (pictures or {}).items():
-            self._board.file_writer.add_summary(_picture(name, picture), step)
+        for name, image in (images or {}).items():
+            self._board.file_writer.add_summary(_image_summary(name, image), step)
 
     def say(self, text: str) -> None:
         """Prints `text` above the progress bar."""
         self._bar.write(text, file=sys.stderr)
 
     def pause(self) -> None:
-        """Starts the clock of images per second anew, after work that was not training."""
+        """Restarts the measurement of images per second, after work other than training."""
         self._images, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def close(self) -> None:
@@ -90,19 +88,19 @@ class RunLog:
 
 
 class NoLog:
-    """A RunLog that says nothing: of the processes of a job, only the first one does."""
+    """A RunLog that writes nothing, for all processes of a run but the first."""
 
     def __init__(self, workdir: pathlib.Path, **settings: int):
         pass
 
-    def _nothing(self, *_: object, **__: object) -> None:
+    def _ignore(self, *_: object, **__: object) -> None:
         pass
 
-    add = write = say = pause = close = _nothing
+    add = write = say = pause = close = _ignore
 
 
 def read(workdir: pathlib.Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl; a line that a kill cut short is left out."""
+    """The lines of a run's metrics.jsonl, without a last line that a kill cut short."""
     lines = (workdir / "metrics.jsonl").read_text().split("\n")
     return [json.loads(line) for line in lines[:-1]]
 
@@ -110,21 +108,21 @@ def read(workdir: pathlib.Path) -> list[dict]:
 def _reopen(file, start):
     if file.is_file():
         kept = [line for line in read(file.parent) if line["step"] <= start]
-        shorter = file.with_suffix(".new")
-        shorter.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        shorter.replace(file)
+        temporary = file.with_suffix(".new")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(file)
     return file.open("a")
 
 
 def _tag(name):
-    """`name` in the letters that TensorBoard allows."""
+    """`name` with characters that TensorBoard does not allow replaced."""
     return re.sub(r"[^\w./-]", "_", name)
 
 
-def _picture(name, picture):
-    _, png = cv2.imencode(".png", picture[:, :, ::-1])
-    height, width = picture.shape[:2]
-    image = Summary.Image(
+def _image_summary(name, image):
+    _, png = cv2.imencode(".png", image[:, :, ::-1])
+    height, width = image.shape[:2]
+    summary = Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=png.tobytes()
     )
-    return Summary(value=[Summary.Value(tag=name, image=image)])
+    return Summary(value=[Summary.Value(tag=name, image=summary)])

@@ -1,4 +1,6 @@
-"""What a training step changes, and its form in a checkpoint."""
+"""The training state and its form in a checkpoint."""
+
+from typing import Any
 
 import flax.struct
 import jax
@@ -13,7 +15,7 @@ from hrjax.training.packing import pack
 class TrainState:
     """Everything that a step changes; `average` is {"params", "stats"} or None.
 
-    The optimizer sees the params packed (`hrjax.training.packing`), and so is its state.
+    The optimizer and its state use the packed params (`hrjax.training.packing`).
     """
 
     step: jax.Array
@@ -24,13 +26,15 @@ class TrainState:
 
     @property
     def weights(self) -> dict:
-        """The params and stats to evaluate: averaged where the recipe averages."""
+        """The params and stats to evaluate: the averaged ones if there are any."""
         return self.average or {"params": self.params, "stats": self.stats}
 
 
-def create_state(params: dict, stats: dict, optimizer, *, average: bool) -> TrainState:
+def create_state(
+    params: dict, stats: dict, optimizer: optax.GradientTransformation, *, average: bool
+) -> TrainState:
     """The state before the first step."""
-    # A copy: the step takes over the memory of every part of the state, which none may share.
+    # A copy, because the step donates all of the state: no two parts may share memory.
     copy = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if average else None
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -42,7 +46,7 @@ def create_state(params: dict, stats: dict, optimizer, *, average: bool) -> Trai
 
 
 def to_items(state: TrainState) -> dict:
-    """The state as a checkpoint's items: name → nested dicts of arrays."""
+    """The state as the items of a checkpoint: names and nested dicts of arrays."""
     items = {
         "model": {"params": state.params, "stats": state.stats},
         "optimizer": {
@@ -54,7 +58,7 @@ def to_items(state: TrainState) -> dict:
 
 
 def from_items(items: dict, like: TrainState) -> TrainState:
-    """The state that `to_items` took apart, of the same structure as `like`."""
+    """The state of a checkpoint's items, with the structure of `like`; inverts `to_items`."""
     opt_state = serialization.from_state_dict(like.opt_state, items["optimizer"]["opt_state"])
     return TrainState(
         items["optimizer"]["step"],
@@ -64,6 +68,6 @@ def from_items(items: dict, like: TrainState) -> TrainState:
     )
 
 
-def abstract(tree):
-    """Shapes, types and shardings of a tree of arrays."""
+def abstract(tree: Any) -> Any:
+    """The tree with the shape, dtype and sharding of each array in its place."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

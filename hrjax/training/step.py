@@ -1,4 +1,4 @@
-"""One training step: loss, gradients, update, all jitted."""
+"""The jitted training step: loss, gradients and parameter update."""
 
 import functools
 from collections.abc import Callable
@@ -14,31 +14,35 @@ from hrjax.training.distill import Teacher
 from hrjax.training.packing import pack, unpack
 from hrjax.training.state import TrainState
 
-DTYPES = ("bfloat16", "float32", "float64")  # float64 where JAX_ENABLE_X64 is on
+DTYPES = ("bfloat16", "float32", "float64")  # float64 needs JAX_ENABLE_X64
 PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
 
 
 def make_train_step(
-    graph, optimizer, learning_rate: Callable, config: ConfigDict, teacher: Teacher | None = None
-) -> Callable:
+    graph: models.Graph,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    config: ConfigDict,
+    teacher: Teacher | None = None,
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """A jitted step: (state, batch) → (state, {"loss", "pck", "lr", "finite"}).
 
-    The state's memory is reused. `learning_rate` maps the number of steps before this one to the
-    rate that the optimizer uses; here it is only reported. `finite` says whether the loss and the
-    new weights are; where they aren't and the config skips such steps, the state stays as it was
-    but for what counts steps. With a `teacher`, "distill" is its part of the loss.
+    The memory of the state is reused (donated). `learning_rate` gives the rate that the optimizer
+    uses, for the log. `finite` is whether the loss and the new weights are finite. If they are not
+    and the config skips such steps, the state is unchanged except for its step counters. With a
+    `teacher`, "distill" is its part of the loss.
     """
     _check(config)
     derive = jax.value_and_grad(_make_loss(graph, config, teacher), has_aux=True)
 
     @functools.partial(jax.jit, donate_argnums=0)
     @jax.default_matmul_precision(config.train.matmul_precision)
-    def train_step(state, batch, *taught):
+    def train_step(state, batch, *teacher_weights):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
         gradients, stats, numbers = _gradients(
-            functools.partial(derive, state.params), state, batch, key, taught, config
+            functools.partial(derive, state.params), state, batch, key, teacher_weights, config
         )
         before = pack(state.params)
         updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
@@ -66,10 +70,10 @@ def _check(config):
 
 
 def _make_loss(graph, config, teacher):
-    """The function (params, stats, batch, key, teacher's weights…) → loss, (stats, numbers)."""
+    """The function (params, stats, batch, key, *teacher_weights) → loss, (stats, numbers)."""
     dtype = jnp.dtype(config.train.dtype)
 
-    def compute(params, stats, batch, key, *taught):
+    def compute(params, stats, batch, key, *teacher_weights):
         params = jax.tree.map(lambda x: x.astype(dtype), params)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
         outputs, stats = models.apply(graph, params, stats, images, key, remat=config.train.remat)
@@ -90,37 +94,37 @@ def _make_loss(graph, config, teacher):
         )
         numbers = {"pck": heatmaps.pck(outputs, targets, weights)}
         if teacher is not None:
-            shown = teacher.heatmaps(*taught, images, key)
-            lesson = losses.joint_mse(outputs, shown, weights, factor=config.distill.weight)
-            loss, numbers = loss + lesson, {**numbers, "distill": lesson}
+            soft_targets = teacher.heatmaps(*teacher_weights, images, key)
+            distill = losses.joint_mse(outputs, soft_targets, weights, factor=config.distill.weight)
+            loss, numbers = loss + distill, {**numbers, "distill": distill}
         return loss, (stats, {"loss": loss, **numbers})
 
     return compute
 
 
-def _gradients(derive, state, batch, key, taught, config):
-    """The gradients of a batch, the statistics after it, and its numbers.
+def _gradients(derive, state, batch, key, teacher_weights, config):
+    """The gradients of a batch, the batch norm statistics after it, and its numbers.
 
-    With `config.train.accumulate` above 1 the batch goes through in so many parts, one after the
-    other. Gradients and numbers are means over the parts; batch norm normalises each part by the
-    part's own statistics, and the running ones move once for each.
+    With `config.train.accumulate` above 1 the batch is split into that many microbatches, computed
+    one after the other. Gradients and numbers are means over them; batch norm normalizes each
+    microbatch by its own statistics and updates the running ones once for each.
     """
-    parts = config.train.accumulate
-    if parts == 1:
-        (_, (stats, numbers)), gradients = derive(state.stats, batch, key, *taught)
+    count = config.train.accumulate
+    if count == 1:
+        (_, (stats, numbers)), gradients = derive(state.stats, batch, key, *teacher_weights)
         return gradients, stats, numbers
 
-    def add(carry, part):
+    def add(carry, microbatch):
         stats, total = carry
-        (_, (stats, numbers)), gradients = derive(stats, *part, *taught)
+        (_, (stats, numbers)), gradients = derive(stats, *microbatch, *teacher_weights)
         return (stats, jax.tree.map(jnp.add, total, gradients)), numbers
 
-    # Every parts-th row goes into the same part: so each device has its share of every part.
-    rows = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    # Rows are dealt out in turn, so that each device has an equal share of each microbatch.
+    rows = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    carry, numbers = jax.lax.scan(add, (state.stats, zeros), (rows, jax.random.split(key, parts)))
+    carry, numbers = jax.lax.scan(add, (state.stats, zeros), (rows, jax.random.split(key, count)))
     stats, total = carry
-    gradients = jax.tree.map(lambda x: x / parts, total)
+    gradients = jax.tree.map(lambda x: x / count, total)
     return gradients, stats, jax.tree.map(jnp.mean, numbers)
 
 
@@ -137,5 +141,5 @@ def _all_finite(tree):
 
 
 def _keep_unless(finite, old, new):
-    """`new` if `finite`, else `old`; what counts steps, an integer, counts on."""
+    """`new` if `finite`, else `old`; step counters, which are integers, always advance."""
     return jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new

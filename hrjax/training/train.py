@@ -1,4 +1,4 @@
-"""Training, from a config to checkpoints: what a run needs, where it starts, how it ends."""
+"""Training from a config to checkpoints: starts or continues a run, and ends it."""
 
 import contextlib
 import logging
@@ -16,10 +16,10 @@ from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
 from hrjax import experiment, inference
-from hrjax.evaluation import evaluate, scoring
+from hrjax.evaluation import evaluate, metrics, protocol
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
-from hrjax.training.loop import Job, Work
+from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
 from hrjax.training.step import make_train_step
 from hrjax.weights import checkpoints, model_card, source
@@ -34,42 +34,42 @@ def train(
     mesh: Mesh | None = None,
     resume_from: str = "",
 ) -> int | None:
-    """Trains in `workdir`, from its last good checkpoint on if it has one.
+    """Trains in `workdir`, continuing from its last good checkpoint if it has one.
 
-    `resume_from` leads to the checkpoint that an empty `workdir` starts from. Returns the number of
-    the signal that ended the run early, or None.
+    `resume_from` is the checkpoint that an empty `workdir` starts from. Returns the number of the
+    signal that ended the run early, or None.
     """
     folder = workdir / "checkpoints"
     run_folder.check_writable(workdir)
     distributed.check_same(config.to_json(), "their config")
-    if distributed.from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)
-    job, state = prepare(config, mesh)
-    state, position = _restore(job, state, folder, resume_from)
+    setup, state = prepare(config, mesh)
+    state, position = _restore(setup, state, folder, resume_from)
     start = int(state.step)
-    if start >= job.total_steps:
+    if start >= setup.total_steps:
         logger.info("this run is finished: %d steps, checkpoints in %s", start, folder)
         return None
     logger.info(
         "%s step %d of %d: %d people, %d steps an epoch, %s on %s",
-        *("continuing at" if start else "starting at", start, job.total_steps, len(job.split)),
-        *(job.steps_per_epoch, config.model.name, distributed.describe(job.mesh)),
+        *("continuing at" if start else "starting at", start, setup.total_steps, len(setup.split)),
+        *(setup.steps_per_epoch, config.model.name, distributed.describe(setup.mesh)),
     )
-    if job.held_out and not start:
-        score = evaluate.score_mean_pose(config, job.split, job.held_out)
-        logger.info("to beat: the mean pose scores %s %.4g", scoring.score_name(config), score)
-    number = _run(job, state, position, workdir)
+    if setup.held_out and not start:
+        score = evaluate.score_mean_pose(setup.protocol, setup.split, setup.held_out)
+        logger.info("baseline (mean pose): %s %.4g", metrics.score_name(setup.protocol), score)
+    number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
-    if number and last < job.total_steps:
+    if number and last < setup.total_steps:
         logger.info(
-            "stopped after step %d, saved in %s; the same command continues there", last, folder
+            "stopped after step %d, saved in %s; the same command continues the run", last, folder
         )
         return number
     logger.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
     return None
 
 
-def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainState]:
+def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:
     """Everything that training needs before its first step."""
     mesh = mesh or distributed.make_mesh()
     experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
@@ -77,7 +77,8 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
         config.train.batch_size, mesh, "config.train.batch_size", parts=config.train.accumulate
     )
     split = open_train_split(config)
-    scoring.check(config)
+    choices = protocol.from_config(config)
+    metrics.check(choices)
     held_out = experiment.open_held_out(config) if config.eval.every_epochs else None
     steps_per_epoch = loading.steps_per_epoch(split, config.train.batch_size)
     learning_rate = optimizers.schedule(
@@ -91,35 +92,36 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[Job, TrainSta
     if config.train.dtype == "float64":
         params, stats = jax.tree.map(lambda x: x.astype(jnp.float64), (params, stats))
     teacher = distill.open_teacher(config, mesh)
-    job = Job(
+    setup = TrainingSetup(
         config=config,
         mesh=mesh,
         split=split,
         held_out=held_out,
+        protocol=choices,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
-        card=model_card.from_config(config, split.skeleton, metric=scoring.score_name(config)),
+        card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(choices)),
         predict_step=inference.make_predict_step(
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
         ),
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
-    return job, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
+    return setup, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def open_train_split(config: ConfigDict) -> Split | Mixture:
-    """The people to train on: of the config's dataset, and of those that it mixes in."""
+    """The training split of the config's dataset, mixed with those of `config.data.mix`."""
     split = experiment.open_split(config, config.data.train_split)
     mix, splits = config.data.mix, [split]
     if len(mix.roots) not in (0, len(mix.datasets)):
         raise ValueError(
-            f"config.data.mix.roots are {len(mix.roots)} and config.data.mix.datasets "
-            f"{len(mix.datasets)}; name a root for each, or none for data/<dataset>"
+            f"config.data.mix has {len(mix.roots)} roots for {len(mix.datasets)} datasets; give a "
+            "root for each, or none to use data/<dataset>"
         )
-    for place, name in enumerate(mix.datasets):
+    for index, name in enumerate(mix.datasets):
         entry = datasets.find(name)
-        root = mix.roots[place] if mix.roots else entry.root
+        root = mix.roots[index] if mix.roots else entry.root
         splits.append(datasets.read(name, root, entry.train_split))
     if len(splits) == 1:
         return split
@@ -130,7 +132,7 @@ def open_train_split(config: ConfigDict) -> Split | Mixture:
         f"{count} of the {len(part)} people of {name}"
         for count, part, name in zip(counts, splits, names, strict=True)
     )
-    logger.info("a batch has %s", parts)
+    logger.info("each batch has %s", parts)
     return mixed
 
 
@@ -146,55 +148,58 @@ def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
     return state.replace(**weights, average=average)
 
 
-def _run(job, state, position, workdir):
-    config, start = job.config, int(state.step)
+def _run(setup, state, position, workdir):
+    config, start = setup.config, int(state.step)
     first = jax.process_index() == 0
     if first:
         run_folder.save_config(config, workdir)
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(signals.stopping())
+        stop = stack.enter_context(signals.catch_stop_signals())
         stack.enter_context(logging_redirect_tqdm())
         every = config.log.every_steps
         open_log = run_log.RunLog if first else run_log.NoLog
-        log = open_log(workdir, start=start, total=job.total_steps, every_steps=every)
+        log = open_log(workdir, start=start, total=setup.total_steps, every_steps=every)
         stack.callback(log.close)
         manager = stack.enter_context(
             checkpoints.open_folder(workdir / "checkpoints", keep=config.checkpoint.keep)
         )
-        batches = _open_batches(job, position)
+        batches = _open_batches(setup, position)
         stack.callback(batches.close)
-        work = Work(workdir, manager, log, batches, distributed.Everyone(stop, job.mesh))
-        number = loop.run(job, state, work, position)
+        shared_stop = distributed.SharedStopRequest(stop, setup.mesh)
+        resources = RunResources(workdir, manager, log, batches, shared_stop)
+        number = loop.run(setup, state, resources, position)
         checkpoints.wait(manager)
     return number
 
 
-def _restore(job, state, folder, resume_from):
-    """The state and position to start from: the run's own last good checkpoint, or another."""
+def _restore(setup, state, folder, resume_from):
+    """The state and position to start from: of the run's last good checkpoint, or of another."""
     target = abstract(to_items(state))
-    if distributed.from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         if resume_from:
-            logger.info("%s has checkpoints; --resume_from is for a new --workdir", folder)
-        found, items, damaged = checkpoints.restore_latest(folder, target)
+            logger.info(
+                "%s has checkpoints; --resume_from is ignored, it is for a new --workdir", folder
+            )
+        step, items, damaged = checkpoints.restore_latest(folder, target)
         if jax.process_index() == 0:
             checkpoints.set_aside(damaged)
-        distributed.check_same(str(found), "the checkpoint that they restored")
+        distributed.check_same(str(step), "the checkpoint that they restored")
     elif resume_from:
-        found = checkpoints.find(resume_from, prefer=checkpoints.latest)
-        items = checkpoints.restore(found, target)
+        step = checkpoints.find(resume_from, prefer=checkpoints.latest)
+        items = checkpoints.restore(step, target)
     else:
-        return load_weights(job.config, state) if job.config.init_from else state, {}
-    logger.info("restored %s", found)
-    return from_items(items, state), checkpoints.read_position(found)
+        return load_weights(setup.config, state) if setup.config.init_from else state, {}
+    logger.info("restored %s", step)
+    return from_items(items, state), checkpoints.read_position(step)
 
 
-def _open_batches(job, position):
-    config = job.config
+def _open_batches(setup, position):
+    config = setup.config
     batches = loading.train_batches(
-        job.split,
+        setup.split,
         chains.train_ops(
             config.augment,
-            job.split.skeleton,
+            setup.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
             udp=experiment.prediction_settings(config).udp,

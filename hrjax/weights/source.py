@@ -106,9 +106,17 @@ class Source:
             raise ValueError(
                 f"{self.location} has no head for joints; it is to train from, not to predict"
             )
-        return recipes.find(
-            self.model or variant, self.dataset or recipes.dataset_of(self.num_joints)
-        )
+        return recipes.find(self.model or variant, self.dataset or self._likely_dataset())
+
+    def _likely_dataset(self):
+        """The dataset with as many joints, for weights that say nothing else."""
+        try:
+            return datasets.with_joints(self.num_joints)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.location} has no model card, and {error}. Give the config that it was "
+                "trained with"
+            ) from error
 
     @functools.cached_property
     def _run_config(self):

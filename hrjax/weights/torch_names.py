@@ -1,5 +1,6 @@
 """The official PyTorch names of our arrays, and the official state dict of a network."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from hrjax import models
+from hrjax.models.hrformer import relative_positions
 
 # Our leaf's name → PyTorch's, and the order of PyTorch's axes in ours.
 LEAVES = {
@@ -33,7 +35,8 @@ def to_torch(name: str, params: dict, stats: dict) -> dict[str, np.ndarray]:
         if leaf == "running_var":
             state[f"{module}.num_batches_tracked"] = np.zeros((), np.int64)
         if leaf == "relative_position_bias_table":
-            state[f"{module}.relative_position_index"] = _relative_positions(len(array))
+            window = (math.isqrt(len(array)) + 1) // 2  # the table has (2 window - 1)² rows
+            state[f"{module}.relative_position_index"] = relative_positions(window)
     return state
 
 
@@ -61,11 +64,3 @@ def entries(name: str, weights: dict) -> Iterator[tuple[str, tuple[int, ...], tu
 def torch_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     """PyTorch's shape of our array."""
     return tuple(shape[axes.index(axis)] for axis in range(len(axes)))
-
-
-def _relative_positions(rows):
-    """Which row of a table of position biases each pair of a window's pixels reads."""
-    side = int(rows**0.5)  # 2 w - 1 for windows of w x w pixels
-    y, x = np.divmod(np.arange(((side + 1) // 2) ** 2), (side + 1) // 2)
-    dy, dx = y[:, None] - y + side // 2, x[:, None] - x + side // 2
-    return dy * side + dx

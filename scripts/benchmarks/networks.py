@@ -1,18 +1,20 @@
-"""Benchmarks of networks: the forward pass, a training step, decoding, and their memory."""
+"""Benchmarks of networks: the forward pass, a training step, decoding, and memory."""
 
 import functools
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from benchmarks.timing import as_table, program_memory, random_batch, time_jitted
-from hrjax import experiment, heatmaps, models
+from benchmarks.timing import Numbers, program_memory, random_batch, time_jitted
+from hrjax import experiment, heatmaps, models, tables
 from hrjax.training import optimizers, train
 
 
-def time_forward(config, seconds):
-    """Tracing, compiling and running the network alone, folded where evaluation folds it."""
+def time_forward(config: ConfigDict, seconds: float) -> Numbers:
+    """Tracing, compiling and running the network alone, with batch norm folded as in evaluation."""
     _, graph, params, stats = experiment.create_model(config)
     dtype = jnp.dtype(config.train.dtype)
     if config.eval.fold_batch_norm:
@@ -23,15 +25,15 @@ def time_forward(config, seconds):
     return time_jitted(step, (params, stats, images), seconds)
 
 
-def time_training(config, seconds):
+def time_training(config: ConfigDict, seconds: float) -> Numbers:
     """Tracing, compiling and running a training step."""
     graph, _, params, stats = experiment.create_model(config)
     step, make_state, batch = training_step(config, graph)
     return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
 
 
-def time_decoding(config, seconds):
-    """Milliseconds of the network, and the share of it that each decoding takes after it."""
+def time_decoding(config: ConfigDict, seconds: float) -> Numbers:
+    """Milliseconds of the network, and the time of each decoding method as a fraction of it."""
     graph, params, stats = models.fold_batch_norm(*experiment.create_model(config)[1:])
     network = jax.jit(lambda weights, images: models.apply(graph, *weights, images)[0])
     images = models.normalize(random_batch(config)["image"])
@@ -45,8 +47,8 @@ def time_decoding(config, seconds):
     return numbers
 
 
-def training_step(config, graph):
-    """A step with Adam, what makes its state from params and stats, and a batch of noise."""
+def training_step(config: ConfigDict, graph: models.Graph) -> tuple[Callable, Callable, dict]:
+    """A step with Adam, a function from params and stats to its state, and a batch of noise."""
     optimizer = optimizers.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
     make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
     step = train.make_train_step(graph, optimizer, learning_rate, config)
@@ -54,14 +56,14 @@ def training_step(config, graph):
     return step, make_state, {key: batch[key] for key in ("image", "keypoints", "visible")}
 
 
-def sweep_memory(config):
-    """A table of MiB that a training step needs, and how long it took to compile."""
-    rows = [("batch", "modules", "saving", "MiB", "MiB a crop", "compile seconds")]
+def sweep_memory(config: ConfigDict) -> str:
+    """A table of the memory and the compilation time of training steps."""
+    rows = [("batch", "modules", "setting", "MiB", "MiB per crop", "compile seconds")]
     batch_size, dtype = config.train.batch_size, config.train.dtype
-    for batch, depth, saving in memory_cases(batch_size, config.model.get("modules", ())):
+    for batch, depth, setting in memory_cases(batch_size, config.model.get("modules", ())):
         with config.unlocked():
             config.train.update({"batch_size": batch, "accumulate": 1, "remat": False})
-            config.train.update({"dtype": dtype, **saving})
+            config.train.update({"dtype": dtype, **setting})
             if depth:
                 config.model.modules = depth
         fields = experiment.model_fields(config)
@@ -69,18 +71,19 @@ def sweep_memory(config):
         step, make_state, inputs = training_step(config, graph)
         start = time.perf_counter()
         compiled = step.lower(jax.eval_shape(make_state, params, stats), inputs).compile()
-        spent, mib = time.perf_counter() - start, program_memory(compiled)
-        how = " ".join(f"{key}={value}" for key, value in saving.items()) or "-"
+        seconds, mib = time.perf_counter() - start, program_memory(compiled)
+        changed = " ".join(f"{key}={value}" for key, value in setting.items()) or "-"
         shape = "x".join(map(str, depth)) or "-"
-        rows.append((str(batch), shape, how, *(f"{x:.0f}" for x in (mib, mib / batch, spent))))
-    return as_table(rows)
+        figures = (f"{x:.0f}" for x in (mib, mib / batch, seconds))
+        rows.append((str(batch), shape, changed, *figures))
+    return tables.format_table(rows)
 
 
-def memory_cases(batch, modules):
-    """What `sweep_memory` compiles: sizes of batches, modules of each stage, settings."""
-    savings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
+def memory_cases(batch: int, modules: tuple[int, ...]) -> list[tuple[int, tuple, dict]]:
+    """The cases of `sweep_memory`: batch size, modules of each stage, changed setting."""
+    settings = {"accumulate": 2, "remat": True, "dtype": "bfloat16"}
     return [
         *((count * batch, modules, {}) for count in (1, 2, 4)),
         *((batch, tuple(times * n for n in modules), {}) for times in (2, 4) if modules),
-        *((batch, modules, {name: value}) for name, value in savings.items()),
+        *((batch, modules, {name: value}) for name, value in settings.items()),
     ]

@@ -1,19 +1,23 @@
-"""Benchmarks that start from files: data for training, and prediction from pictures to joints."""
+"""Benchmarks that start from files: data for training, and prediction from images to joints."""
 
 import collections
 import functools
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from benchmarks.timing import random_batch, time_jitted
+from benchmarks.timing import Numbers, random_batch, time_jitted
 from data_pipelines import datasets, geometry, images
 from data_pipelines.batching import loading
+from data_pipelines.skeletons import Skeleton
+from data_pipelines.splits import Split
 from data_pipelines.transforms import chains, ops
 from hrjax import experiment, heatmaps, inference, models
 from hrjax.prediction.network import Network
@@ -21,9 +25,13 @@ from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
 from hrjax.training import train
 
+Op = Callable[[dict, np.random.Generator | None], dict]  # of data_pipelines.transforms
 
-def open_data(config, wrap=lambda op: op):
-    """The training split and endless batches of it; `wrap` is put around each op."""
+
+def open_data(
+    config: ConfigDict, wrap: Callable[[Op], Op] = lambda op: op
+) -> tuple[Split, loading.Batches]:
+    """The training split and an endless stream of its batches; `wrap` is applied to each op."""
     split = experiment.open_split(config, "train")
     chain = chains.train_ops(config.augment, split.skeleton, config.data.input_size, strict=True)
     batches = loading.train_batches(
@@ -37,8 +45,8 @@ def open_data(config, wrap=lambda op: op):
     return split, batches
 
 
-def time_data(config, seconds):
-    """Milliseconds a batch; then, in one thread, those of a person and where they go."""
+def time_data(config: ConfigDict, seconds: float) -> Numbers:
+    """Milliseconds per batch, and the time per person in one thread with a breakdown."""
     _, batches = open_data(config)
     with batches:
         next(batches)
@@ -54,15 +62,15 @@ def time_data(config, seconds):
     }
 
 
-def time_person(config, seconds):
-    """CPU milliseconds of a person in one thread, their parts, and those of bare decoding.
+def time_person(config: ConfigDict, seconds: float) -> Numbers:
+    """CPU milliseconds per person in one thread, a breakdown, and those of bare image decoding.
 
-    The two take turns, batch by batch, so that what else the machine does falls on both.
+    The two are measured alternately, batch by batch, so that other load affects both alike.
     """
     cv2.setNumThreads(1)
     parts = dict.fromkeys(("decode", "crop"), 0.0)
     split, batches = open_data(config, functools.partial(timed, parts))
-    batches[0]  # files that were never read come from the disk
+    batches[0]  # fills the file cache
     parts |= dict.fromkeys(parts, 0.0)
     person, bare = [], []
     while len(person) < 4 or sum(person) * config.train.batch_size < seconds:
@@ -71,7 +79,7 @@ def time_person(config, seconds):
         person.append((time.thread_time() - start) / len(rows))
         bare.append(statistics.mean(time_bare_decode(split[row]) for row in rows))
     total = sum(person) * config.train.batch_size
-    ratios = [one / other for one, other in zip(person, bare, strict=True)]
+    ratios = [spent / decoding for spent, decoding in zip(person, bare, strict=True)]
     return {
         "person_ms": 1000 * statistics.median(person),
         "people_per_second_per_core": 1 / statistics.median(person),
@@ -86,8 +94,8 @@ def time_person(config, seconds):
 TIMED = {ops.Decode: "decode", ops.RandomCrop: "crop"}
 
 
-def timed(parts, op):
-    """The op, which adds its CPU seconds to `parts` if it is one of TIMED."""
+def timed(parts: dict[str, float], op: Op) -> Op:
+    """The op; if it is one of TIMED, it adds its CPU seconds to `parts`."""
 
     def run(example, rng):
         start = time.thread_time()
@@ -98,8 +106,8 @@ def timed(parts, op):
     return run if type(op) in TIMED else op
 
 
-def time_bare_decode(example):
-    """Seconds that OpenCV takes to decode the example's image, without reading it."""
+def time_bare_decode(example: dict) -> float:
+    """Seconds that OpenCV takes to decode an example's image, without reading the file."""
     encoded = example.get("encoded") or pathlib.Path(example["image_path"]).read_bytes
     data = np.frombuffer(encoded(), np.uint8)
     start = time.thread_time()
@@ -107,9 +115,9 @@ def time_bare_decode(example):
     return time.thread_time() - start
 
 
-def time_end_to_end(config, seconds):
-    """Training from files: milliseconds a step and the share of them spent waiting for data."""
-    job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+def time_end_to_end(config: ConfigDict, seconds: float) -> Numbers:
+    """Training from files: milliseconds per step, and the fraction spent waiting for data."""
+    setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
     _, batches = open_data(config)
     waits, times = [], []
     with batches:
@@ -118,7 +126,7 @@ def time_end_to_end(config, seconds):
             batch = next(batches)
             waits.append(time.perf_counter() - start)
             inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-            state, numbers = job.train_step(state, distributed.shard(inputs, job.mesh))
+            state, numbers = setup.train_step(state, distributed.shard(inputs, setup.mesh))
             jax.block_until_ready(numbers)
             times.append(time.perf_counter() - start)
     median = statistics.median(times[1:])
@@ -130,8 +138,8 @@ def time_end_to_end(config, seconds):
     }
 
 
-def time_predict(config, seconds):
-    """From files to joints: people a second, and the shares of what is done for a person."""
+def time_predict(config: ConfigDict, seconds: float) -> Numbers:
+    """Prediction from files to joints: people per second, and where the time per person goes."""
     _, graph, params, stats = experiment.create_model(config)
     params = jax.tree.map(lambda x: x.astype(config.train.dtype), params)
     skeleton = datasets.DATASETS[config.data.dataset].skeleton
@@ -168,14 +176,14 @@ def time_predict(config, seconds):
     }
 
 
-def time_reading(config, paths, boxes):
-    """Milliseconds for each person of decoding pictures and of cropping, in one thread."""
+def time_reading(config: ConfigDict, paths: list[str], boxes: list[np.ndarray]) -> Numbers:
+    """Milliseconds per person of image decoding and of cropping, in one thread."""
     crop, count = ops.Crop(config.data.input_size), sum(map(len, boxes))
     start = time.perf_counter()
-    images = [images.read_image(path) for path in paths]
+    pixels = [images.read_image(path) for path in paths]
     decoded = time.perf_counter()
-    for image, found in zip(images, boxes, strict=True):
-        for center, size in zip(*geometry.box_center_size(found), strict=True):
+    for image, image_boxes in zip(pixels, boxes, strict=True):
+        for center, size in zip(*geometry.box_center_size(image_boxes), strict=True):
             example = {"image": image, "center": center, "size": size}
             crop({**example, "keypoints": np.zeros((0, 2))}, None)
     cropped = time.perf_counter()
@@ -185,8 +193,10 @@ def time_reading(config, paths, boxes):
     }
 
 
-def split_predict_step(settings, graph, skeleton):
-    """What `inference.make_predict_step` does as two jitted functions."""
+def split_predict_step(
+    settings: inference.PredictionSettings, graph: models.Graph, skeleton: Skeleton
+) -> tuple[Callable, Callable]:
+    """`inference.make_predict_step` as two jitted functions: images → heatmaps → joints."""
 
     @jax.jit
     def network(weights, images):
@@ -210,13 +220,13 @@ def split_predict_step(settings, graph, skeleton):
     return network, after
 
 
-def find_people(config):
-    """The held-out images and each one's boxes (n, 4)."""
+def find_people(config: ConfigDict) -> tuple[list[str], list[np.ndarray]]:
+    """The held-out images, and the boxes (n, 4) in each."""
     split = experiment.open_split(config, "val")
     center, size = split.columns["center"], split.columns["size"] / geometry.BOX_PADDING
-    found = collections.defaultdict(list)
+    boxes = collections.defaultdict(list)
     for path, middle, (height, width) in zip(
         split.columns["image_path"], center, size, strict=True
     ):
-        found[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
-    return list(found), [np.array(boxes) for boxes in found.values()]
+        boxes[str(path)].append([*(middle - (width / 2, height / 2)), width, height])
+    return list(boxes), [np.array(image_boxes) for image_boxes in boxes.values()]

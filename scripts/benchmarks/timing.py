@@ -1,16 +1,21 @@
-"""What the benchmarks share: times of jitted functions, memory, the yardstick, tables."""
+"""Shared parts of the benchmarks: timing of jitted functions, memory, the yardstick, tables."""
 
 import resource
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+
+Numbers = dict[str, float]
 
 
-def random_batch(config):
-    """A batch of noise in the form that the pipelines deliver."""
+def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
+    """A batch of noise with the keys and shapes of real batches."""
     count, joints = config.train.batch_size, config.model.num_joints
     height, width = config.data.input_size
     rng = np.random.default_rng(0)
@@ -25,8 +30,13 @@ def random_batch(config):
     return jax.tree.map(jnp.asarray, batch)
 
 
-def time_jitted(function, arguments, seconds, *, carry=False):
-    """Milliseconds a call; with `carry` the first result is the next call's first argument."""
+def time_jitted(
+    function: Callable, arguments: tuple, seconds: float, *, carry: bool = False
+) -> Numbers:
+    """Times calls of a jitted function: milliseconds, tracing, compilation and memory.
+
+    With `carry`, the first result of a call is the first argument of the next.
+    """
     start = time.perf_counter()
     lowered = function.lower(*arguments)
     traced = time.perf_counter()
@@ -51,16 +61,16 @@ def time_jitted(function, arguments, seconds, *, carry=False):
     }
 
 
-def program_memory(compiled):
-    """The memory that a compiled program needs, MiB: arguments, results and what is in between."""
-    found = compiled.memory_analysis()
-    inside = found.temp_size_in_bytes + found.output_size_in_bytes
-    shared = found.alias_size_in_bytes  # arguments whose memory the results take over
-    return (inside + found.argument_size_in_bytes - shared) / 2**20
+def program_memory(compiled: jax.stages.Compiled) -> float:
+    """The memory in MiB that a compiled program needs for arguments, temporaries and results."""
+    analysis = compiled.memory_analysis()
+    total = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    total += analysis.output_size_in_bytes
+    return (total - analysis.alias_size_in_bytes) / 2**20  # donated arguments hold results
 
 
-def yardstick():
-    """Milliseconds of a 2048x2048 by 2048x2048 float32 matrix product: the median of seven."""
+def yardstick() -> float:
+    """Milliseconds of a 2048x2048 by 2048x2048 float32 matrix product, the median of seven."""
     product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
     a = jnp.asarray(np.random.default_rng(0).standard_normal((2048, 2048), np.float32))
     product(a).block_until_ready()
@@ -72,24 +82,16 @@ def yardstick():
     return 1000 * statistics.median(times)
 
 
-def peak_memory():
-    """The most memory in use so far, MiB: of the accelerator, or of this process on a CPU."""
+def peak_memory() -> float:
+    """The peak memory in MiB so far, of the accelerator, or of this process on a CPU."""
     stats = jax.devices()[0].memory_stats()
     if stats:
         return stats["peak_bytes_in_use"] / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def as_table(rows):
-    """Rows of text as aligned columns, all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
-
-
-def as_text(numbers):
-    """Numbers as aligned lines."""
+def as_text(numbers: dict[str, Any]) -> str:
+    """Named values as aligned lines."""
     width = max(map(len, numbers))
     rows = [(k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in numbers.items()]
     return "\n".join(f"{key:{width}}  {value}" for key, value in rows)

@@ -1,4 +1,4 @@
-"""What networks cost, against the tables of the references and the counts of their own tools."""
+"""Costs of networks, compared with the counts of the references' own tools."""
 
 import math
 
@@ -6,8 +6,8 @@ import pytest
 
 from hrjax import complexity, models
 
-# Variant, joints, input; MACs in millions with each module once and as executed; what the
-# reference's tool prints, in its unit.
+# Variant, joints, input; MACs in millions, counting each module once and as executed; the output of
+# the reference's tool, in its unit.
 COSTS = [
     ("hrnet_w32", 17, (256, 192), 7645.00, 7645.00, "7.12G"),
     ("hrnet_w48", 17, (384, 288), 35306.61, 35306.61, "32.88G"),
@@ -29,7 +29,7 @@ COSTS = [
 ]
 
 
-# One of each convention always, the others, which take seconds each to trace, among the long tests.
+# One network per convention always runs. Tracing takes seconds, so the others are long tests.
 QUICK = ("hrnet_w32", "litehrnet_18", "widehrnet_18", "hrformer_small", "efenet_small")
 
 
@@ -37,7 +37,7 @@ QUICK = ("hrnet_w32", "litehrnet_18", "widehrnet_18", "hrformer_small", "efenet_
     ("name", "joints", "size", "once", "executed", "printed"),
     [pytest.param(*row, marks=() if row[0] in QUICK else pytest.mark.long) for row in COSTS],
 )
-def test_networks_cost_what_the_references_say(name, joints, size, once, executed, printed):
+def test_costs_equal_the_counts_of_the_references(name, joints, size, once, executed, printed):
     calls = complexity.trace(*models.shapes(name, num_joints=joints), size)
     assert sum(call.macs for call in calls if not call.repeated) / 1e6 == pytest.approx(
         once, abs=0.006
@@ -48,7 +48,7 @@ def test_networks_cost_what_the_references_say(name, joints, size, once, execute
     assert f"{counted:.4g}{convention.suffix}" == printed
 
 
-def test_tracing_leaves_the_classes_as_they_were():
+def test_tracing_restores_the_classes():
     from hrjax.models.layers import Conv
 
     before = Conv.__call__
@@ -65,11 +65,11 @@ def test_the_summary_adds_up():
     assert set(rows) == {"stem", "stages", "final"}
     assert total == complexity.count_params(params) == 185_705
     assert any(line.startswith("parameters") and line.endswith("185,705") for line in lines)
-    # The final convolution by hand: 8 channels to 17 joints at 16 x 16 positions.
+    # The final convolution, by hand: 8 channels to 17 joints at 16 x 16 positions.
     assert f"{math.prod((8, 17, 16, 16)) / 1e3:.2f} k" in lines[1]
 
 
-def test_the_summary_stops_at_the_asked_depth_and_at_layers():
+def test_the_summary_stops_at_the_given_depth_and_at_layers():
     shallow, deep = (complexity.summarize("hrnet_tiny", (64, 64), depth=n) for n in (1, 99))
     assert len(shallow.splitlines()) < len(deep.splitlines())
     assert "kernel" not in deep

@@ -37,7 +37,7 @@ def test_settings_are_those_of_the_config(tiny):
         "input_size": (32, 32),
         "color": "rgb",
         "encoding": "msra",
-        "sigma": 2.0,
+        "sigma": 1.5,
         "decode": "quarter",
         "flip_test": False,
         "fold_batch_norm": True,

@@ -69,8 +69,11 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
         (["--mode=eval", "--checkpoint=gone"], "no checkpoint gone"),
         (["--config=configs/widehrnet_mpi.py"], "no config file configs/widehrnet_mpi.py"),
         (["--config=configs/widehrnet_mpii.py:hrnet_w32"], "choose one of: widehrnet_18, "),
-        (["--config=configs/quickstart.py", "--config.seeds=1"], 'Did you mean "seed"'),
-        (["--config=configs/quickstart.py", "--config.model.expnsion=6"], '"expansion"'),
+        (["--config=configs/quickstart.py", "--config.seeds=1"], "did you mean config.seed?"),
+        (
+            ["--config=configs/quickstart.py", "--config.model.expnsion=6"],
+            "did you mean config.model.expansion?",
+        ),
         (["--config=configs/quickstart.py", "--config.seed=one"], "--config.seed=one"),
         (["--config=configs/quickstart.py", "--workdirs=x"], "workdirs"),
         (["--config=configs/quickstart.py", "train"], "unknown argument 'train'"),

@@ -46,12 +46,10 @@ def test_a_config_of_another_version_gets_the_defaults_of_new_fields(caplog):
     assert "fields of another version are ignored: eval.nights" in caplog.text
 
 
-def test_unknown_models_datasets_and_joint_counts_list_the_choices():
+def test_unknown_models_and_datasets_list_the_choices():
     with pytest.raises(
         ValueError, match=r"unknown model 'hrnet'; choose one of: .*hrnet_w32.*_HxW"
     ):
         recipes.find("hrnet_64x64", "coco")
     with pytest.raises(ValueError, match=r"no recipe for hrnet_w32 on ants \(configs/hrnet_ants"):
         recipes.find("hrnet_w32", "ants")
-    with pytest.raises(ValueError, match=r"no known dataset has 3 joints; expected one of: .*coco"):
-        recipes.dataset_of(3)

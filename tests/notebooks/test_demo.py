@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom."""
+"""The demo notebook is valid and runs from top to bottom."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
 
 
 def code_cells():
-    """The cells of code, but for the one that installs."""
+    """The code cells except the one that installs."""
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     install = [cell for cell in code if "install" in cell["metadata"].get("tags", ())]
@@ -22,7 +22,7 @@ def code_cells():
     return ["".join(cell["source"]) for cell in code if cell not in install]
 
 
-def test_cells_are_plain_python_and_each_is_explained():
+def test_cells_are_plain_python_with_explanations():
     for source in code_cells():
         ast.parse(source)
     cells = json.loads(NOTEBOOK.read_text())["cells"]
@@ -32,16 +32,16 @@ def test_cells_are_plain_python_and_each_is_explained():
     assert kinds.count("markdown") >= 8
 
 
-def test_it_is_committed_without_outputs():
+def test_the_notebook_is_committed_without_outputs():
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
 
 
 @pytest.mark.long
-def test_it_runs_from_top_to_bottom(tmp_path):
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     pytest.importorskip("matplotlib")
-    # Leaves the pictures behind, to look at.
+    # Keeps the figures as files for inspection.
     ending = """
 for number in plt.get_fignums():
     plt.figure(number).savefig(f"figure{number}.png", dpi=60)

@@ -1,4 +1,4 @@
-"""The benchmark prints what it promises, in every mode."""
+"""scripts/benchmark.py: every mode prints its documented numbers."""
 
 import dataclasses
 import json
@@ -8,12 +8,13 @@ import pytest
 
 from benchmarks import convolutions, networks, timing
 from hrjax import heatmaps, models
+from hrjax.models import registry
 from scripts import benchmark
 
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
 
 
-def test_sweeps_convolutions(monkeypatch, capsys):
+def test_convolution_sweep_prints_a_row_per_convolution(monkeypatch, capsys):
     cases = {"depthwise": ((8, 6, 4), (3, 4, 2, 4)), "1x1": ((8, 6, 4), (1, 5, 1, 1))}
     monkeypatch.setattr(convolutions, "CONVOLUTIONS", cases)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--sweep=conv", *SMALL])
@@ -34,7 +35,7 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("mode", ["forward", "train", "predict"])
-def test_times_a_network(run, mode, drawn):
+def test_modes_that_run_a_network(run, mode, drawn):
     numbers = run(f"--mode={mode}", "--model=hrnet_tiny", f"--root={drawn}")
     if mode == "predict":
         check_shares(numbers)
@@ -45,7 +46,7 @@ def test_times_a_network(run, mode, drawn):
     assert numbers["ms_in_yardsticks"] == pytest.approx(numbers["ms"] / numbers["yardstick_ms"])
 
 
-def test_times_every_decoding_beside_the_network(run):
+def test_decode_mode_covers_every_method(run):
     numbers = run("--mode=decode", "--model=hrnet_tiny")
     shares = [numbers[f"share_{method}"] for method in heatmaps.DECODERS]
     assert len(shares) == 5
@@ -53,7 +54,7 @@ def test_times_every_decoding_beside_the_network(run):
 
 
 def check_shares(numbers):
-    """How many people a second, and where the time goes."""
+    """People per second, and a breakdown that adds up."""
     assert numbers["people_per_second"] > 0
     names = ("decode", "crop", "network", "after_network")
     shares = [numbers[f"share_{name}"] for name in names]
@@ -63,10 +64,10 @@ def check_shares(numbers):
     assert numbers["after_network_by_network"] == pytest.approx(ratio)
 
 
-def test_tells_the_memory_of_training_steps(monkeypatch, capsys):
+def test_memory_sweep_prints_a_row_per_case(monkeypatch, capsys):
     narrow = {"width": 4, "blocks": (1,), "deconvs": 0}
     small = dataclasses.replace(models.VARIANTS["pose_resnet_50"], **narrow)
-    monkeypatch.setattr(models, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
+    monkeypatch.setattr(registry, "VARIANTS", {**models.VARIANTS, "pose_resnet_50": small})
     monkeypatch.setattr(networks, "memory_cases", lambda *_: [(64, (), {"remat": True})])
     command = ("--sweep=memory", "--model=pose_resnet_50", "--batch=4", "--input=32x32")
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *command])
@@ -76,20 +77,20 @@ def test_tells_the_memory_of_training_steps(monkeypatch, capsys):
     assert int(row.split()[3]) >= 1
 
 
-def test_memory_is_told_by_batch_depth_and_setting():
+def test_memory_cases_vary_batch_depth_and_setting():
     cases = networks.memory_cases(8, (1, 4, 3))
     assert [batch for batch, _, _ in cases] == [8, 16, 32, 8, 8, 8, 8, 8]
     assert [depth for _, depth, _ in cases[3:5]] == [(2, 8, 6), (4, 16, 12)]
-    assert [list(saving) for _, _, saving in cases[5:]] == [["accumulate"], ["remat"], ["dtype"]]
+    assert [list(setting) for _, _, setting in cases[5:]] == [["accumulate"], ["remat"], ["dtype"]]
     assert len(networks.memory_cases(8, ())) == 6
 
 
-def test_memory_counts_what_arguments_and_results_share_once():
+def test_memory_shared_by_arguments_and_results_counts_once():
     assert [timing.program_memory(Program(n)) for n in (0, 2**20)] == [2.0, 3.0]
 
 
 class Program:
-    """A compiled program of 1 MiB of arguments, which the results share, and 1 MiB of results."""
+    """A compiled program with 1 MiB of arguments, reused for half of its 2 MiB of results."""
 
     def __init__(self, temporary):
         self.temp_size_in_bytes = temporary
@@ -100,11 +101,11 @@ class Program:
         return self
 
 
-def test_bfloat16_is_a_switch(run):
+def test_bfloat16_is_an_option(run):
     assert run("--mode=forward", "--model=hrnet_tiny", "--dtype=bfloat16")["dtype"] == "bfloat16"
 
 
-def test_times_the_data_and_says_where_time_goes(run, drawn):
+def test_data_mode_breaks_down_the_time(run, drawn):
     numbers = run("--mode=data", f"--root={drawn}")
     shares = [numbers[f"share_{name}"] for name in ("decode", "crop", "rest")]
     assert sum(shares) == pytest.approx(1)
@@ -113,7 +114,7 @@ def test_times_the_data_and_says_where_time_goes(run, drawn):
     assert numbers["person_in_imdecodes"] > 0
 
 
-def test_times_training_from_files(run, drawn):
+def test_end_to_end_mode_trains_from_files(run, drawn):
     numbers = run("--mode=end_to_end", "--model=hrnet_tiny", f"--root={drawn}")
     assert 0 <= numbers["share_waiting"] < 1
     assert numbers["first_step_seconds"] > 0

@@ -1,15 +1,15 @@
-"""Comparing ways to train: what is run, and the table."""
+"""scripts/compare_runs.py: the commands and the table."""
 
 import json
 import sys
 
 import pytest
 
-from hrjax import command_line
+from hrjax.config import command_line
 from scripts import compare_runs
 
 
-def test_the_table_has_mean_and_spread():
+def test_the_table_has_mean_and_standard_deviation():
     table = compare_runs.summary({"alone": [0.1, 0.2, 0.3], "taught": [0.5], "lost": []})
     rows = [row.split() for row in table.splitlines()]
     assert rows[1] == ["alone", "0.2000", "0.1000", "0.1000", "0.2000", "0.3000"]
@@ -28,7 +28,7 @@ def test_the_table_has_mean_and_spread():
         ),
     ],
 )
-def test_the_commands_are_understood_and_take_equal_steps(command, epochs, monkeypatch):
+def test_all_commands_are_valid_and_train_equally_long(command, epochs, monkeypatch):
     monkeypatch.chdir(compare_runs.ROOT)
     monkeypatch.setattr(sys, "argv", ["main", *command])
     config = command_line.parse(sys.argv).config
@@ -37,7 +37,7 @@ def test_the_commands_are_understood_and_take_equal_steps(command, epochs, monke
     assert config.data.dataset == "coco"
 
 
-def test_runs_that_are_there_are_kept(tmp_path, capsys):
+def test_finished_runs_are_reused(tmp_path, capsys):
     folder = tmp_path / "alone_0" / "eval" / "val"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"AP": 0.25}))

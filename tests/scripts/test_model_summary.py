@@ -1,4 +1,4 @@
-"""The summary from the command line."""
+"""scripts/model_summary.py: the summary from the command line."""
 
 import sys
 
@@ -13,20 +13,20 @@ def run(monkeypatch, capsys, *arguments):
     return capsys.readouterr().out
 
 
-def test_a_variant_is_summarised(monkeypatch, capsys):
+def test_a_variant_is_summarized(monkeypatch, capsys):
     out = run(monkeypatch, capsys, "--model=hrnet_tiny", "--input=64x64", "--joints=5")
     assert "hrnet_tiny, one image of 64x64" in out
-    assert "by the reference" in out
+    assert "reference count" in out
 
 
-def test_a_recipe_brings_its_joints_and_its_input(monkeypatch, capsys):
+def test_a_recipe_sets_joints_and_input_size(monkeypatch, capsys):
     out = run(monkeypatch, capsys, "--config=configs/widehrnet_mpii.py", "--depth=1")
     assert "widehrnet_18, one image of 256x256" in out
     assert "2,685,624" in out
     assert "0.9563G" in out
 
 
-def test_a_model_or_a_recipe_is_needed(monkeypatch, capsys):
+def test_a_model_or_a_recipe_is_required(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, capsys)
     assert "--model" in capsys.readouterr().err

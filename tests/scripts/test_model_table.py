@@ -1,4 +1,4 @@
-"""The README's table is what the script writes."""
+"""scripts/model_table.py: the table in the README is up to date."""
 
 import importlib
 import json
@@ -10,12 +10,12 @@ from scripts import model_table
 
 
 @pytest.mark.long
-def test_the_readme_is_up_to_date(monkeypatch):
+def test_the_table_in_the_readme_is_up_to_date(monkeypatch):
     monkeypatch.setattr("sys.argv", ["model_table.py", "--check"])
     assert model_table.main() == 0
 
 
-def test_every_row_has_its_recipe():
+def test_every_row_has_a_recipe():
     for name, size, _, recipe in model_table.ROWS:
         height, width = size
         variant = f"{name}_{height}x{width}"
@@ -28,7 +28,7 @@ def test_every_published_family_has_a_row():
     assert families == {family.__name__ for family in models.FAMILIES.values()}
 
 
-def test_latencies_are_those_of_one_image_in_float32(tmp_path):
+def test_latencies_are_for_one_image_in_float32(tmp_path):
     row = {"mode": "forward", "batch": 1, "dtype": "float32", "input": "256x192", "ms": 12.34}
     rows = [
         {**row, "model": "hrnet_w32"},

@@ -1,4 +1,4 @@
-"""The curves of runs."""
+"""scripts/plot_run.py: curves of one or several runs."""
 
 import json
 import sys
@@ -33,21 +33,21 @@ def curves(figure):
     }
 
 
-def test_a_panel_for_each_curve(logged):
-    found = curves(plot_run.draw({"a": plot_run.read(logged)}))
-    assert found["loss"] == [[[10, 0.1], [20, 0.05], [30, 1 / 30]]]
-    assert found["held-out score (eval/PCKh@0.5)"] == [[[30, 60]]]
-    assert [len(lines) for lines in found.values()] == [1] * 6
+def test_each_quantity_has_a_panel(logged):
+    drawn = curves(plot_run.draw({"a": plot_run.read(logged)}))
+    assert drawn["loss"] == [[[10, 0.1], [20, 0.05], [30, 1 / 30]]]
+    assert drawn["held-out score (eval/PCKh@0.5)"] == [[[30, 60]]]
+    assert [len(lines) for lines in drawn.values()] == [1] * 6
 
 
-def test_runs_are_compared_in_the_same_panels(logged, tmp_path):
+def test_several_runs_share_the_panels(logged, tmp_path):
     other = write(tmp_path / "b", [{"step": 10, "loss": 0.5}])
-    found = curves(plot_run.draw({run: plot_run.read(run) for run in (logged, other)}))
-    assert found["loss"][1] == [[10, 0.5]]
-    assert found["learning rate"][1] == []
+    drawn = curves(plot_run.draw({run: plot_run.read(run) for run in (logged, other)}))
+    assert drawn["loss"][1] == [[10, 0.5]]
+    assert drawn["learning rate"][1] == []
 
 
-def test_writes_a_picture(logged, tmp_path, monkeypatch):
+def test_the_script_writes_an_image(logged, tmp_path, monkeypatch):
     out = tmp_path / "curves.png"
     monkeypatch.setattr(sys, "argv", ["plot_run.py", f"--run={logged}", f"--save_path={out}"])
     plot_run.main()
@@ -55,16 +55,17 @@ def test_writes_a_picture(logged, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"), [(None, "is no run: there is no metrics"), ([], "nothing was logged yet")]
+    ("rows", "message"),
+    [(None, "is not a run: it contains no metrics"), ([], "nothing has been logged yet")],
 )
-def test_what_is_no_run_is_named(tmp_path, monkeypatch, rows, message):
+def test_a_folder_without_a_log_is_an_error(tmp_path, monkeypatch, rows, message):
     run = str(tmp_path / "none") if rows is None else write(tmp_path / "b", rows)
     monkeypatch.setattr(sys, "argv", ["plot_run.py", f"--run={run}"])
     with pytest.raises(SystemExit, match=message):
         plot_run.main()
 
 
-def test_without_matplotlib_the_extra_is_named(logged, monkeypatch):
+def test_a_missing_matplotlib_names_the_extra(logged, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ValueError, match=r"pip install 'hrjax\[plots\]'"):
         plot_run.draw({"a": plot_run.read(logged)})

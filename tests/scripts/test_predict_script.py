@@ -1,4 +1,4 @@
-"""The command does its job whatever it is given, and its exit status tells."""
+"""The command predicts what can be predicted, and its exit status and messages tell the rest."""
 
 import json
 import runpy
@@ -17,7 +17,7 @@ BOXES = ("--boxes=15,10,40,50", "--boxes=80,50,30,60")
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, bright, capsys):
-    """Runs the command with the network `bright`; returns what it says as an error, or ""."""
+    """Runs the command with the network `bright`; returns its error message, or ""."""
     monkeypatch.setattr(network, "load", lambda *_, **__: bright.network)
 
     def command(*arguments):
@@ -45,7 +45,7 @@ def entries(tmp_path):
     return json.loads((tmp_path / "out" / "results.json").read_text())
 
 
-def test_a_folder_with_written_boxes(run, photos, tmp_path):
+def test_a_folder_with_fixed_boxes(run, photos, tmp_path):
     assert run(f"--source={photos}", *BOXES) == ""
     found = [(entry["file_name"], entry["image_id"]) for entry in entries(tmp_path)]
     assert found == [("1.png", 1), ("1.png", 1), ("2.png", 2), ("2.png", 2)]
@@ -69,7 +69,7 @@ def test_boxes_of_a_detector_file(run, photos, tmp_path):
     ]
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     assert run(f"--source={photos}", f"--boxes={tmp_path / 'boxes.json'}") == ""
-    (entry,) = entries(tmp_path)  # the doubtful one is left out
+    (entry,) = entries(tmp_path)  # without the box of the low score
     assert entry["file_name"] == "2.png"
     assert 0 < entry["score"] <= 0.9
     for row in rows:
@@ -78,6 +78,58 @@ def test_boxes_of_a_detector_file(run, photos, tmp_path):
     error = run(f"--source={photos}", f"--boxes={tmp_path / 'boxes.json'}")
     assert "no box of " in error
     assert "file names and image ids differ" in error
+
+
+def cameras(tmp_path, dots, names=("cam1/0001.png", "cam2/0001.png"), **fields):
+    """Two images of the same base name, with one box for each; returns the folder and the file."""
+    for name in ("cam1/0001.png", "cam2/0001.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "images" / name), dots(POINTS))
+    contents = {
+        "images": [{"id": 1, "file_name": names[0]}, {"id": 2, "file_name": names[1]}],
+        "annotations": [
+            {"image_id": number, "category_id": 3, "bbox": box, **fields}
+            for number, box in ((1, [15, 10, 40, 50]), (2, [80, 50, 30, 60]))
+        ],
+        "categories": [{"id": 3, "name": "thing"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(contents))
+    return tmp_path / "images", tmp_path / "boxes.json"
+
+
+def test_images_of_the_same_name_have_their_own_boxes_and_categories_any_id(run, tmp_path, dots):
+    folder, boxes = cameras(tmp_path, dots)
+    assert run(f"--source={folder}", f"--boxes={boxes}") == ""
+    assert [(entry["file_name"], entry["box"]) for entry in entries(tmp_path)] == [
+        ("cam1/0001.png", [15, 10, 40, 50]),
+        ("cam2/0001.png", [80, 50, 30, 60]),
+    ]
+    assert run(f"--source={folder / 'cam2'}", f"--boxes={boxes}") == ""
+    assert [entry["box"] for entry in entries(tmp_path)] == [[80, 50, 30, 60]]
+
+
+def test_a_box_file_with_ambiguous_names_is_a_problem(run, tmp_path, dots):
+    folder, boxes = cameras(tmp_path, dots, names=("0001.png", "other.png"))
+    error = run(f"--source={folder}", f"--boxes={boxes}")
+    assert "1 problem" in error
+    assert "boxes.json: 0001.png could be any of cam1/0001.png, cam2/0001.png" in error
+    assert entries(tmp_path) == []
+
+
+def test_the_category_can_be_chosen(run, tmp_path, dots):
+    folder, boxes = cameras(tmp_path, dots)
+    assert run(f"--source={folder}", f"--boxes={boxes}", "--category=thing") == ""
+    assert len(entries(tmp_path)) == 2
+    error = run(f"--source={folder}", f"--boxes={boxes}", "--category=dog")
+    assert "boxes.json has no category 'dog'; choose one of: 3 (thing)" in error
+
+
+def test_a_box_file_with_a_wrong_value_is_named(run, photos, tmp_path):
+    row = {"image_id": 1, "file_name": 5, "bbox": [1, 2, 3, 4], "score": 0.9}
+    (tmp_path / "boxes.json").write_text(json.dumps([row]))
+    error = run(f"--source={photos}", f"--boxes={tmp_path / 'boxes.json'}")
+    assert error.startswith("error: 1 problem:")
+    assert "boxes.json: Expected `str | null`, got `int` - at `$[0].file_name`" in error
 
 
 def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
@@ -94,14 +146,14 @@ def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
     assert [entry["box"] for entry in entries(tmp_path)] == [[15, 10, 40, 50]] * 2
 
 
-def test_the_job_goes_on_after_bad_input_which_is_listed(run, photos, tmp_path):
+def test_bad_input_is_listed_and_the_rest_is_predicted(run, photos, tmp_path):
     (photos / "0.jpg").write_text("hello")
     (photos / "3.png").write_bytes((photos / "1.png").read_bytes()[:200])
     error = run(f"--source={photos}", *BOXES, "--boxes=500,0,10,10")
     assert error.startswith("error: 4 problems:")
     assert "0.jpg: 5 bytes that are not an image" in error
     assert "3.png: 200 bytes that are not an image, or only a part of one" in error
-    assert error.count("the box [500.0, 0.0, 10.0, 10.0] lies outside") == 2
+    assert error.count("box [500.0, 0.0, 10.0, 10.0] lies outside") == 2
     assert len(entries(tmp_path)) == 4
 
 
@@ -119,7 +171,7 @@ def test_a_video(run, tmp_path, dots):
     assert (len(list(written)), written.rate) == (9, 10.0)
 
 
-def test_a_camera_films_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
+def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
     writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(6):
         writer.write(dots(POINTS))
@@ -141,7 +193,7 @@ def test_a_camera_films_until_it_is_interrupted(run, tmp_path, dots, monkeypatch
     assert (tmp_path / "out" / "webcam1.mp4").stat().st_size > 0
 
 
-def test_an_interrupted_video_keeps_what_was_done(run, tmp_path, dots, monkeypatch):
+def test_an_interrupted_video_keeps_its_results_so_far(run, tmp_path, dots, monkeypatch):
     writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(10):
         writer.write(dots(POINTS))
@@ -155,7 +207,7 @@ def test_an_interrupted_video_keeps_what_was_done(run, tmp_path, dots, monkeypat
     assert len(entries(tmp_path)) == 16  # of the first eight frames
 
 
-def test_heatmaps_are_drawn_on_request(run, photos, tmp_path):
+def test_heatmaps_are_drawn_if_asked_for(run, photos, tmp_path):
     assert run(f"--source={photos / '1.png'}", *BOXES, "--heatmaps") == ""
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["1.png", "1_heatmaps0.png", "1_heatmaps1.png", "results.json"]
@@ -163,7 +215,7 @@ def test_heatmaps_are_drawn_on_request(run, photos, tmp_path):
     assert sheet.shape == (3 * 64, 6 * 48, 3)  # 17 crops in rows of six
 
 
-def test_other_formats_are_written_as_jpeg(run, photos, tmp_path, dots):
+def test_images_in_other_formats_are_written_as_jpeg(run, photos, tmp_path, dots):
     cv2.imwrite(str(photos / "a.bmp"), dots(POINTS))
     assert run(f"--source={photos / 'a.bmp'}") == ""
     assert (tmp_path / "out" / "a.bmp.jpg").is_file()
@@ -173,26 +225,31 @@ def test_other_formats_are_written_as_jpeg(run, photos, tmp_path, dots):
     ("arguments", "message"),
     [
         (["--source=nowhere"], "there is no file or folder nowhere"),
-        (["--source={folder}"], "there are no images in"),
+        (["--source={empty}"], "there are no images in"),
         (["--source=gone.mp4"], "there is no video gone.mp4"),
         (["--source={folder}", "--boxes=1,2"], "a box is x,y,w,h in pixels"),
-        (["--source={folder}", "--detector=gone.onnx"], "there is no detector gone.onnx"),
-        (["--source={output}"], "the results would replace what is in"),
+        (["--source={folder}", "--detector=gone.onnx"], "there is no detector file gone.onnx"),
+        (["--source={folder}", "--output={folder}"], "the output would overwrite the images in"),
+        (["--source={folder}", "--output={link}"], "the output would overwrite the images in"),
+        (["--source={link}/1.png", "--output={folder}"], "would overwrite the images in"),
     ],
 )
-def test_what_cannot_be_done_is_one_message(run, tmp_path, arguments, message):
+def test_wrong_arguments_give_one_message(run, photos, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
-    places = {"folder": tmp_path / "empty", "output": tmp_path / "out"}
+    (tmp_path / "link").symlink_to("photos")
+    places = {"empty": tmp_path / "empty", "folder": photos, "link": tmp_path / "link"}
+    before = {file.name: file.read_bytes() for file in photos.iterdir()}
     error = run(*(argument.format(**places) for argument in arguments))
     assert error.startswith("error: 1 problem:\n  ")
     assert message in error
+    assert {file.name: file.read_bytes() for file in photos.iterdir()} == before
 
 
-def test_contradictions_are_refused(run, capsys):
+def test_options_that_exclude_each_other_are_refused(run, capsys):
     run("--source=a", "--boxes=1,2,3,4", "--detector=b")
-    assert "from --boxes or from --detector" in capsys.readouterr().err
+    assert "--boxes and --detector exclude each other" in capsys.readouterr().err
     run("--source=a.mp4", "--heatmaps")
-    assert "--heatmaps draws pictures, not videos" in capsys.readouterr().err
+    assert "--heatmaps works for images, not for videos" in capsys.readouterr().err
 
 
 def test_help_names_the_published_checkpoints(monkeypatch, capsys):

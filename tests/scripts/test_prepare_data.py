@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import pathlib
+import shutil
 import sys
 import tarfile
 import threading
@@ -52,12 +53,28 @@ def test_check_says_what_must_be_repaired(run, tmp_path, capsys):
     }
     (tmp_path / "labels.json").write_text(json.dumps(contents))
     options = ("--annotations=labels.json", "--splits=train", f"--out={tmp_path}/sheet.jpg")
-    pairs = "--flip_pairs=((0,1),)"
-    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options, pairs) == 1
+    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options) == 1
     printed = capsys.readouterr().out
     assert "error: 1 images are missing: " in printed
-    assert "error: 1 annotation ids are used twice: 5" in printed
-    assert "error: 1 flip pairs don't match their names: top-left" in printed
+    assert "look at: 1 annotation ids are used twice; other tools need unique ones: 5" in printed
+    pairs = "--flip_pairs=((0,1),)"
+    assert run("check", "--dataset=custom", f"--root={tmp_path}", *options, pairs) == 1
+    message = "config.data.skeleton.flip_pairs doesn't match the joints' names: top-left"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_check_names_people_of_mpii_without_a_scale(run, drawn, tmp_path, capsys):
+    shutil.copytree(drawn / "images", tmp_path / "images")
+    (tmp_path / "annotations").mkdir()
+    people = json.loads((drawn / "annotations" / "mpii_train.json").read_text())
+    people[4]["scale"] = 0
+    (tmp_path / "annotations" / "mpii_train.json").write_text(json.dumps(people))
+    options = ("--splits=train", f"--out={tmp_path}/sheet.jpg", "--input=64x48")
+    assert run("check", "--dataset=mpii", f"--root={tmp_path}", *options) == 1
+    printed = capsys.readouterr().out
+    assert f"person 4 in {people[4]['image']} (scale 0, center" in printed
+    assert "repair: 1 people are left out: their scale is not positive" in printed
+    assert "dropped: 1 without scale or center" in printed
 
 
 def test_a_missing_dataset_is_one_line(run, tmp_path, capsys):

@@ -37,5 +37,5 @@ def test_results_of_other_images_are_an_error(monkeypatch, command, tmp_path):
     entries = json.loads(results.read_text())
     results.write_text(json.dumps([{**entry, "image_id": 999999} for entry in entries]))
     monkeypatch.setattr(sys, "argv", ["report.py", *command])
-    with pytest.raises(SystemExit, match=r"images of the results are not in .*e\.g\. 999999"):
+    with pytest.raises(SystemExit, match=r"images of the detections are not in .*e\.g\. 999999"):
         report.main()

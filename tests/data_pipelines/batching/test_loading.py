@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from configs import common
 from data_pipelines import datasets, records, splits
 from data_pipelines.batching import loading
 from data_pipelines.skeletons import MPII
@@ -37,7 +38,7 @@ AUGMENT = types.SimpleNamespace(
 
 
 def _split(count):
-    """A split without pictures; the ops of these tests don't open any."""
+    """A split without images; the ops of these tests don't open any."""
     columns = {
         "image_path": splits.path_column([f"{row}.jpg" for row in range(count)]),
         "center": np.zeros((count, 2), np.float32),
@@ -73,7 +74,7 @@ def _joined(parts):
 
 @pytest.fixture
 def mpii_root(tmp_path):
-    """Six people, two of them with pictures that can't be read, in MPII's layout."""
+    """Six people, two of them with images that can't be read, in MPII's layout."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / "images").mkdir()
     people = [
@@ -89,7 +90,7 @@ def mpii_root(tmp_path):
     (tmp_path / "annotations" / "mpii_train.json").write_text(json.dumps(people))
     for row in range(4):
         cv2.imwrite(str(tmp_path / "images" / f"{row}.jpg"), np.full((48, 64, 3), 200, np.uint8))
-    (tmp_path / "images" / "4.jpg").write_bytes(b"not a picture")
+    (tmp_path / "images" / "4.jpg").write_bytes(b"not an image")
     return str(tmp_path)
 
 
@@ -107,7 +108,7 @@ def test_processes_read_contiguous_slices_of_the_same_batches(process_count):
     _assert_same(joined, _take(5, split))
 
 
-def test_an_epoch_shows_everyone_at_most_once_and_drops_the_rest():
+def test_an_epoch_shows_each_person_at_most_once_and_drops_the_rest():
     epochs = np.concatenate([batch["index"] for batch in _take(4, _split(10))]).reshape(2, 8)
     assert [len(set(epoch)) for epoch in epochs.tolist()] == [8, 8]
     assert epochs[0].tolist() != epochs[1].tolist()
@@ -222,7 +223,9 @@ def test_a_batch_that_processes_cannot_share_is_an_error(batch_size, process_cou
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_program_that_never_closes_its_batches_ends(mpii_root, workers):
     program = f"""
-from data_pipelines import pipeline
+from data_pipelines import datasets
+from data_pipelines.batching import loading
+from data_pipelines.transforms import chains
 if __name__ == "__main__":
     split = datasets.read("mpii", {mpii_root!r}, "train")
     ops = chains.eval_ops((64, 64), strict=False)
@@ -241,7 +244,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("process_count", [1, 2, 4])
 @pytest.mark.parametrize("people", [1, 8, 9, 13])
-def test_evaluation_shows_everyone_once_in_order(people, process_count):
+def test_evaluation_shows_each_person_once_in_order(people, process_count):
     slices = []
     for index in range(process_count):
         options = {"process_index": index, "process_count": process_count}
@@ -274,18 +277,19 @@ def test_batches_hold_the_documented_fields(mpii_root):
         "index": ((), "int32"),
         "mask": ((), "bool"),
         "readable": ((), "bool"),
+        "turned": ((), "bool"),
     }
     assert batch["mask"].all()
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_unreadable_pictures_are_flagged_or_raise(mpii_root, strict):
+def test_unreadable_images_are_flagged_or_raise(mpii_root, strict):
     split = datasets.read("mpii", mpii_root, "train")
     ops = chains.eval_ops((64, 48), strict=strict)
     with loading.eval_batches(split, ops, batch_size=6) as batches:
         if strict:
             for _ in range(2):  # asking again tries the same batch
-                with pytest.raises(ValueError, match=r"can't read the image .*4\.jpg: 13 bytes"):
+                with pytest.raises(ValueError, match=r"can't read the image .*4\.jpg: 12 bytes"):
                     next(batches)
             return
         batch = next(batches)
@@ -317,10 +321,12 @@ def test_records_give_the_batches_of_files_and_resume(mpii_root, group_images, w
 
 
 def test_images_that_are_in_records_are_not_searched_for_in_files(mpii_root):
-    data = types.SimpleNamespace(dataset="mpii", root=mpii_root, records=False)
+    options = {"default": "hrnet_w32", "dataset": "mpii", "input_size": (64, 64)}
+    data = common.recipe("", **options).data
+    data.root = mpii_root
     (pathlib.Path(mpii_root) / splits.RECORDS).mkdir()
     shutil.rmtree(pathlib.Path(mpii_root) / "images")
-    with pytest.raises(FileNotFoundError, match=r"add --config\.data\.records=True"):
+    with pytest.raises(FileNotFoundError, match=r"set config\.data\.records=True"):
         datasets.read_config(data, "train")
     data.records = True
     with pytest.raises(ValueError, match=r"no records of 6 images of train, e\.g\. 0\.jpg"):
@@ -340,21 +346,3 @@ def test_augmentations_are_switches():
     assert names(hue=0.1) == [*plain, "ColorJitter"]
     with pytest.raises(ValueError, match=r"unknown config\.augment\.draws 'wild'; choose one of"):
         names(draws="wild")
-
-
-def test_unknown_dataset_lists_the_choices():
-    with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: mpii, coco"):
-        datasets.read("lsp", "data/lsp", "train")
-
-
-@pytest.mark.parametrize("name", ["mpii", "coco", "crowdpose", "ochuman"])
-def test_default_splits_are_splits_of_the_reader(shared, name):
-    entry = datasets.DATASETS[name]
-    root = str(shared / "samples" / name)
-    for split in (entry.train_split, entry.eval_split):
-        assert datasets.read(name, root, split).skeleton is entry.skeleton
-
-
-def test_a_dataset_without_detections_says_so(tmp_path):
-    with pytest.raises(ValueError, match="mpii is evaluated with its annotated boxes only"):
-        datasets.read("mpii", str(tmp_path), "val", boxes="found.json")

@@ -116,9 +116,11 @@ def test_mistakes_say_what_to_do(both):
     with pytest.raises(ValueError, match="above 0"):
         mixture.mix(both.splits, (1, 0), COCO)
     uneven = dataclasses.replace(both, weights=(100.0, 1.0))
-    with pytest.raises(ValueError, match=r"batches of 6.*nobody of mpii\.json; take larger"):
+    with pytest.raises(
+        ValueError, match=r"batches of 6.*no room for people of mpii\.json; use larger"
+    ):
         loading.train_batches(uneven, [], batch_size=6, seed=0)
-    with pytest.raises(ValueError, match=r"group_images goes with one dataset, not with config"):
+    with pytest.raises(ValueError, match=r"group_images works with one dataset, not with config"):
         loading.train_batches(both, [], batch_size=6, seed=0, group_images=True)
     other = Skeleton(("tail",), (), (), (0.1,), ())
     with pytest.raises(ValueError, match=r"none of the joints of zoo\.json \(tail\) is one of"):

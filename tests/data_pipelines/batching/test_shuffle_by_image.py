@@ -15,7 +15,7 @@ def _epoch(number, seed=0):
     return [order[start + place] % len(IMAGES) for place in range(len(IMAGES))]
 
 
-def test_everyone_comes_once_and_images_stay_together():
+def test_all_people_come_once_and_images_stay_together():
     people = _epoch(0)
     assert sorted(people) == list(range(len(IMAGES)))
     images = IMAGES[people]

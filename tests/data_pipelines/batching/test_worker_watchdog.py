@@ -34,11 +34,11 @@ def test_a_worker_that_died_is_replaced(caplog):
     batch = {"index": np.arange(2)}
     assert worker_watchdog.take(answers(DEATH, batch), 7) is batch
     assert "died (Worker process was terminated unexpectedly with exit code -9" in caplog.text
-    assert "before batch 7; starting the workers again" in caplog.text
+    assert "before batch 7; restarting the workers" in caplog.text
 
 
 def test_workers_that_always_die_are_an_error():
-    with pytest.raises(OSError, match=r"before batch 7, 3 times in a row.*--config.data.workers"):
+    with pytest.raises(OSError, match=r"before batch 7, 3 times in a row.*config.data.workers"):
         worker_watchdog.take(answers(DEATH, DEATH, DEATH), 7)
 
 
@@ -88,5 +88,5 @@ def test_workers_that_hang_or_die_are_replaced_and_no_sample_is_lost(tmp_path, c
     with caplog.at_level(logging.WARNING), made as batches:
         found = [next(batches)["index"].tolist() for _ in range(3)]
     assert found == expected
-    assert "starting the workers again" in caplog.text
+    assert "restarting the workers" in caplog.text
     assert not multiprocessing.active_children()

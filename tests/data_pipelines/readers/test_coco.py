@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.readers import coco
+from data_pipelines.readers.request import Request
 
 
 def _annotation(number, **changes):
@@ -46,7 +47,7 @@ def _write(root, contents, images="val2017"):
 @pytest.mark.parametrize("images", ["val2017", "images/val2017"])
 def test_person_is_read_from_both_layouts(tmp_path, images):
     _write(tmp_path, _contents(_annotation(3)), images)
-    split = coco.read(str(tmp_path), "val")
+    split = coco.read(Request(str(tmp_path), "val"))
     example = split[0]
     assert example["image_path"] == str(tmp_path / images / "7.jpg")
     # The references' boxes are one pixel smaller: 10..40 and 20..80, then a quarter of padding.
@@ -55,7 +56,7 @@ def test_person_is_read_from_both_layouts(tmp_path, images):
     np.testing.assert_array_equal(example["keypoints"][:2], [[15, 25], [16, 26]])
     np.testing.assert_array_equal(example["visible"], [1, 1] + [0] * 15)
     assert split.columns["image_id"][0] == 7
-    assert split.columns["annotation_id"][0] == 3
+    assert split.truth.annotation_ids[split.columns["truth_row"][0]] == 3
     assert split.columns["area"][0] == 900
     assert split.columns["box"].tolist() == [[10, 20, 31, 61]]
 
@@ -69,7 +70,7 @@ def _read_detections(root, *detections, threshold=0.0):
     _write(root, _contents(_annotation(1)))
     file = root / "found.json"
     file.write_text(json.dumps(detections))
-    return coco.read_detections(str(root), "val", str(file), threshold)
+    return coco.read(Request(str(root), "val", str(file), threshold))
 
 
 def test_detected_boxes_are_not_clipped(tmp_path):
@@ -91,7 +92,11 @@ def test_detections_without_use_are_dropped_and_counted(tmp_path):
     ]
     split = _read_detections(tmp_path, *detections, threshold=0.2)
     assert len(split) == 1
-    assert split.dropped == {"not a person": 1, "below the threshold": 1, "with an empty box": 1}
+    assert split.dropped == {
+        "of another category": 1,
+        "below the threshold": 1,
+        "with an empty box": 1,
+    }
 
 
 def test_detections_in_unknown_images_are_an_error(tmp_path):
@@ -102,13 +107,13 @@ def test_detections_in_unknown_images_are_an_error(tmp_path):
 def test_a_missing_file_of_detections_is_an_error(tmp_path):
     _write(tmp_path, _contents(_annotation(1)))
     with pytest.raises(FileNotFoundError, match="no file of detections at"):
-        coco.read_detections(str(tmp_path), "val", str(tmp_path / "found.json"), 0.0)
+        coco.read(Request(str(tmp_path), "val", str(tmp_path / "found.json")))
 
 
 def test_the_samples_detections_are_read(shared):
     root = shared / "samples" / "coco"
     file = root / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json"
-    split = coco.read_detections(str(root), "val", str(file), 0.0)
+    split = coco.read(Request(str(root), "val", str(file)))
     assert len(split) == 275
     assert split[0]["center"] == pytest.approx([277.1183 + 225.0913 / 2, 45.69967 + 333.56027 / 2])
 
@@ -121,35 +126,40 @@ def test_people_without_use_are_dropped_and_counted(tmp_path):
         _annotation(4, category_id=2),
         _annotation(5, bbox=[10, 20, 1, 61]),
         _annotation(6, bbox=[120, 20, 30, 30]),
-        _annotation(7, area=0),
     ]
     _write(tmp_path, _contents(*annotations))
-    split = coco.read(str(tmp_path), "val")
-    np.testing.assert_array_equal(split.columns["annotation_id"], [1])
+    split = coco.read(Request(str(tmp_path), "val"))
+    assert split.columns["truth_row"].tolist() == [0]
     assert split.dropped == {
-        "not a person": 1,
+        "of another category": 1,
         "crowd": 1,
-        "without labelled joints": 1,
-        "with an empty box": 3,
+        "without labeled joints": 1,
+        "with an empty box": 2,
     }
 
 
 def test_missing_dataset_says_what_to_download(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"person_keypoints_train2017\.json\nCOCO wants"):
-        coco.read(str(tmp_path), "train")
+        coco.read(Request(str(tmp_path), "train"))
+
+
+def test_people_without_an_area_have_the_usual_one(tmp_path):
+    _write(tmp_path, _contents(_annotation(1, area=0), _annotation(2, area=None)))
+    areas = coco.read(Request(str(tmp_path), "val")).columns["area"]
+    assert areas.tolist() == [0.53 * 31 * 61] * 2
 
 
 def test_missing_images_are_noticed_before_training(tmp_path):
     _write(tmp_path, _contents(_annotation(1)))
     (tmp_path / "val2017").rmdir()
     with pytest.raises(FileNotFoundError, match=r"val2017 or .*images/val2017"):
-        coco.read(str(tmp_path), "val")
+        coco.read(Request(str(tmp_path), "val"))
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
     message = "unknown COCO split 'test'; choose one of: train, val, test-dev"
     with pytest.raises(ValueError, match=message):
-        coco.read(str(tmp_path), "test")
+        coco.read(Request(str(tmp_path), "test"))
 
 
 @pytest.mark.parametrize(
@@ -161,37 +171,41 @@ def test_test_dev_is_read_with_detections_only(shared, tmp_path, name):
     (tmp_path / "annotations" / name).symlink_to(sample / "annotations" / name)
     (tmp_path / "test2017").symlink_to(sample / "val2017")
     file = sample / "person_detection_results" / "COCO_test-dev2017_detections_AP_H_609_person.json"
-    found = coco.read_detections(str(tmp_path), "test-dev", str(file), 0.0)
-    assert len(found) == len(json.loads(file.read_text()))
-    assert found[0]["image_path"] == str(tmp_path / "test2017" / "000000000785.jpg")
-    with pytest.raises(ValueError, match=r"truth of test-dev is not public.*--config\.eval\.boxes"):
-        coco.read(str(tmp_path), "test-dev")
+    boxes = coco.read(Request(str(tmp_path), "test-dev", str(file)))
+    assert len(boxes) == len(json.loads(file.read_text()))
+    assert not boxes.truth.annotated
+    assert boxes[0]["image_path"] == str(tmp_path / "test2017" / "000000000785.jpg")
+    with pytest.raises(ValueError, match=r"no annotations: .*not public.*config\.eval\.boxes"):
+        coco.read(Request(str(tmp_path), "test-dev"))
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (_contents(_annotation(1), _annotation(2, keypoints=[1] * 48)), r"entry 1 .*\(48,\).*51"),
-        (_contents(_annotation(1, bbox=None)), r"bbox of entry 0 has shape \(\), expected \(4,\)"),
-        (_contents(_annotation(1, keypoints=["x"] * 51)), "keypoints holds .* not a number"),
-        (_contents({"id": 1}), "annotation 0 has no bbox, category_id"),
-        (_contents(_annotation(9, image_id=8)), "annotation 9 belongs to image 8, which the file"),
-        (_contents(_annotation(1), images=[{"id": 7}]), "image 0 has no file_name, height, width"),
-        (_contents(_annotation(1, iscrowd=1)), "nobody to use; dropped:.*'crowd': 1"),
-        (_contents(), "nobody to use"),
-        ({"images": []}, "has no list 'annotations': it is not a COCO annotation file"),
+        (_contents({"id": 1}), r"no people to use.* 1 without a category_id"),
+        (
+            _contents(_annotation(9, image_id=8)),
+            r"annotation 0 \(id 9\): belongs to image 8, which",
+        ),
+        (_contents(_annotation(1), images=[{"id": 7}]), "image 0 .*height is null; expected"),
+        (_contents(_annotation(1, iscrowd=1)), "no people to use.*: 1 crowd"),
+        (_contents(_annotation(1, keypoints=[1] * 48)), "1 with another number of joints"),
+        (_contents(_annotation(1), categories=[]), r"has no category 'person'; it has: \(none\)"),
+        (_contents(), "has no annotations"),
+        ({"images": []}, "has no list 'categories': it is not a COCO annotation file"),
+        ([], "it holds no object"),
     ],
 )
 def test_broken_files_are_explained(tmp_path, contents, message):
     _write(tmp_path, contents)
     with pytest.raises(ValueError, match=message):
-        coco.read(str(tmp_path), "val")
+        coco.read(Request(str(tmp_path), "val"))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_real_counts_are_the_published_ones(shared, split):
     report = json.loads((shared / "samples" / "check.json").read_text())[f"coco/{split}2017"]
-    people = coco.read(str(shared / "samples" / "coco"), split)
+    people = coco.read(Request(str(shared / "samples" / "coco"), split))
     assert len(people) == report["persons_with_keypoints"]
     assert people.columns["visible"].sum() == report["labelled_keypoints"]
     assert people.dropped["crowd"] == report["iscrowd"]
@@ -200,8 +214,8 @@ def test_real_counts_are_the_published_ones(shared, split):
 
 OPEN = """
 import pathlib, re, sys
-from data_pipelines import coco
-people = coco.read(sys.argv[1], "train")
+from data_pipelines import datasets
+people = datasets.read("coco", sys.argv[1], "train")
 images = len(set(people.columns["image_id"].tolist()))
 # Not ru_maxrss, which starts at what the process had that started this one.
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())

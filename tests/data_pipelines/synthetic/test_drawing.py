@@ -1,4 +1,4 @@
-"""Drawn people: one dataset, two layouts, the same whoever draws it, whole or not there."""
+"""Synthetic datasets: both layouts agree, drawing is deterministic, and writing is atomic."""
 
 import json
 import os
@@ -17,8 +17,9 @@ from pycocotools.cocoeval import COCOeval
 
 from data_pipelines import geometry, images
 from data_pipelines.readers import coco, mpii
+from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO, MPII
-from data_pipelines.synthetic import clothes, drawing, figures, postures
+from data_pipelines.synthetic import clothes, drawing, figures, postures, scenes
 
 ARGUMENTS = {"train_images": 4, "val_images": 2, "seed": 5, "image_size": (120, 160)}
 SHARED_JOINTS = [
@@ -29,7 +30,7 @@ SHARED_JOINTS = [
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("drawn") / "people"
-    drawing.ensure(root, **ARGUMENTS, workers=1)
+    drawing.write_if_missing(root, **ARGUMENTS, workers=1)
     return root
 
 
@@ -38,15 +39,15 @@ def read_json(path: pathlib.Path):
 
 
 def annotations(root: pathlib.Path, split: str) -> list[tuple[dict, dict]]:
-    """Each person as MPII and as COCO tells of them."""
-    ours = read_json(root / f"annotations/mpii_{split}.json")
-    theirs = read_json(root / f"annotations/person_keypoints_{split}2017.json")["annotations"]
-    return list(zip(ours, theirs, strict=True))
+    """Each person's entry in the MPII file and in the COCO file."""
+    in_mpii = read_json(root / f"annotations/mpii_{split}.json")
+    in_coco = read_json(root / f"annotations/person_keypoints_{split}2017.json")["annotations"]
+    return list(zip(in_mpii, in_coco, strict=True))
 
 
 def redraw(split: str, index: int):
     rng = np.random.default_rng([ARGUMENTS["seed"], ("train", "val").index(split), index])
-    return drawing.draw(rng, ARGUMENTS["image_size"])
+    return scenes.draw_scene(rng, ARGUMENTS["image_size"])
 
 
 def contents(root: pathlib.Path) -> dict[str, bytes]:
@@ -54,7 +55,7 @@ def contents(root: pathlib.Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
-def test_files_lie_where_both_layouts_want_them(root):
+def test_files_are_where_both_layouts_expect_them(root):
     names = set(contents(root))
     assert {name for name in names if not name.startswith("images/")} == {
         "synthetic.json",
@@ -68,65 +69,75 @@ def test_files_lie_where_both_layouts_want_them(root):
     assert sum(name.startswith("images/val2017/") for name in names) == 2
 
 
-def test_the_number_of_workers_changes_no_byte(root, tmp_path):
+def test_the_number_of_workers_does_not_change_a_byte(root, tmp_path):
     drawing.write(tmp_path / "again", **ARGUMENTS, workers=2)
     assert contents(tmp_path / "again") == contents(root)
 
 
-def test_another_seed_draws_something_else():
-    image, _ = drawing.draw(np.random.default_rng(0), (96, 128))
-    same, _ = drawing.draw(np.random.default_rng(0), (96, 128))
-    other, _ = drawing.draw(np.random.default_rng(1), (96, 128))
+def test_another_seed_draws_another_image():
+    image, _ = scenes.draw_scene(np.random.default_rng(0), (96, 128))
+    same, _ = scenes.draw_scene(np.random.default_rng(0), (96, 128))
+    other, _ = scenes.draw_scene(np.random.default_rng(1), (96, 128))
     assert image.shape == (96, 128, 3)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, same)
     assert (image != other).mean() > 0.5
 
 
-def test_pictures_on_disk_are_those_of_draw(root):
+def test_a_seed_keeps_drawing_the_same_image():
+    """When this fails on purpose, increase drawing.VERSION and record the numbers again."""
+    image, people = scenes.draw_scene(np.random.default_rng(0), (240, 320))
+    np.testing.assert_allclose(image.mean(axis=(0, 1)), [115.999, 120.566, 130.024], atol=0.02)
+    noses_and_wrists = [person.coco[[0, 9]] for person in people]
+    recorded = [[(262.438, 34.042), (313.273, 83.762)], [(96.663, 107.775), (40.098, 128.370)]]
+    np.testing.assert_allclose(noses_and_wrists, recorded, atol=1e-3)
+    np.testing.assert_allclose([person.mask.sum() for person in people], [7435, 8439], atol=2)
+
+
+def test_images_on_disk_are_those_of_draw_scene(root):
     image, _ = redraw("train", 2)
     stored = images.read_image(str(root / "images/train2017/000000000003.jpg"))
-    # JPEG at a quality of 85 or more; a shuffled channel or picture would be off by dozens.
+    # JPEG with a quality of at least 85; swapped channels or images would differ by dozens.
     assert np.abs(image.astype(float) - stored).mean() < 6
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_both_layouts_place_the_joints_alike(root, split):
+def test_both_layouts_agree_on_the_joints(root, split):
     images = {
         image["id"]: f"{split}2017/{image['file_name']}"
         for image in read_json(root / f"annotations/person_keypoints_{split}2017.json")["images"]
     }
-    for ours, theirs in annotations(root, split):
-        assert ours["image"] == images[theirs["image_id"]]
-        points = np.array(theirs["keypoints"]).reshape(17, 3)
+    for in_mpii, in_coco in annotations(root, split):
+        assert in_mpii["image"] == images[in_coco["image_id"]]
+        points = np.array(in_coco["keypoints"]).reshape(17, 3)
         for a, b in SHARED_JOINTS:
-            assert ours["joints_vis"][a] == (points[b, 2] > 0)
-            if ours["joints_vis"][a]:
-                # COCO counts pixels from 0, MPII from 1; files round to 0.01.
+            assert in_mpii["joints_vis"][a] == (points[b, 2] > 0)
+            if in_mpii["joints_vis"][a]:
+                # COCO counts pixels from 0, MPII from 1; the files round to 0.01.
                 one_based = points[b, :2] + 1
-                np.testing.assert_allclose(ours["joints"][a], one_based, atol=0.0051)
+                np.testing.assert_allclose(in_mpii["joints"][a], one_based, atol=0.0051)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_joints_are_flagged_where_they_are_in_the_picture(root, split):
+def test_joints_inside_the_image_are_flagged(root, split):
     height, width = ARGUMENTS["image_size"]
     drawn = [
         person
         for index in range(ARGUMENTS[f"{split}_images"])
         for person in redraw(split, index)[1]
     ]
-    for (ours, theirs), person in zip(annotations(root, split), drawn, strict=True):
+    for (in_mpii, in_coco), person in zip(annotations(root, split), drawn, strict=True):
         inside = ((person.mpii >= 0) & (person.mpii <= [width - 1, height - 1])).all(axis=1)
-        np.testing.assert_array_equal(ours["joints_vis"], inside)
-        assert (np.array(ours["joints"])[~inside] == -1).all()
-        points = np.array(theirs["keypoints"]).reshape(17, 3)
+        np.testing.assert_array_equal(in_mpii["joints_vis"], inside)
+        assert (np.array(in_mpii["joints"])[~inside] == -1).all()
+        points = np.array(in_coco["keypoints"]).reshape(17, 3)
         body = ((person.coco >= 0) & (person.coco <= [width - 1, height - 1])).all(axis=1)[5:]
         np.testing.assert_array_equal(points[5:, 2] > 0, body)
         assert (points[points[:, 2] == 0] == 0).all()
-        assert theirs["num_keypoints"] == (points[:, 2] > 0).sum()
+        assert in_coco["num_keypoints"] == (points[:, 2] > 0).sum()
 
 
-def test_boxes_areas_and_outlines_are_those_of_the_drawn_pixels(root):
+def test_boxes_areas_and_outlines_match_the_drawn_pixels(root):
     file = CocoFile(root / "annotations/person_keypoints_train2017.json")
     drawn = [person for index in range(4) for person in redraw("train", index)[1]]
     assert len(drawn) == len(file.anns)
@@ -140,7 +151,7 @@ def test_boxes_areas_and_outlines_are_those_of_the_drawn_pixels(root):
         outline = np.zeros(person.mask.shape, np.uint8)
         lines = [np.array(line).reshape(-1, 2) for line in entry["segmentation"]]
         cv2.fillPoly(outline, lines, 1)
-        # Specks of one or two pixels have no outline, and holes are not cut out.
+        # Specks of one or two pixels have no outline, and outlines ignore holes.
         assert (person.mask & (outline == 0)).sum() <= 8
         assert (outline & ~person.mask).sum() < 0.3 * len(rows)
 
@@ -155,26 +166,26 @@ def test_visible_joints_lie_on_the_person():
     assert np.mean(flags == 1) > 0.03
 
 
-def test_who_stands_behind_somebody_is_hidden():
+def test_a_person_behind_another_is_occluded():
     rng = np.random.default_rng(3)
     canvas = figures.Canvas(np.zeros((96, 96, 3), np.float32), light=np.array([0.0, -1, 1]))
     body = postures.random_body(rng).placed(60, np.array([48, 48]))
     for person in (0, 1):
-        figures.paint(canvas, body, clothes.random_outfit(rng), person)
-    behind, before = (
-        np.array([figures.visibility(canvas, body, person, name) for name in COCO.names])
+        figures.paint_person(canvas, body, clothes.random_outfit(rng), person)
+    behind, in_front = (
+        np.array([figures.visibility_flag(canvas, body, person, name) for name in COCO.names])
         for person in (0, 1)
     )
-    np.testing.assert_array_equal(behind > 0, before > 0)
+    np.testing.assert_array_equal(behind > 0, in_front > 0)
     assert (behind < 2).all()
-    assert (before == 2).sum() >= 8
+    assert (in_front == 2).sum() >= 8
 
 
 def draw_small(seed: int) -> list:
-    return drawing.draw(np.random.default_rng(seed), (120, 160))[1]
+    return scenes.draw_scene(np.random.default_rng(seed), (120, 160))[1]
 
 
-def test_left_is_on_the_right_of_the_picture_in_front_views_only():
+def test_the_left_side_is_on_the_right_in_front_views_only():
     fronts, backs = 0, 0
     for seed in range(200):
         body = postures.random_body(np.random.default_rng(seed))
@@ -187,42 +198,42 @@ def test_left_is_on_the_right_of_the_picture_in_front_views_only():
             backs += 1
             assert across[0] < 0
         if body.frames["head"][2, 2] < -0.5:
-            assert body.behind_head("nose")
-            assert body.behind_head("left_eye")
+            assert body.is_behind_head("nose")
+            assert body.is_behind_head("left_eye")
         eyes = body.points["left_eye"] - body.points["right_eye"]
         if body.frames["head"][2, 2] > 0.9 and body.frames["head"][1, 1] > 0.9:
-            assert not body.behind_head("nose")
+            assert not body.is_behind_head("nose")
             assert eyes[0] > 0
     assert fronts > 30
     assert backs > 15
 
 
 def test_the_far_ear_of_a_profile_is_behind_the_head():
-    right_profile = postures.turn(y=90)  # the viewer sees the right side
+    right_profile = postures.rotation(y=90)  # the viewer sees the right side
     body = postures.random_body(np.random.default_rng(0))
     body = postures.Body(body.points, {**body.frames, "head": right_profile})
-    assert body.behind_head("left_ear")
-    assert not body.behind_head("right_ear")
-    assert not body.behind_head("nose")
+    assert body.is_behind_head("left_ear")
+    assert not body.is_behind_head("right_ear")
+    assert not body.is_behind_head("nose")
 
 
-def test_knees_and_elbows_bend_the_way_they_do():
+def test_knees_and_elbows_bend_in_the_anatomical_direction():
     for seed in range(100):
         body = postures.random_body(np.random.default_rng(seed))
         for side in ("left", "right"):
             at = {name: body.points[f"{side}_{name}"] for name in ("knee", "ankle", "hip")}
             shin, thigh = at["ankle"] - at["knee"], at["knee"] - at["hip"]
-            # Forward of the thigh, the shin can only fall back.
+            # A knee bends the shin backward only.
             assert shin @ body.frames[f"{side}_thigh"][:, 2] < 1e-9
             assert 0.2 < np.linalg.norm(thigh) < 0.3
             arm = body.points[f"{side}_wrist"] - body.points[f"{side}_elbow"]
             assert arm @ body.frames[f"{side}_arm"][:, 2] > -1e-9
 
 
-def test_the_mean_posture_is_a_poor_guess():
-    """The quickstart's task is to be one that has to be learnt: guessing is to score below 30.
+def test_the_mean_pose_is_a_weak_baseline():
+    """The quickstart's task must require learning: the mean pose scores below 30.
 
-    Around the exact middles of the joints, that is; the jitter of the centers takes more off.
+    This is relative to the exact middle of the joints; jittered centers lower it further.
     """
     joints = []
     for seed in range(300):
@@ -235,7 +246,7 @@ def test_the_mean_posture_is_a_poor_guess():
     assert 100 * np.mean(error[:, counted] <= 0.5 * head_size) < 30
 
 
-def test_mpii_ground_truth_tells_what_the_json_tells(root):
+def test_mpii_ground_truth_agrees_with_the_json(root):
     truth = scipy.io.loadmat(root / "annotations/mpii_gt_val.mat")
     people = read_json(root / "annotations/mpii_val.json")
     present = np.array([person["joints_vis"] for person in people])
@@ -257,9 +268,9 @@ def test_mpii_ground_truth_tells_what_the_json_tells(root):
     np.testing.assert_allclose(((near + far) / 2).T[seen], middle[seen], atol=1e-3)
 
 
-def test_readers_read_both_layouts_and_crops_hold_the_people(root):
+def test_readers_read_both_layouts_and_crops_contain_the_people(root):
     for read in (mpii.read, coco.read):
-        split = read(str(root), "train")
+        split = read(Request(str(root), "train"))
         assert len(split) == len(annotations(root, "train"))
         for row in range(len(split)):
             example = split[row]
@@ -270,7 +281,7 @@ def test_readers_read_both_layouts_and_crops_hold_the_people(root):
             assert ((joints >= 0) & (joints < 128)).all(axis=1).mean() > 0.7
 
 
-def test_pycocotools_gives_the_truth_full_marks(root):
+def test_pycocotools_gives_the_ground_truth_an_ap_of_1(root):
     truth = CocoFile(root / "annotations/person_keypoints_val2017.json")
     results = [
         {key: entry[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
@@ -283,35 +294,36 @@ def test_pycocotools_gives_the_truth_full_marks(root):
     assert evaluation.stats[0] == pytest.approx(1)
 
 
-def test_ensure_leaves_a_finished_dataset_alone(root):
+def test_write_if_missing_keeps_a_finished_dataset(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    drawing.ensure(root, **ARGUMENTS)
+    drawing.write_if_missing(root, **ARGUMENTS)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert [path.name for path in root.parent.iterdir()] == [root.name]
 
 
-def test_ensure_fills_an_empty_folder(tmp_path):
+def test_write_if_missing_fills_an_empty_folder(tmp_path):
     small = {"train_images": 1, "val_images": 1, "seed": 0, "image_size": (64, 64)}
-    drawing.ensure(tmp_path, **small, workers=1)
+    drawing.write_if_missing(tmp_path, **small, workers=1)
     assert (tmp_path / "synthetic.json").is_file()
 
 
-def test_ensure_refuses_people_drawn_otherwise(root):
-    with pytest.raises(ValueError, match=r"other drawn people, with seed 5 \(expected 6\)"):
-        drawing.ensure(root, **{**ARGUMENTS, "seed": 6})
-    with pytest.raises(ValueError, match=r"train_images 4 \(expected 9\); name .* delete"):
-        drawing.ensure(root, **{**ARGUMENTS, "train_images": 9})
+def test_write_if_missing_refuses_other_parameters(root):
+    with pytest.raises(ValueError, match=r"a different drawn dataset, with seed 5 \(expected 6\)"):
+        drawing.write_if_missing(root, **{**ARGUMENTS, "seed": 6})
+    with pytest.raises(ValueError, match=r"train_images 4 \(expected 9\); choose .* delete"):
+        drawing.write_if_missing(root, **{**ARGUMENTS, "train_images": 9})
 
 
-def test_ensure_refuses_a_folder_with_other_files(tmp_path):
+def test_write_if_missing_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"has files but no synthetic\.json; name another folder"):
-        drawing.ensure(tmp_path, **ARGUMENTS)
+    message = r"contains files but no synthetic\.json; choose another folder"
+    with pytest.raises(ValueError, match=message):
+        drawing.write_if_missing(tmp_path, **ARGUMENTS)
     assert contents(tmp_path) == {"photo.jpg": b"mine"}
 
 
-def test_write_overwrites_nothing(root, tmp_path):
-    with pytest.raises(ValueError, match="is not empty; delete it or"):
+def test_write_never_overwrites(root, tmp_path):
+    with pytest.raises(ValueError, match="is not empty; delete it or choose another"):
         drawing.write(root, **ARGUMENTS)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is not empty"):
@@ -321,21 +333,22 @@ def test_write_overwrites_nothing(root, tmp_path):
 @pytest.mark.parametrize(
     "wrong", [{"train_images": 0}, {"val_images": 0}, {"seed": -1}, {"image_size": (32, 320)}]
 )
-def test_write_says_what_it_needs(tmp_path, wrong):
-    with pytest.raises(ValueError, match="at least 1 image of each, sides of at least 64 pixels"):
+def test_write_reports_invalid_parameters(tmp_path, wrong):
+    message = "each split needs at least 1 image, each side at least 64 pixels"
+    with pytest.raises(ValueError, match=message):
         drawing.write(tmp_path / "people", **{**ARGUMENTS, **wrong})
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")  # every process fails at once
-    with pytest.raises(RuntimeError, match="ended with status 1; its own message is above"):
+def test_a_failed_worker_leaves_no_files_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # every worker fails immediately
+    with pytest.raises(RuntimeError, match="exited with status 1; its own message is above"):
         drawing.write(tmp_path / "people", **ARGUMENTS, workers=2)
     assert not list(tmp_path.iterdir())
 
 
 SCRIPT = """
-from data_pipelines import synthetic
+from data_pipelines.synthetic import drawing
 drawing.write({root!r}, train_images={images}, val_images=1, seed=0, workers=2)
 """
 
@@ -344,7 +357,7 @@ drawing.write({root!r}, train_images={images}, val_images=1, seed=0, workers=2)
 def test_a_script_from_standard_input_needs_no_main_guard(tmp_path):
     code = SCRIPT.format(root=str(tmp_path / "people"), images=4)
     subprocess.run([sys.executable, "-"], input=code, text=True, check=True)
-    assert (tmp_path / "people/drawing.json").is_file()
+    assert (tmp_path / "people/synthetic.json").is_file()
 
 
 @pytest.mark.long
@@ -358,7 +371,7 @@ def test_a_killed_run_leaves_no_dataset_and_no_process(tmp_path):
     assert not root.exists()
     wait_for(lambda: not any(pathlib.Path(f"/proc/{child}").exists() for child in children.split()))
     small = {**ARGUMENTS, "train_images": 1, "val_images": 1}
-    drawing.ensure(root, **small, workers=1)
+    drawing.write_if_missing(root, **small, workers=1)
 
 
 def wait_for(condition) -> None:

@@ -48,11 +48,11 @@ def test_brightness_contrast_and_saturation_are_what_they_say():
     half = np.full((2, 2, 3), (200, 100, 50), np.uint8)
     brighter = pixels.ColorJitter(0.2, 0.0)(_example(half), Fixed(1.0, 0.5, 0.5, 0.5))["image"]
     np.testing.assert_array_equal(brighter[0, 0], [240, 120, 60])
-    grey = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    gray = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     pale = pixels.ColorJitter(1.0, 0.0)(_example(half), Fixed(0.5, 0.5, 0.0, 0.5))["image"]
-    np.testing.assert_array_equal(pale[0, 0], [round(grey)] * 3)
+    np.testing.assert_array_equal(pale[0, 0], [round(gray)] * 3)
     flat = pixels.ColorJitter(1.0, 0.0)(_example(IMAGE), Fixed(0.5, 0.0, 0.5, 0.5))["image"]
-    np.testing.assert_array_equal(flat, round(float((IMAGE @ pixels.GREY).mean())))
+    np.testing.assert_array_equal(flat, round(float((IMAGE @ pixels.GRAY).mean())))
 
 
 def test_a_third_of_the_color_circle_turns_red_to_green():

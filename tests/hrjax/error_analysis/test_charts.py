@@ -49,7 +49,7 @@ def test_curves_go_through_their_points():
     assert "a &amp; b" in text
 
 
-def test_the_legend_names_the_colours():
+def test_the_legend_names_the_colors():
     text = charts.legend(["good", "a<b"], ["#111", "#222"])
     assert "background:#111" in text
     assert "a&lt;b" in text

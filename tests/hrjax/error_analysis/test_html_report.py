@@ -1,41 +1,33 @@
 """The page of an error analysis stands alone and shows what the analysis found."""
 
 import base64
+import dataclasses
 import html.parser
 import re
 
 import cv2
 import numpy as np
 import pytest
+from truths import make_truth
 
-from data_pipelines.skeletons import COCO
-from hrjax.error_analysis import analysis, html_report, matching
-
-AREA = 80.0**2
+from data_pipelines.skeletons import Skeleton
+from hrjax import detections
+from hrjax.error_analysis import analysis, html_report
 
 
 def analyzed(images=2):
-    """People of whom one has a wrist somewhere else and another is not found."""
+    """People of whom one has a wrist in another place and one more is not detected."""
     rng = np.random.default_rng(0)
     joints = rng.uniform(20, 100, (images + 1, 17, 2))
-    ids = np.arange(images + 1) + 1
-    truth = matching.Truth(
-        ids=ids,
-        images=ids,
-        keypoints=joints,
-        visibility=np.full((len(ids), 17), 2.0),
-        areas=np.full(len(ids), AREA),
-        boxes=np.tile([20.0, 20, 80, 80], (len(ids), 1)),
-        crowd=np.zeros(len(ids), bool),
-        count=np.ones(len(ids), bool),
-    )
+    count = images + 1
+    boxes = np.tile([20.0, 20, 80, 80], (count, 1))
+    areas = np.full(count, 80.0**2)
+    known = make_truth(joints, range(1, count + 1), boxes=boxes, areas=areas)
     wrong = joints[:images].copy()
     wrong[0, 9] += 500
-    entries = [
-        {"image_id": row + 1, "score": 0.5, "keypoints": np.pad(points, ((0, 0), (0, 1))).ravel()}
-        for row, points in enumerate(wrong)
-    ]
-    return analysis.analyze(truth, matching.read_found(entries, 17), COCO)
+    scores = np.zeros((images, 17)), np.full(images, 0.5)
+    people = detections.detections(range(1, count), wrong, *scores)
+    return analysis.analyze(known, people, max_people=20)
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def page(tmp_path):
         cv2.imwrite(str(tmp_path / f"{image}.png"), red)
     numbers = {"AP": 0.5, "AR": 0.25}
     return html_report.page(
-        analyzed(), COCO, "val <1>, dark decoding", numbers, lambda image: f"{tmp_path}/{image}.png"
+        analyzed(), "val <1>, dark decoding", numbers, lambda name: f"{tmp_path}/{name}"
     )
 
 
@@ -86,16 +78,16 @@ def test_the_page_needs_no_other_file(page):
     assert set(re.findall(r"https?://[^\s\"<]*", page)) == {"http://www.w3.org/2000/svg"}
 
 
-def test_the_page_tells_the_planted_error_and_who_is_missing(page):
+def test_the_page_shows_the_planted_error_and_the_missing_person(page):
     assert "image 1, person 1: OKS 0.94, score 0.50; 1 miss" in page
-    missed = page[page.index("<h2>Not found") :]
+    missed = page[page.index("<h2>Not detected") :]
     assert "image 3, person 3" in missed
     assert "image 1" not in missed
 
 
 def test_groups_without_people_have_no_bar(page):
-    crowds = page[page.index("<h2>By people in the image") : page.index("<h2>Found worst")]
-    assert crowds.count("<rect") == 1  # everybody is alone
+    crowds = page[page.index("<h2>By people in the image") : page.index("<h2>Worst detections")]
+    assert crowds.count("<rect") == 1  # all people are alone
     assert crowds.count("<td>-</td>") == 2 * 3
 
 
@@ -110,9 +102,27 @@ def test_pictures_show_truth_and_prediction_side_by_side(page):
     assert np.abs(left - right).mean() > 1  # the wrist is elsewhere
 
 
-def test_when_everybody_is_found_the_page_says_so(tmp_path):
-    found = analyzed()
-    everybody = matching.Truth(**{**vars(found.truth), "count": np.array([True, True, False])})
-    again = analysis.analyze(everybody, found.found, COCO)
-    page = html_report.page(again, COCO, "title", {"AP": 1.0}, lambda image: "missing.jpg")
-    assert "Nobody." in page[page.index("<h2>Not found") :]
+def test_when_all_people_are_detected_the_page_says_so():
+    result = analyzed()
+    labeled = np.array([17, 17, 0])
+    known = dataclasses.replace(result.truth, labeled=labeled)
+    again = analysis.analyze(known, result.ranked.detections, max_people=20)
+    page = html_report.page(again, "title", {"AP": 1.0}, lambda name: "missing.jpg")
+    assert "None." in page[page.index("<h2>Not detected") :]
+
+
+def explain(known):
+    people = analyzed().ranked.detections
+    return html_report.explain(people, known, numbers={}, title="", image_path=str, max_people=20)
+
+
+def test_an_error_analysis_needs_oks():
+    joints = Skeleton(("a",), (), (), (), ())
+    with pytest.raises(ValueError, match="OKS needs the sigmas of the joints; there are none"):
+        explain(make_truth(np.ones((1, 1, 2)), [1], joints))
+
+
+def test_an_error_analysis_needs_people_with_labeled_joints():
+    crowd = make_truth(np.ones((1, 17, 2)), [1], crowds=np.ones(1, bool))
+    with pytest.raises(ValueError, match=r"truth\.json has no people with labeled joints"):
+        explain(crowd)

@@ -115,7 +115,7 @@ def test_pckh_leaves_pelvis_and_thorax_out_but_not_the_neck():
     assert distance_metrics.pckh(predictions, truth, present, head_sizes, 0.5)["Mean"] < 100
 
 
-def test_pckh_ignores_absent_joints_and_marks_groups_that_nobody_has():
+def test_pckh_ignores_absent_joints_and_marks_groups_that_no_person_has():
     predictions, truth, present, head_sizes = people()
     present[:, 9] = 0
     truth[:, 9] = np.nan
@@ -144,18 +144,18 @@ def test_pckh_says_where_head_sizes_come_from():
         distance_metrics.pckh(predictions, truth, present, head_sizes, 0.5)
 
 
-def test_pckh_of_nobody_is_an_error():
+def test_pckh_without_annotated_joints_is_an_error():
     predictions, truth, present, head_sizes = people()
     with pytest.raises(ValueError, match="none of the 2 people has an annotated joint"):
         distance_metrics.pckh(predictions, truth, 0 * present, head_sizes, 0.5)
 
 
-def test_pck_averages_over_the_joints_that_somebody_has():
+def test_pck_averages_over_the_joints_that_people_have():
     distances = np.array([[0.1, 0.3, 0.0], [0.3, 0.2, 0.0]])
-    labelled = np.array([[1, 1, 0], [1, 0, 0]])
-    # One of two, and none of one; the third joint is nobody's.
-    assert distance_metrics.pck(distances, labelled, 0.3) == pytest.approx((0.5 + 0) / 2)
-    assert distance_metrics.pck(distances, labelled, 0.3001) == pytest.approx((1 + 1) / 2)
+    labeled = np.array([[1, 1, 0], [1, 0, 0]])
+    # One of two, and none of one; no person has the third joint.
+    assert distance_metrics.pck(distances, labeled, 0.3) == pytest.approx((0.5 + 0) / 2)
+    assert distance_metrics.pck(distances, labeled, 0.3001) == pytest.approx((1 + 1) / 2)
 
 
 def test_auc_is_the_share_of_thresholds_up_to_30_pixels():
@@ -164,15 +164,15 @@ def test_auc_is_the_share_of_thresholds_up_to_30_pixels():
     assert distance_metrics.auc(np.array([[30.0]]), np.ones((1, 1))) == 0
 
 
-def test_epe_is_the_mean_distance_of_labelled_joints():
+def test_epe_is_the_mean_distance_of_labeled_joints():
     distances = np.array([[1.0, 5.0], [3.0, 100.0]])
     assert distance_metrics.epe(distances, np.array([[1, 1], [1, 0]])) == pytest.approx(3)
 
 
-def test_distances_of_nobody_are_an_error():
-    with pytest.raises(ValueError, match="none of the 2 people has a labelled joint"):
+def test_distances_without_labeled_joints_are_an_error():
+    with pytest.raises(ValueError, match="none of the 2 people has a labeled joint"):
         distance_metrics.pck(np.zeros((2, 3)), np.zeros((2, 3)), 0.5)
-    with pytest.raises(ValueError, match=r"must be \(n, k\) both; got \(2, 3\) and \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"must both be \(n, k\); got \(2, 3\) and \(2, 2\)"):
         distance_metrics.epe(np.zeros((2, 3)), np.zeros((2, 2)))
 
 
@@ -191,8 +191,3 @@ def test_mean_pose_names_the_shapes_it_got():
         distance_metrics.mean_pose(
             np.ones((2, 3, 2)), np.ones((2, 3)), np.ones((3, 2)), np.ones((3, 2))
         )
-
-
-def test_tables_align_names_left_and_numbers_right():
-    table = distance_metrics.format_table([["", "Head", "Mean"], ["PCKh@0.5", "97.10", "9.00"]])
-    assert table.split("\n") == ["           Head  Mean", "PCKh@0.5  97.10  9.00"]

@@ -10,7 +10,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import litehrnet_coco
 from hrjax import experiment, inference
-from hrjax.evaluation import evaluate, reports, scoring
+from hrjax.detections import Predictions
+from hrjax.evaluation import evaluate, protocol, reports
 from hrjax.runtime import distributed
 from hrjax.training import train
 
@@ -18,7 +19,12 @@ from hrjax.training import train
 def perfect(split):
     """Predictions that are the truth."""
     keypoints = split.columns.get("truth_keypoints", split.columns["keypoints"])
-    return scoring.Predictions(np.array(keypoints), np.ones(keypoints.shape[:2]))
+    return Predictions(np.array(keypoints), np.ones(keypoints.shape[:2]))
+
+
+def report(config, split, predictions, workdir):
+    evaluation, _ = evaluate.report(protocol.from_config(config), split, predictions, workdir)
+    return evaluation
 
 
 def use_coco(config):
@@ -34,21 +40,21 @@ def trained(tiny, tmp_path):
 
 def test_the_truth_scores_a_hundred_percent(tiny, tmp_path):
     split = experiment.open_split(tiny, "val")
-    result = evaluate.report(tiny, split, perfect(split), tmp_path)
-    assert result.score == 100.0
+    evaluation = report(tiny, split, perfect(split), tmp_path)
+    assert evaluation.score == 100.0
     written = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
     assert written["PCKh@0.5"] == 100.0
     assert written["PCKh@0.11 Wrist"] == 100.0
     assert written["protocol"]["boxes"] == "ground truth"
-    assert "PCKh@0.10" in result.table
+    assert "PCKh@0.10" in evaluation.table
 
 
 def test_the_truth_scores_one_on_coco(tiny, tmp_path):
     use_coco(tiny)
     split = experiment.open_held_out(tiny)
-    tiny.eval.oks_threshold = 1.0  # nobody is dropped, however close they stand
-    result = evaluate.report(tiny, split, perfect(split), tmp_path)
-    assert result.score == pytest.approx(1.0)
+    tiny.eval.oks_threshold = 1.0  # none is dropped, however close they stand
+    evaluation = report(tiny, split, perfect(split), tmp_path)
+    assert evaluation.score == pytest.approx(1.0)
     entries = json.loads((tmp_path / "eval" / "val" / "results.json").read_text())
     assert {"image_id", "category_id", "keypoints", "score"} == entries[0].keys()
     assert len(entries) == len(split)
@@ -67,10 +73,10 @@ def annotations(root):
     return contents["annotations"]
 
 
-def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_found(tiny, drawn, tmp_path):
+def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_detected(tiny, drawn, tmp_path):
     found = [
         {key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": score}
-        for score in (0.9, 0.1)  # everybody twice
+        for score in (0.9, 0.1)  # each person twice
         for entry in annotations(drawn)
     ]
     detect(tiny, tmp_path, found)
@@ -78,10 +84,10 @@ def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_found(tiny, dr
     assert len(split) == len(found)
     truth = np.array([entry["keypoints"] for entry in annotations(drawn)]).reshape(-1, 17, 3)
     keypoints = np.concatenate([truth[..., :2], truth[..., :2] + 1.0]).astype(np.float32)
-    predictions = scoring.Predictions(keypoints, np.ones(keypoints.shape[:2]))
-    result = evaluate.report(tiny, split, predictions, tmp_path)
-    assert result.score == pytest.approx(1.0)
-    assert "detected boxes (detections.json)" in result.table
+    predictions = Predictions(keypoints, np.ones(keypoints.shape[:2]))
+    evaluation = report(tiny, split, predictions, tmp_path)
+    assert evaluation.score == pytest.approx(1.0)
+    assert "detected boxes (detections.json)" in evaluation.table
     written = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
     assert written["protocol"]["boxes"] == str(tmp_path / "detections.json")
     # The second of each two is too like the first, which has the higher score.
@@ -89,11 +95,12 @@ def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_found(tiny, dr
     assert set(scores) == {0.9}
 
 
-def test_a_detector_that_finds_nobody_scores_zero(tiny, tmp_path):
+def test_a_detector_without_detections_scores_zero(tiny, tmp_path):
     detect(tiny, tmp_path, [])
     split = experiment.open_held_out(tiny)
-    predictions = evaluate.predict(None, None, tiny, split, distributed.make_mesh())
-    assert evaluate.report(tiny, split, predictions, tmp_path).score == 0
+    batches = experiment.eval_batches(tiny, split)
+    predictions = evaluate.predict(None, None, batches, split, distributed.make_mesh())
+    assert report(tiny, split, predictions, tmp_path).score == 0
 
 
 def test_annotated_boxes_are_cropped_as_they_are_or_as_the_references_clip_them(tiny, drawn):
@@ -118,16 +125,16 @@ def test_a_person_outside_the_image_gets_a_prediction_like_any_other(tiny, drawn
     detect(tiny, tmp_path, found)
     split = experiment.open_held_out(tiny)
     assert split.dropped["with an empty box"] == 1
-    result = evaluate.report(tiny, split, predict(tiny, split), tmp_path)
-    assert np.isfinite(list(result.numbers.values())).all()
+    evaluation = report(tiny, split, predict(tiny, split), tmp_path)
+    assert np.isfinite(list(evaluation.numbers.values())).all()
     assert len(json.loads((tmp_path / "eval/val/results.json").read_text())) == 2
 
 
 def test_the_picture_shows_the_predictions(tiny, tmp_path):
     split = experiment.open_split(tiny, "val")
-    evaluate.report(tiny, split, perfect(split), tmp_path)
+    report(tiny, split, perfect(split), tmp_path)
     picture = cv2.imread(str(tmp_path / "eval" / "val" / "predictions.jpg"))
-    hidden = scoring.Predictions(perfect(split).keypoints, np.zeros((len(split), 16)))
+    hidden = Predictions(perfect(split).keypoints, np.zeros((len(split), 16)))
     plain = reports.draw(split, hidden)[:, :, ::-1]
     assert picture.shape == plain.shape
     changed = np.abs(picture.astype(int) - plain).max(-1) > 60
@@ -143,7 +150,7 @@ def predict(config, split, devices=1):
     )
     settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
-    return evaluate.predict(step, weights, config, split, mesh)
+    return evaluate.predict(step, weights, experiment.eval_batches(config, split), split, mesh)
 
 
 def test_every_person_is_predicted_once_on_any_number_of_devices(tiny):
@@ -151,15 +158,15 @@ def test_every_person_is_predicted_once_on_any_number_of_devices(tiny):
     assert len(split) % tiny.eval.batch_size  # the last batch is padded
     one, eight = predict(tiny, split), predict(tiny, split, devices=8)
     assert np.isfinite(one.keypoints).all()
-    np.testing.assert_allclose(eight.scores, one.scores, atol=1e-6)
+    np.testing.assert_allclose(eight.joint_scores, one.joint_scores, atol=1e-6)
 
 
 def test_evaluating_a_run_gives_what_training_logged(tiny, tmp_path, capsys):
     tiny.eval.every_epochs = 3
     train.train(tiny, tmp_path)
     logged = json.loads((tmp_path / "eval" / "val" / "metrics.json").read_text())
-    result = evaluate.evaluate(tiny, tmp_path / "again", checkpoint=str(tmp_path))
-    assert result.numbers["PCKh@0.5"] == logged["PCKh@0.5"]
+    evaluation = evaluate.evaluate(tiny, tmp_path / "again", checkpoint=str(tmp_path))
+    assert evaluation.numbers["PCKh@0.5"] == logged["PCKh@0.5"]
     assert "ground-truth boxes" in capsys.readouterr().out
 
 
@@ -182,7 +189,8 @@ def test_an_evaluation_ends_when_asked_to(tiny):
 
     job, state = train.prepare(tiny)
     split = experiment.open_split(tiny, "val")
-    arguments = (job.predict_step, state.weights, tiny, split, job.mesh)
+    batches = experiment.eval_batches(tiny, split)
+    arguments = (job.predict_step, state.weights, batches, split, job.mesh)
     assert evaluate.predict(*arguments, stop=Stop()) is None
 
 
@@ -192,9 +200,9 @@ def test_real_photographs_score_what_the_released_weights_do(shared, tmp_path):
     config.data.root = str(shared / "samples/coco_people")
     config.eval.decode = "dark"
     weights = str(shared / "weights/tinypose_256x192.npz")
-    result = evaluate.evaluate(config, tmp_path, checkpoint=weights)
+    evaluation = evaluate.evaluate(config, tmp_path, checkpoint=weights)
     # 0.6609 with OKS-NMS, 0.6627 without; OpenCV's version moves the last digits.
-    assert result.score == pytest.approx(0.6609, abs=0.005)
+    assert evaluation.score == pytest.approx(0.6609, abs=0.005)
     results = json.loads((tmp_path / "eval/val/results.json").read_text())
     assert len(results) == 467
 

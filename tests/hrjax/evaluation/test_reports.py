@@ -7,28 +7,34 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_pipelines import skeletons
 from hrjax import experiment
-from hrjax.evaluation import reports, scoring
+from hrjax.detections import Predictions
+from hrjax.evaluation import metrics, protocol, reports
 
 
 def perfect(split):
     """Predictions that are the truth."""
     keypoints = split.columns.get("truth_keypoints", split.columns["keypoints"])
-    return scoring.Predictions(np.array(keypoints), np.ones(keypoints.shape[:2]))
+    return Predictions(np.array(keypoints), np.ones(keypoints.shape[:2]))
 
 
 def use_coco(config):
     config.data.dataset = "coco"
     config.model.num_joints = 17
-    config.eval.oks_threshold = 1.0  # drawn people may stand close; nobody is dropped
+    config.eval.oks_threshold = 1.0  # drawn people may stand close; none is dropped
 
 
 def write(config, folder):
     split = experiment.open_held_out(config)
-    predictions = perfect(split)
-    reports.write(config, split, predictions, scoring.score(config, split, predictions), folder)
+    write_predictions(config, split, perfect(split), folder)
     return split
+
+
+def write_predictions(config, split, predictions, folder):
+    choices = protocol.from_config(config)
+    evaluation = metrics.score(choices, split, predictions)
+    asked = config.eval.report
+    reports.write(choices, split, predictions, evaluation, folder, error_analysis=asked)
 
 
 def test_metrics_say_how_they_came_about(tiny, tmp_path):
@@ -49,6 +55,8 @@ def test_metrics_say_how_they_came_about(tiny, tmp_path):
         "joint_threshold": 0.2,
         "box_threshold": 0.0,
         "clip_boxes": False,
+        "max_people": 20,
+        "metric": "coco_ap",
         "input_size": [32, 32],
     }
 
@@ -75,9 +83,8 @@ def test_mpii_gets_the_official_pred_mat(tiny, tmp_path):
 
 def test_what_cannot_be_told_is_null(tiny, tmp_path):
     split = experiment.open_held_out(tiny)
-    split.columns["truth_visible"][:, 9] = 0  # nobody has a head
-    scored = scoring.score(tiny, split, perfect(split))
-    reports.write(tiny, split, perfect(split), scored, tmp_path)
+    split.columns["truth_visible"][:, 9] = 0  # no person has a head
+    write_predictions(tiny, split, perfect(split), tmp_path)
     text = (tmp_path / "metrics.json").read_text()
     assert json.loads(text)["PCKh@0.5 Head"] is None
     assert "NaN" not in text
@@ -105,18 +112,21 @@ def test_tables_name_boxes_flip_test_and_decoding(tiny, boxes, nms, expected):
     use_coco(tiny)
     split = experiment.open_held_out(tiny)
     tiny.eval.update(boxes=boxes, nms=nms, decode="dark", flip_test=True)
-    assert reports.title(tiny, split) == f"coco val: {len(split)} people, {expected}"
+    assert (
+        protocol.from_config(tiny).title("val", len(split))
+        == f"coco val: {len(split)} people, {expected}"
+    )
 
 
 def test_outputs_have_endings_that_fit(tiny):
-    reports.check_output(tiny, "")
-    reports.check_output(tiny, "pred.mat")
+    reports.check_output(protocol.from_config(tiny), "")
+    reports.check_output(protocol.from_config(tiny), "pred.mat")
     with pytest.raises(ValueError, match=r"--output=preds\.csv must end in one of: \.json, \.mat"):
-        reports.check_output(tiny, "preds.csv")
+        reports.check_output(protocol.from_config(tiny), "preds.csv")
     use_coco(tiny)
-    reports.check_output(tiny, "results.json")
-    with pytest.raises(ValueError, match=r"--output=pred\.mat is a form for MPII; .* coco"):
-        reports.check_output(tiny, "pred.mat")
+    reports.check_output(protocol.from_config(tiny), "results.json")
+    with pytest.raises(ValueError, match=r"--output=pred\.mat: \.mat is MPII's format; .* coco"):
+        reports.check_output(protocol.from_config(tiny), "pred.mat")
 
 
 def test_mpii_has_a_report_too(tiny, tmp_path):
@@ -125,15 +135,9 @@ def test_mpii_has_a_report_too(tiny, tmp_path):
     predictions = perfect(split)
     rows = np.flatnonzero((split.columns["truth_visible"][:, [10, 15]] > 0).all(axis=1))
     predictions.keypoints[rows[:, None], [10, 15]] = predictions.keypoints[rows[:, None], [15, 10]]
-    reports.write(tiny, split, predictions, scoring.score(tiny, split, predictions), tmp_path)
+    write_predictions(tiny, split, predictions, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "PCKh@0.11" in page
-    assert "areas guessed from the heights" in page
+    assert "areas estimated from the heights" in page
     share = float(re.search(r"right_wrist: ([0-9.]+)% inversion", page).group(1))
     assert share > 30  # of those whose wrists are apart
-
-
-def test_a_report_needs_oks():
-    joints = skeletons.Skeleton(("a",), (), (), (), ())
-    with pytest.raises(ValueError, match="OKS the sigmas of the joints, and there are none"):
-        reports.explain([], {}, joints, numbers={}, title="", image_path=str)

@@ -1,4 +1,4 @@
-"""The recorded reference networks of tests/golden/models, and the weights they were given."""
+"""The recorded reference networks of tests/golden/models, and the weights they had."""
 
 import functools
 import gzip
@@ -25,7 +25,7 @@ def options(recorded: dict) -> dict:
 
 
 def state_dict(recorded: dict) -> dict[str, np.ndarray]:
-    """The weights that the network was recorded with; they follow from the tensors' names."""
+    """The weights that the network was recorded with, which follow from the tensors' names."""
     return {key: _tensor(key, shape).astype(np.float32) for key, shape in recorded["tensors"]}
 
 
@@ -46,7 +46,7 @@ def images(recorded: dict) -> np.ndarray:
 
 
 def contrasting_images(recorded: dict, count: int) -> np.ndarray:
-    """Noise of another mean and contrast in each image, on which batch norms see a spread."""
+    """Noise with a different mean and contrast in each image, so that batch norms see a spread."""
     noise = _noise(0, (count, 3, *recorded["input_size"])).astype(np.float64)
     random = np.random.Generator(np.random.PCG64(2))
     contrast = random.uniform(0.5, 2.0, (count, 1, 1, 1))
@@ -55,7 +55,7 @@ def contrasting_images(recorded: dict, count: int) -> np.ndarray:
 
 
 def target(recorded: dict, count: int = 2) -> np.ndarray:
-    """What the training step compares the output with, (count, h/4, w/4, k)."""
+    """The target of the recorded training step, (count, h/4, w/4, k)."""
     return _noise(1, (count, *recorded["output_shape"][1:]), scale=0.1)
 
 

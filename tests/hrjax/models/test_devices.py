@@ -1,4 +1,4 @@
-"""Training on several devices is training on one."""
+"""Training on several devices equals training on one."""
 
 import os
 import subprocess

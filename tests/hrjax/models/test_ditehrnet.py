@@ -5,13 +5,13 @@ import pytest
 
 import hrjax
 from hrjax.models import ditehrnet
-from hrjax.models.layers import Conv, DynamicConv, Keys
+from hrjax.models.layers import Conv, DynamicConv, HostInitializer
 
 SMALL = {"width": 8, "modules": (1, 1, 1), "blocks": 1}
 
 
 def test_the_mask_of_the_smallest_branch_gets_no_gradient():
-    unit = ditehrnet.DenseContext([4, 8], 4, rngs=Keys(0))
+    unit = ditehrnet.DenseContext([4, 8], 4, rngs=HostInitializer(0))
     unit.eval()
     graph, params, stats = hrjax.split(unit)
     branches = [jnp.ones((2, 4, 4, 4)), jnp.ones((2, 2, 2, 8))]
@@ -27,8 +27,8 @@ def test_the_mask_of_the_smallest_branch_gets_no_gradient():
 
 def test_pooling_cuts_cells_out_of_memory():
     # Two channels of 2x2 pixels in memory: 1 2 3 4, then 5 6 7 8. Pooled to 1x2 cells, the first
-    # cell has the channels (1, 2) and (3, 4), the second (5, 6) and (7, 8); the mask's are its
-    # first and its second row. A pooling of the image would mix 1 and 5 into one cell.
+    # cell has the channels (1, 2) and (3, 4), the second (5, 6) and (7, 8); their masks are the
+    # mask's first and second row. Pooling the image would mix 1 and 5 into one cell.
     x = jnp.asarray([[1.0, 2, 3, 4], [5, 6, 7, 8]]).T.reshape(1, 2, 2, 2)
     mask = np.array([0.1, 0.2, 0.3, 0.4])
     logits = jnp.asarray(np.log(mask)).reshape(1, 2, 2, 1)
@@ -40,13 +40,13 @@ def test_pooling_cuts_cells_out_of_memory():
     np.testing.assert_allclose(pooled[0, 0], expected, rtol=1e-5)
 
 
-def test_pooling_to_cells_that_do_not_divide_says_so():
+def test_pooling_to_cells_that_do_not_divide_the_image_is_an_error():
     with pytest.raises(ValueError, match="cannot pool 3x3 pixels to 2x2 cells"):
         ditehrnet.pool_flat(jnp.ones((1, 3, 3, 2)), jnp.ones((1, 3, 3, 1)), (2, 2))
 
 
-def test_a_global_context_weighs_channels_by_the_masked_mean():
-    unit = ditehrnet.GlobalContext(2, 1, rngs=Keys(0))
+def test_a_global_context_weights_channels_by_the_masked_mean():
+    unit = ditehrnet.GlobalContext(2, 1, rngs=HostInitializer(0))
     unit.eval()
     # The mask attends to where the first channel is large; the second channel there is 3.
     unit.mask.kernel.set_value(jnp.asarray([100.0, 0]).reshape(1, 1, 2, 1))
@@ -59,10 +59,10 @@ def test_a_global_context_weighs_channels_by_the_masked_mean():
 
 
 def test_branches_have_the_papers_kernels():
-    model = ditehrnet.build(ditehrnet.DiteHRNetConfig(**SMALL), rngs=Keys(None))
+    model = ditehrnet.build(ditehrnet.DiteHRNetConfig(**SMALL), rngs=HostInitializer(None))
     block = model.stages[2].modules[0].blocks[0]
-    found = [[(type(p.conv), bank(p.conv).shape) for p in conv.parts] for conv in block.convs]
-    assert found == [
+    convs = [[(type(p.conv), bank(p.conv).shape) for p in conv.parts] for conv in block.convs]
+    assert convs == [
         [(DynamicConv, (4, 3, 3, 1, 4))],
         [(DynamicConv, (4, 3, 3, 1, 8))],
         [(DynamicConv, (2, n, n, 1, 8)) for n in (3, 5)],
@@ -75,7 +75,7 @@ def bank(conv):
 
 
 def test_lower_branches_read_the_first_one_after_its_activation():
-    model = ditehrnet.build(ditehrnet.DiteHRNetConfig(**SMALL), rngs=Keys(None))
+    model = ditehrnet.build(ditehrnet.DiteHRNetConfig(**SMALL), rngs=HostInitializer(None))
     fuse = model.stages[0].modules[0].fuse
     assert fuse.echo
     assert fuse.activated
@@ -84,12 +84,15 @@ def test_lower_branches_read_the_first_one_after_its_activation():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"kernels": (4, 4)}, "3 branches; give kernels, groups and global_ratios for each"),
+        (
+            {"kernels": (4, 4)},
+            "3 branches; kernels, groups and global_ratios need a value for each",
+        ),
         ({"groups": (3, 1, 2, 4)}, "3 groups do not divide 4 channels"),
         ({"width": 6}, "a dynamic convolution needs 4 or more input channels, not 3"),
         ({"stem_width": 9}, "width 9 is odd"),
     ],
 )
-def test_impossible_settings_say_so(override, message):
+def test_impossible_settings_are_errors(override, message):
     with pytest.raises(ValueError, match=message):
         hrjax.create("ditehrnet_18", **SMALL | override)

@@ -6,13 +6,13 @@ from flax import nnx
 
 import hrjax
 from hrjax.models import hrformer
-from hrjax.models.layers import DropPath, Keys, give_draws
+from hrjax.models.layers import DropPath, HostInitializer, give_draws
 
 
 def attention(channels=1, heads=1, window=4, position_bias=False):
-    """Attention with equal weights for all tokens, which hands values on."""
+    """Attention with equal weights for all tokens, and with their inputs as values."""
     unit = hrformer.WindowAttention(
-        channels, heads, window=window, position_bias=position_bias, rngs=Keys(0)
+        channels, heads, window=window, position_bias=position_bias, rngs=HostInitializer(0)
     )
     for layer in (unit.q, unit.k):
         layer.matrix.set_value(jnp.zeros((channels, channels)))
@@ -28,7 +28,7 @@ def test_relative_positions_of_a_window_of_four_pixels():
     np.testing.assert_array_equal(hrformer.relative_positions(2), expected)
 
 
-def test_padding_is_centred():
+def test_padding_is_centered():
     # The branches of 256x192 and of 384x288, as the reference pads them.
     sizes = [64, 48, 32, 24, 16, 12, 8, 6, 96, 72, 36, 18, 9]
     expected = [(3, 3), (0, 1), (1, 2), (2, 2), (2, 3), (1, 1), (3, 3), (0, 1)]
@@ -36,7 +36,7 @@ def test_padding_is_centred():
     assert [hrformer._padding(size, 7) for size in sizes] == expected
 
 
-def test_windows_lie_where_the_padding_puts_them():
+def test_padding_decides_where_windows_lie():
     # Five columns become eight, 1 + 5 + 2: three of them in the first window, two in the second.
     x = jnp.arange(20.0).reshape(1, 4, 5, 1)
     y = jax.jit(attention())(x)[0, :, :, 0]
@@ -53,7 +53,7 @@ def test_padding_takes_part_with_the_biases_as_values():
     )
 
 
-def test_attention_is_scaled_by_the_heads_width():
+def test_attention_is_scaled_by_the_width_of_a_head():
     unit = attention(channels=8, heads=2, window=1)
     unit.window = 2
     unit.q.bias.set_value(jnp.ones(8))
@@ -61,15 +61,15 @@ def test_attention_is_scaled_by_the_heads_width():
     unit.k.bias.set_value(jnp.zeros(8))
     x = np.zeros((1, 2, 2, 8), np.float32)
     x[0, 0, 0, 4:] = 1.0
-    # In the second head the first pixel's logit is 4 / sqrt(4) = 2, the others' 0; no head sees
-    # what the other one does.
+    # In the second head the first pixel's logit is 4 / sqrt(4) = 2, the others' 0; the heads do
+    # not mix.
     expected = np.zeros(8)
     expected[4:] = np.exp(2) / (np.exp(2) + 3)
     np.testing.assert_allclose(jax.jit(unit)(jnp.asarray(x))[0, 1, 1], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("position_bias", [False, True])
-def test_position_bias_weighs_only_where_it_is_asked_for(position_bias):
+def test_the_position_bias_is_added_only_if_enabled(position_bias):
     unit = attention(heads=1, window=2, position_bias=position_bias)
     unit.relative_position_bias_table.set_value(jnp.log(jnp.arange(1.0, 10.0))[:, None])
     x = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
@@ -79,7 +79,7 @@ def test_position_bias_weighs_only_where_it_is_asked_for(position_bias):
     np.testing.assert_allclose(jax.jit(unit)(x)[0, 0, 0, 0], expected, rtol=1e-6)
 
 
-def test_heads_that_do_not_divide_the_width_say_so():
+def test_heads_that_do_not_divide_the_width_are_an_error():
     with pytest.raises(ValueError, match="3 heads do not divide 32 channels"):
         hrjax.create("hrformer_small", heads=3)
 
@@ -87,11 +87,11 @@ def test_heads_that_do_not_divide_the_width_say_so():
 @pytest.fixture(scope="module")
 def block():
     config = hrformer.HRFormerConfig()
-    return hrformer.TransformerBlock(32, 2, config, rate=0.0, rngs=Keys(0))
+    return hrformer.TransformerBlock(32, 2, config, rate=0.0, rngs=HostInitializer(0))
 
 
 def test_position_tables_start_normal():
-    unit = hrformer.WindowAttention(32, 16, window=7, position_bias=False, rngs=Keys(0))
+    unit = hrformer.WindowAttention(32, 16, window=7, position_bias=False, rngs=HostInitializer(0))
     table = unit.relative_position_bias_table.get_value()
     assert table.shape == (169, 16)
     np.testing.assert_allclose(table.std(), 0.02, rtol=0.05)
@@ -114,8 +114,8 @@ def test_the_mlp_ends_with_gelu(block):
     assert -0.171 < y.min() < -0.16
 
 
-def test_drop_path_grows_with_depth_alike_in_all_branches():
-    model = hrformer.build(hrformer.HRFormerConfig(), rngs=Keys(None))
+def test_drop_path_grows_with_depth_equally_in_all_branches():
+    model = hrformer.build(hrformer.HRFormerConfig(), rngs=HostInitializer(None))
     chains = [module.blocks for stage in model.stages for module in stage.modules]
     rates = [
         {drop.rate for unit in block.branches for drop in (unit.drop1, unit.drop2)}
@@ -128,14 +128,14 @@ def test_drop_path_grows_with_depth_alike_in_all_branches():
     assert heads == [1, 2, 4, 8]
 
 
-def test_the_last_module_fuses_the_largest_branch_alone():
-    model = hrformer.build(hrformer.HRFormerConfig(), rngs=Keys(None))
+def test_the_last_module_fuses_only_the_largest_branch():
+    model = hrformer.build(hrformer.HRFormerConfig(), rngs=HostInitializer(None))
     rows = [len(module.fuse.paths) for stage in model.stages for module in stage.modules]
     assert rows == [2, 3, 3, 3, 3, 4, 1]
 
 
 def test_every_drop_path_gets_draws_of_its_own():
-    model = hrformer.build(hrformer.HRFormerConfig(), rngs=Keys(None))
+    model = hrformer.build(hrformer.HRFormerConfig(), rngs=HostInitializer(None))
     give_draws(model, jax.random.key(0), 4)
     draws = [np.asarray(m.draws) for _, m in nnx.iter_modules(model) if isinstance(m, DropPath)]
     assert len(np.unique(draws, axis=0)) == len(draws) == 88

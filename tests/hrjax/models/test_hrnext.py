@@ -9,9 +9,9 @@ from flax import nnx
 import hrjax
 from hrjax.models import hrnext
 from hrjax.models.highres import Fuse
-from hrjax.models.layers import BatchNorm, Keys, LayerNorm
+from hrjax.models.layers import BatchNorm, HostInitializer, LayerNorm
 
-IDENTITY = np.sqrt(1 + 1e-5)  # batch norm at its start divides by this
+IDENTITY = np.sqrt(1 + 1e-5)  # a new batch norm divides by this in evaluation
 
 
 def noise(*shape, seed=0):
@@ -20,22 +20,22 @@ def noise(*shape, seed=0):
 
 def block(width=4, kernels=1, **options):
     config = hrnext.HRNeXtConfig(**options)
-    return hrnext.ContextBlock(width, kernels, config, rate=0.0, rngs=Keys(0))
+    return hrnext.ContextBlock(width, kernels, config, rate=0.0, rngs=HostInitializer(0))
 
 
 def silence(unit, value=0.0):
-    """Makes a `ConvBN` give `value` everywhere."""
+    """Makes a `ConvBN` return `value` everywhere."""
     unit.bn.scale.set_value(jnp.zeros_like(unit.bn.scale.get_value()))
     unit.bn.bias.set_value(jnp.full_like(unit.bn.bias.get_value(), value))
 
 
 def pass_on(unit):
-    """Makes a 1x1 `ConvBN` hand its input to its activation."""
+    """Makes a 1x1 `ConvBN` pass its input to its activation unchanged."""
     width = unit.conv.kernel.shape[-1]
     unit.conv.kernel.set_value(jnp.eye(width)[None, None] * IDENTITY)
 
 
-def test_the_mixers_shortcut_starts_behind_the_norm_and_inside_the_scale():
+def test_the_shortcut_of_the_mixer_starts_after_the_norm_and_inside_the_scale():
     unit = block()
     unit.eval()
     silence(unit.mixer.proj2)
@@ -48,7 +48,7 @@ def test_the_mixers_shortcut_starts_behind_the_norm_and_inside_the_scale():
 
 
 def test_the_gate_multiplies_without_a_sigmoid():
-    mixer = hrnext.GlobalMixer(4, rngs=Keys(0))
+    mixer = hrnext.GlobalMixer(4, rngs=HostInitializer(0))
     mixer.eval()
     pass_on(mixer.proj1)
     pass_on(mixer.proj2)
@@ -58,10 +58,9 @@ def test_the_gate_multiplies_without_a_sigmoid():
     np.testing.assert_allclose(jax.jit(mixer)(x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_gate_sees_eleven_pixels_far():
-    # 5x5, then 7x7 with taps three pixels apart: 2 + 9 pixels to each side, in steps of a kernel
-    # of ones.
-    mixer = hrnext.GlobalMixer(1, rngs=Keys(0))
+def test_the_gate_reaches_eleven_pixels():
+    # 5x5, then 7x7 with dilation 3: 2 + 9 pixels to each side, with kernels of ones.
+    mixer = hrnext.GlobalMixer(1, rngs=HostInitializer(0))
     mixer.eval()
     for unit in mixer.gate.steps:
         unit.conv.kernel.set_value(jnp.ones_like(unit.conv.kernel.get_value()))
@@ -76,7 +75,7 @@ def test_layers_are_scaled_by_a_hundredth_at_the_start():
         np.testing.assert_array_equal(scale.get_value(), np.full(8, 0.01, np.float32))
 
 
-def test_local_perception_ends_with_gelu_and_has_no_norm_before():
+def test_local_perception_ends_with_gelu_and_has_no_norm_before_it():
     unit = block()
     unit.eval()
     silence(unit.local, -1.0)
@@ -89,7 +88,7 @@ def test_local_perception_ends_with_gelu_and_has_no_norm_before():
 
 
 def test_every_branch_of_every_module_ends_with_a_layer_norm():
-    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=Keys(None))
+    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=HostInitializer(None))
     modules = [module for stage in model.stages for module in stage.modules]
     ends = [[type(norm) for norm in module.fuse.steps[0].branches] for module in modules]
     assert [len(end) for end in ends] == [2, 2, 3, 3, 3, 3, 4, 4]
@@ -97,7 +96,7 @@ def test_every_branch_of_every_module_ends_with_a_layer_norm():
     assert [len(module.fuse.steps[1].paths) for module in modules] == [2, 2, 3, 3, 3, 3, 4, 1]
 
 
-def test_the_norms_stand_before_the_exchange():
+def test_the_norms_precede_the_exchange():
     overrides = {"width": 8, "modules": (1,), "blocks": 1, "drop_path": 0.0}
     model = hrjax.create("hrnext_small", **overrides)
     norms, fuse = model.stages[0].modules[0].fuse.steps
@@ -109,7 +108,7 @@ def test_the_norms_stand_before_the_exchange():
 
 def test_larger_branches_mix_more_kernels():
     config = hrnext.VARIANTS["hrnext_base"]
-    model = hrnext.build(config, rngs=Keys(None))
+    model = hrnext.build(config, rngs=HostInitializer(None))
 
     def counts(blocks):
         return [block.mlp.steps[0].conv.kernels.shape[0] for block in blocks]
@@ -120,8 +119,8 @@ def test_larger_branches_mix_more_kernels():
     assert counts(model.stem.blocks) == [8, 8]
 
 
-def test_drop_path_grows_with_depth_from_the_stem_on():
-    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=Keys(None))
+def test_drop_path_grows_with_depth_starting_in_the_stem():
+    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=HostInitializer(None))
     rows = [[unit] for unit in model.stem.blocks]
     for stage in model.stages:
         rows += [block.branches for module in stage.modules for block in module.blocks]
@@ -130,7 +129,7 @@ def test_drop_path_grows_with_depth_from_the_stem_on():
     np.testing.assert_allclose([rate.pop() for rate in rates], 0.1 * np.arange(18) / 17)
 
 
-def test_statistics_inside_blocks_move_twice_a_step():
+def test_statistics_inside_blocks_are_updated_twice_a_step():
     x = noise(2, 5, 5, 4)
     moved = {}
     for double in (False, True):
@@ -143,19 +142,19 @@ def test_statistics_inside_blocks_move_twice_a_step():
             return nnx.to_pure_dict(nnx.state(unit, nnx.BatchStat))
 
         moved[double] = jax.tree.leaves_with_path(jax.jit(step)(state))
-    # Means start at 0, variances at 1: the step is 0.1 and then 0.9 * 0.1 of the way.
+    # Means start at 0, variances at 1: they move 0.1 and then 0.9 * 0.1 of the way.
     for (path, once), (_, twice) in zip(moved[False], moved[True], strict=True):
         start = {"mean": 0, "var": 1}[path[-1].key]
         np.testing.assert_allclose(twice - start, 1.9 * (once - start), rtol=1e-4, atol=1e-6)
 
 
-def test_as_many_statistics_move_twice_as_in_the_reference():
-    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=Keys(None))
+def test_as_many_statistics_are_updated_twice_as_in_the_reference():
+    model = hrnext.build(hrnext.HRNeXtConfig(), rngs=HostInitializer(None))
     norms = [module for _, module in nnx.iter_modules(model) if isinstance(module, BatchNorm)]
-    found = collections.Counter(round(norm.momentum, 12) for norm in norms)
-    assert found == {0.1: 87, 0.19: 686}
+    momenta = collections.Counter(round(norm.momentum, 12) for norm in norms)
+    assert momenta == {0.1: 87, 0.19: 686}
 
 
-def test_too_few_kernels_say_so():
-    with pytest.raises(ValueError, match=r"kernels=\(4, 2\) must say a number for each of the 4 "):
+def test_too_few_kernels_are_an_error():
+    with pytest.raises(ValueError, match=r"kernels=\(4, 2\) must have a number for each of the 4 "):
         hrjax.create("hrnext_small", kernels=(4, 2))

@@ -5,12 +5,12 @@ import pytest
 
 import hrjax
 from hrjax.models import litehrnet
-from hrjax.models.layers import Keys
+from hrjax.models.layers import HostInitializer
 
 
 def test_weights_are_squeezed_to_an_eighth_across_and_a_quarter_within_branches():
     # Rounded down, as recorded in the official checkpoints.
-    model = litehrnet.build(litehrnet.LiteHRNetConfig(), rngs=Keys(None))
+    model = litehrnet.build(litehrnet.LiteHRNetConfig(), rngs=HostInitializer(None))
     blocks = [stage.modules[0].blocks[0] for stage in model.stages]
     across = [block.cross.conv1.conv.kernel.shape[2:] for block in blocks]
     assert across == [(60, 7), (140, 17), (300, 37)]
@@ -19,7 +19,7 @@ def test_weights_are_squeezed_to_an_eighth_across_and_a_quarter_within_branches(
 
 
 def test_cross_weights_come_from_block_means_and_go_to_blocks():
-    unit = litehrnet.CrossResolutionWeighting([4, 8], 4, rngs=Keys(0))
+    unit = litehrnet.CrossResolutionWeighting([4, 8], 4, rngs=HostInitializer(0))
     unit.eval()
     # The weights of the first branch: a sigmoid of three times its own mean over a block.
     first, second = np.zeros((1, 1, 12, 3)), np.zeros((1, 1, 3, 12))
@@ -35,7 +35,7 @@ def test_cross_weights_come_from_block_means_and_go_to_blocks():
 
 
 @pytest.mark.parametrize("name", ["litehrnet_18", "naive_litehrnet_18"])
-def test_blocks_leave_the_first_half_of_the_channels(name):
+def test_blocks_keep_the_first_half_of_the_channels(name):
     model = hrjax.create(name, width=8, modules=(1,), blocks=1)
     model.eval()
     block = model.stages[0].modules[0].blocks[0]
@@ -47,6 +47,6 @@ def test_blocks_leave_the_first_half_of_the_channels(name):
 
 @pytest.mark.parametrize("name", ["litehrnet_18", "naive_litehrnet_18"])
 @pytest.mark.parametrize("field", ["width", "stem_width"])
-def test_odd_widths_say_so(name, field):
+def test_odd_widths_are_an_error(name, field):
     with pytest.raises(ValueError, match="width 15 is odd; blocks that shuffle split"):
         hrjax.create(name, **{field: 15})

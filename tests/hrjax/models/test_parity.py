@@ -1,4 +1,4 @@
-"""Our networks give what the official implementations give, from the same weights."""
+"""Our networks give the outputs of the official implementations with the same weights."""
 
 import functools
 import json
@@ -42,16 +42,16 @@ def heatmaps(name, dtype):
 
 
 def output_error(name, dtype):
-    """The largest difference to the recorded output, in its standard deviations."""
+    """The largest difference from the recorded output, in its standard deviations."""
     golden, ours = recorded.load(name), heatmaps(name, dtype)
     assert ours.shape == tuple(golden["output_shape"])
     theirs = golden["output_every_16"]
     return np.abs(ours[:, :, ::16, ::16].ravel() - theirs).max() / golden["output_std"]
 
 
-def exactness(name):
-    """How well, in float64, the recorded output can be met, in its standard deviations."""
-    # Where outputs are recorded from float32, those of widehrnet_18_se carry rounding of 1e-5.
+def tolerance(name):
+    """The error allowed in float64, in standard deviations of the recorded output."""
+    # Outputs recorded from float32 have rounding errors, of 1e-5 in widehrnet_18_se.
     return 1e-6 if recorded.load(name).get("float64") else 3e-5
 
 
@@ -82,7 +82,7 @@ def test_a_network_of_the_family_gives_the_official_output(name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", recorded.NAMES)
 def test_every_network_gives_the_official_output(name):
-    assert output_error(name, jnp.float64) < exactness(name)
+    assert output_error(name, jnp.float64) < tolerance(name)
 
 
 @pytest.mark.long
@@ -95,12 +95,12 @@ def test_every_network_gives_the_whole_official_output(name, shared):
         with np.load(folder / f"{name}_f64.npz") as file:
             theirs["output_f64"] = file["output"]
     theirs = theirs.get("output_f64", theirs["output"])
-    assert np.abs(heatmaps(name, jnp.float64) - theirs).max() < exactness(name) * theirs.std()
+    assert np.abs(heatmaps(name, jnp.float64) - theirs).max() < tolerance(name) * theirs.std()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["litehrnet_30_coco_256x192", "ditehrnet_30_coco_256x192"])
-def test_deep_networks_of_these_weights_magnify_rounding_but_no_more(name):
+def test_deep_networks_differ_only_by_magnified_rounding(name):
     # The activations grow with each exchange unit, into sigmoids and softmaxes: the reference's
     # own float32 output is 2e-2 and 2e-4 from its float64 one.
     assert output_error(name, jnp.float32) < 5e-2
@@ -110,7 +110,7 @@ def test_deep_networks_of_these_weights_magnify_rounding_but_no_more(name):
 @pytest.mark.parametrize(
     "name", [name for name in recorded.NAMES if "train" in recorded.load(name)]
 )
-def test_a_training_step_moves_everything_as_the_official_one_does(name):
+def test_a_training_step_equals_the_official_one(name):
     golden = recorded.load(name)
     loss, norms = training_step(name, recorded.images(golden), recorded.target(golden))
     # The recorded loss of widehrnet_18 was rounded to float32 on its way. In Dite-HRNet batch norms
@@ -134,7 +134,7 @@ def test_a_training_step_moves_everything_as_the_official_one_does(name):
         "litehrnet_30_coco_256x192_train",
     ],
 )
-def test_a_training_step_moves_everything_as_the_other_recorded_ones_do(name, shared):
+def test_a_training_step_equals_the_other_recorded_ones(name, shared):
     theirs = json.loads((shared / "reference" / "models" / f"{name}.json").read_text())
     golden = recorded.load(theirs["of"])
     images, count = recorded.images(golden), 2
@@ -148,7 +148,7 @@ def test_a_training_step_moves_everything_as_the_other_recorded_ones_do(name, sh
 
 
 def training_step(name, images, target):
-    """The loss, and the norms of the gradients and running statistics under official names."""
+    """The loss, and the norms of gradients and running statistics by official name."""
     with jax.enable_x64(True):
         golden, _, params, stats = load(name, jnp.float64)
         model = hrjax.create(golden["model"], **recorded.options(golden))
@@ -170,7 +170,7 @@ def training_step(name, images, target):
 
 def assert_norms_agree(ours, theirs, relative, absolute):
     assert sorted(ours) == sorted(theirs)
-    # Some gradients are zero but for rounding: compare with the norm of all together.
+    # Some gradients are zero up to rounding: compare with the norm of all together.
     absolute = max(absolute, 1e-3 * relative) * np.linalg.norm(list(theirs.values()))
     for key, value in theirs.items():
         np.testing.assert_allclose(ours[key], value, relative, absolute, err_msg=key)

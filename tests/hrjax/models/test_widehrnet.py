@@ -13,12 +13,12 @@ def test_squeeze_widths_are_multiples_of_eight(expanded, squeezed):
 
 
 @pytest.mark.parametrize("field", ["width", "stem_width"])
-def test_odd_widths_say_so(field):
+def test_odd_widths_are_an_error(field):
     with pytest.raises(ValueError, match="width 15 is odd; blocks that shuffle split"):
         hrjax.create("widehrnet_18", **{field: 15})
 
 
-def test_a_small_network_is_a_matter_of_overrides():
+def test_overrides_make_a_small_network():
     small = {"width": 16, "modules": (1, 1, 1), "blocks": 1, "expansion": 2, "num_joints": 16}
     model = hrjax.create("widehrnet_18", **small)
     widths = [

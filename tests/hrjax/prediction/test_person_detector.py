@@ -1,4 +1,4 @@
-"""A detector of bright cells in the shape of YOLOX's export, and other outputs."""
+"""A detector of bright cells that looks like YOLOX's export, and other kinds of outputs."""
 
 import sys
 
@@ -12,7 +12,7 @@ CELLS = 8 * 8 + 4 * 4 + 2 * 2
 
 
 def save_model(path, shape=(1, 3, *SIZE)):
-    """An ONNX file that finds a person of 8x16 pixels in each bright cell of stride 8."""
+    """Saves a network that detects a person, 8 wide and 16 high, in each bright cell."""
     onnx = pytest.importorskip("onnx")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     rest = np.zeros((1, CELLS - 64, 1), np.float32)
@@ -26,8 +26,8 @@ def save_model(path, shape=(1, 3, *SIZE)):
         "car": np.zeros((1, CELLS, 1), np.float32),
     }
     nodes = [
-        helper.make_node("ReduceMean", ["images"], ["grey"], axes=[1], keepdims=1),
-        helper.make_node("MaxPool", ["grey"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("ReduceMean", ["images"], ["gray"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["gray"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Reshape", ["pooled", "rows"], ["column"]),
         helper.make_node("Div", ["column", "white"], ["bright"]),
         helper.make_node("Concat", ["bright", "rest"], ["objectness"], axis=1),
@@ -51,8 +51,8 @@ def model(tmp_path):
     return save_model(tmp_path / "cells.onnx")
 
 
-def test_people_are_found_in_pixels_of_the_image(model):
-    image = np.zeros((64, 128, 3), np.uint8)  # shrunk by two; below it the grey border
+def test_boxes_are_in_pixels_of_the_image(model):
+    image = np.zeros((64, 128, 3), np.uint8)  # halved, with gray padding below
     image[16:32, 96:112] = 255
     boxes, scores = person_detector.Detector(model, threshold=0.6)(image)
     # Cell (6, 1) of stride 8: center (52, 12), size 8x16; times two.
@@ -60,20 +60,20 @@ def test_people_are_found_in_pixels_of_the_image(model):
     np.testing.assert_allclose(scores, [1], atol=0.01)
 
 
-def test_overlapping_boxes_leave_the_best(model):
+def test_of_overlapping_boxes_the_best_is_kept(model):
     image = np.zeros((64, 64, 3), np.uint8)
     image[8:16, 8:16], image[16:24, 8:16] = 255, 230  # their boxes share half of each
     assert len(person_detector.Detector(model, threshold=0.6, overlap=0.2)(image)[0]) == 1
     assert len(person_detector.Detector(model, threshold=0.6, overlap=0.5)(image)[0]) == 2
 
 
-def test_nobody_is_found_in_the_dark(model):
+def test_a_black_image_has_no_people(model):
     boxes, scores = person_detector.Detector(model, threshold=0.6)(np.zeros((64, 64, 3), np.uint8))
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
 
 
-def test_the_network_sees_blue_first(model, monkeypatch):
+def test_the_network_takes_bgr_with_gray_padding(model, monkeypatch):
     detector = person_detector.Detector(model, threshold=0.6)
     seen = []
     stop = lambda canvas: seen.append(canvas) or 1 / 0  # noqa: E731
@@ -84,7 +84,7 @@ def test_the_network_sees_blue_first(model, monkeypatch):
     np.testing.assert_array_equal(seen[0][40, 0], (114, 114, 114))
 
 
-def test_raw_rows_are_offsets_and_logarithms():
+def test_raw_outputs_are_offsets_and_logarithms():
     rows = np.zeros((1, CELLS, 6))
     rows[0, 9] = (0.25, 0.5, np.log(2), np.log(3), 0.8, 0.5)  # stride 8, cell (1, 1)
     rows[0, 64 + 7] = (0, 0, 0, 0, 1, 0.9)  # stride 16, cell (3, 1)
@@ -94,7 +94,7 @@ def test_raw_rows_are_offsets_and_logarithms():
     np.testing.assert_allclose(scores[[9, 71, 0]], (0.4, 0.9, 0))
 
 
-def test_the_larger_networks_have_a_fourth_stride():
+def test_larger_networks_have_a_fourth_stride():
     rows = np.zeros((1, CELLS + 1, 85))
     rows[0, -1, 4:6] = 1
     corners, scores = person_detector.decode([rows], SIZE)
@@ -102,7 +102,7 @@ def test_the_larger_networks_have_a_fourth_stride():
     assert scores[-1] == 1
 
 
-def test_finished_detections_are_taken_as_they_are():
+def test_outputs_after_nms_are_used_as_they_are():
     rows = np.array([[[1, 2, 3, 4, 0.9], [5, 6, 7, 8, 0.8]]])
     corners, scores = person_detector.decode([rows], SIZE)
     np.testing.assert_array_equal(corners, rows[0, :, :4])
@@ -113,25 +113,25 @@ def test_finished_detections_are_taken_as_they_are():
     np.testing.assert_array_equal(scores, (0.9, 0))
 
 
-def test_other_outputs_list_what_is_accepted():
+def test_unsupported_outputs_list_the_supported_ones():
     with pytest.raises(ValueError, match=r"shapes \(1, 84, 8400\); expected \(1, cells, 5 \+ cla"):
         person_detector.decode([np.zeros((1, 84, 8400))], (640, 640))
 
 
-def test_files_that_are_no_detectors_are_named(tmp_path, model):
-    with pytest.raises(FileNotFoundError, match=r"no detector gone\.onnx"):
+def test_files_that_are_not_supported_detectors_are_named(tmp_path, model):
+    with pytest.raises(FileNotFoundError, match=r"there is no detector file gone\.onnx"):
         person_detector.Detector("gone.onnx", threshold=0.3)
     (tmp_path / "text.onnx").write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.onnx is damaged or no ONNX file"):
+    with pytest.raises(ValueError, match=r"text\.onnx is damaged or not an ONNX file"):
         person_detector.Detector(str(tmp_path / "text.onnx"), threshold=0.3)
-    grey = save_model(tmp_path / "grey.onnx", shape=(1, 1, *SIZE))
+    gray = save_model(tmp_path / "gray.onnx", shape=(1, 1, *SIZE))
     with pytest.raises(
-        ValueError, match=r"expected one input \(1, 3, h, w\) of float32, found ima"
+        ValueError, match=r"not a supported detector: expected one float32 input .*, got ima"
     ):
-        person_detector.Detector(grey, threshold=0.3)
+        person_detector.Detector(gray, threshold=0.3)
 
 
-def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_onnxruntime_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "a.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"pip install 'hrjax\[detect\]', or give boxes"):

@@ -3,16 +3,19 @@
 import collections
 import json
 import logging
+import re
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import hrjax
+from data_pipelines import truth
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
-from hrjax import experiment, inference, recipes
+from hrjax import detections, experiment, inference, recipes
 from hrjax.evaluation import average_precision, evaluate
 from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
@@ -27,33 +30,54 @@ def predictor(bright):
     return Predictor(bright.network, batch_size=4)
 
 
-def test_finds_a_bright_dot_in_image_pixels(predictor, dots):
-    people = predictor(dots(POINTS), BOXES)
-    assert people.keypoints.shape == (3, 17, 2)
+def test_bright_dots_are_predicted_in_image_pixels(predictor, dots):
+    poses = predictor(dots(POINTS), BOXES)
+    assert poses.keypoints.shape == (3, 17, 2)
     # A cell is four crop pixels, here up to five of the image.
-    np.testing.assert_allclose(people.keypoints[:, 0], POINTS, atol=3)
-    np.testing.assert_array_equal(people.boxes, BOXES)
-    assert all(type(x) is np.ndarray for x in vars(people).values())
-    np.testing.assert_allclose(people.person_scores, people.scores.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(poses.keypoints[:, 0], POINTS, atol=3)
+    np.testing.assert_array_equal(poses.boxes, BOXES)
+    assert all(type(x) is np.ndarray for x in vars(poses).values())
+    np.testing.assert_allclose(poses.person_scores, poses.scores.mean(axis=1), rtol=1e-6)
 
 
-def test_the_whole_image_is_the_box_where_none_is_given(predictor, dots):
-    people = predictor(dots([(100, 80)]))
-    np.testing.assert_array_equal(people.boxes, [(0, 0, 160, 120)])
-    np.testing.assert_allclose(people.keypoints[0, 5], (100, 80), atol=8.5)
+def test_pil_images_are_predicted_like_their_pixels(predictor, dots):
+    pil = pytest.importorskip("PIL.Image")
+    image = dots(POINTS)
+    expected = predictor(image, BOXES)
+    poses = predictor(pil.fromarray(image), BOXES)
+    np.testing.assert_array_equal(poses.keypoints, expected.keypoints)
+    gray, alone = predictor([pil.fromarray(image).convert("L"), image], [BOXES, BOXES])
+    np.testing.assert_allclose(gray.keypoints, alone.keypoints)
+    crops, _ = predictor.heatmaps(pil.fromarray(image), BOXES)
+    assert len(crops) == 3
 
 
-def test_several_images_give_a_list_in_their_order(predictor, dots, tmp_path):
+def test_arrays_of_other_frameworks_are_predicted_like_numpys(predictor, dots):
+    image = dots(POINTS)
+    expected = predictor(image, BOXES).keypoints
+    poses = predictor(jnp.asarray(image), jnp.asarray(BOXES))
+    np.testing.assert_array_equal(poses.keypoints, expected)
+    both = predictor(jnp.stack([image, image]), [BOXES, BOXES])
+    np.testing.assert_array_equal([poses.keypoints for poses in both], [expected, expected])
+
+
+def test_without_boxes_the_whole_image_is_one_box(predictor, dots):
+    poses = predictor(dots([(100, 80)]))
+    np.testing.assert_array_equal(poses.boxes, [(0, 0, 160, 120)])
+    np.testing.assert_allclose(poses.keypoints[0, 5], (100, 80), atol=8.5)
+
+
+def test_several_images_give_a_list_in_the_same_order(predictor, dots, tmp_path):
     path = str(tmp_path / "dot.png")
     cv2.imwrite(path, dots([POINTS[1]]))
     found = predictor([dots([POINTS[0]]), path, dots([])], [[BOXES[0]], [BOXES[1]] * 2, []])
-    assert [len(people.keypoints) for people in found] == [1, 2, 0]
+    assert [len(poses.keypoints) for poses in found] == [1, 2, 0]
     np.testing.assert_allclose(found[0].keypoints[0, 0], POINTS[0], atol=3)
     np.testing.assert_allclose(found[1].keypoints[:, 0], [POINTS[1]] * 2, atol=3)
     assert found[2].scores.shape == (0, 17)
 
 
-def test_any_number_of_people_reuses_few_batch_sizes(predictor, bright, dots):
+def test_few_batch_sizes_are_compiled_for_any_number_of_people(predictor, bright, dots):
     del bright.traced[:]
     image = dots(POINTS)
     for count in (1, 2, 3, 4, 5, 6, 7, 11, 13):
@@ -63,10 +87,10 @@ def test_any_number_of_people_reuses_few_batch_sizes(predictor, bright, dots):
     assert sorted(bright.traced) == [2, 4, 8]  # 1, 2 and 4 people, each with its mirror image
 
 
-def test_a_photograph_is_turned_upright_and_an_array_is_not(predictor, dots, tmp_path):
+def test_files_are_rotated_upright_and_arrays_are_not(predictor, dots, tmp_path):
     pil = pytest.importorskip("PIL.Image")
     exif = pil.Exif()
-    exif[0x0112] = 6  # the camera was held on its side: turn right by 90 degrees
+    exif[0x0112] = 6  # to be rotated clockwise by 90 degrees
     image = dots([(40, 30)])
     path = tmp_path / "photo.jpg"
     pil.fromarray(image).save(path, exif=exif)
@@ -83,42 +107,44 @@ def test_a_photograph_is_turned_upright_and_an_array_is_not(predictor, dots, tmp
         ((10, 10, 0, 20), "is empty"),
         ((10, 10, 20, -1), "is empty"),
         ((np.nan, 10, 20, 20), "is not finite"),
-        ((200, 10, 20, 20), "lies outside the image of 120x160 pixels"),
+        ((200, 10, 20, 20), r"lies outside the image of 160x120 pixels \(width x height\)"),
         ((-30, 10, 30, 20), "lies outside"),
     ],
 )
-def test_nobody_is_found_where_there_is_nothing_to_see(predictor, dots, caplog, box, reason):
-    people = predictor(dots(POINTS), [BOXES[0], box, BOXES[1]])
-    assert np.isnan(people.keypoints[1]).all()
-    assert not people.scores[1].any()
-    assert people.person_scores[1] == 0
-    np.testing.assert_allclose(people.keypoints[[0, 2], 0], POINTS[:2], atol=3)
-    assert reason in caplog.text
+def test_unusable_boxes_give_nan_keypoints_and_a_warning(predictor, dots, caplog, box, reason):
+    poses = predictor(dots(POINTS), [BOXES[0], box, BOXES[1]])
+    assert np.isnan(poses.keypoints[1]).all()
+    assert not poses.scores[1].any()
+    assert poses.person_scores[1] == 0
+    np.testing.assert_allclose(poses.keypoints[[0, 2], 0], POINTS[:2], atol=3)
+    assert re.search(reason, caplog.text)
 
 
-def test_a_box_that_reaches_outside_is_used(predictor, dots):
-    people = predictor(dots([(5, 100)]), [(-20, 80, 50, 60)])
-    np.testing.assert_allclose(people.keypoints[0, 0], (5, 100), atol=3)
+def test_a_box_partly_outside_the_image_is_used(predictor, dots):
+    poses = predictor(dots([(5, 100)]), [(-20, 80, 50, 60)])
+    np.testing.assert_allclose(poses.keypoints[0, 0], (5, 100), atol=3)
 
 
-def test_heatmaps_that_are_not_finite_are_nowhere_and_said(bright, dots, caplog, monkeypatch):
+def test_heatmaps_that_are_not_finite_give_nan_keypoints_and_a_warning(
+    bright, dots, caplog, monkeypatch
+):
     predictor = Predictor(bright.network)
     step = predictor._step
 
     def broken(weights, batch):
-        found = step(weights, batch)
-        return {**found, "scores": found["scores"].at[0, 3].set(np.nan)}
+        outputs = step(weights, batch)
+        return {**outputs, "scores": outputs["scores"].at[0, 3].set(np.nan)}
 
     monkeypatch.setattr(predictor, "_step", broken)
-    people = predictor(dots(POINTS), BOXES[:2])
-    assert np.isnan(people.keypoints[0, 3]).all()
-    assert people.scores[0, 3] == 0
-    assert np.isfinite(people.keypoints[1]).all()
-    assert np.isfinite(people.person_scores).all()
+    poses = predictor(dots(POINTS), BOXES[:2])
+    assert np.isnan(poses.keypoints[0, 3]).all()
+    assert poses.scores[0, 3] == 0
+    assert np.isfinite(poses.keypoints[1]).all()
+    assert np.isfinite(poses.person_scores).all()
     assert "1 of 34 heatmaps are not finite" in caplog.text
 
 
-def test_heatmaps_come_with_their_crops(predictor, dots):
+def test_heatmaps_are_returned_with_their_crops(predictor, dots):
     crops, maps = predictor.heatmaps(dots(POINTS), BOXES)
     assert crops.shape == (3, 64, 48, 3)
     assert maps.shape == (3, 16, 12, 17)
@@ -126,9 +152,9 @@ def test_heatmaps_come_with_their_crops(predictor, dots):
     assert crops[0][4 * place[0], 4 * place[1]].min() > 200
 
 
-def test_one_image_is_a_list_of_one(predictor, dots):
-    (people,) = predictor([dots(POINTS)], [BOXES])
-    np.testing.assert_array_equal(people.keypoints, predictor(dots(POINTS), BOXES).keypoints)
+def test_a_list_of_one_image_gives_a_list(predictor, dots):
+    (poses,) = predictor([dots(POINTS)], [BOXES])
+    np.testing.assert_array_equal(poses.keypoints, predictor(dots(POINTS), BOXES).keypoints)
     assert predictor([]) == []
 
 
@@ -138,14 +164,18 @@ def test_bad_arguments_are_named(predictor, bright, dots):
         Predictor(bright.network, batch_size=12)
     with pytest.raises(ValueError, match=r"must be \(n, 4\), as \(x, y, w, h\); got \(4,\)"):
         predictor(image, BOXES[0])
-    with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8 RGB; got \(120, 160\) uint8"):
+    with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8 RGB; got \(120, 160\) uint8: repeat"):
         predictor(image[..., 0])
     with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8 RGB; got \(120, 160, 3\) float64"):
         predictor([image / 255])
-    with pytest.raises(ValueError, match="2 images and the boxes of 1; give one per image"):
+    with pytest.raises(ValueError, match="2 images but boxes for 1; give one array for each"):
         predictor([image, image], [BOXES])
-    with pytest.raises(ValueError, match="at most 32766 a side: make it smaller"):
+    with pytest.raises(
+        ValueError, match=r"40000x1 pixels \(width x height\).*at most 32766 pixels a"
+    ):
         predictor(np.zeros((1, 40000, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"must be numbers \(n, 4\), .*inhomogeneous"):
+        predictor(image, [(1, 2, 3, 4), (1, 2)])
     with pytest.raises(ValueError, match=r"can't read the image nothing\.jpg"):
         predictor("nothing.jpg")
     with pytest.raises(ValueError, match="unknown decode 'best'; choose one of"):
@@ -153,13 +183,13 @@ def test_bad_arguments_are_named(predictor, bright, dots):
 
 
 def test_predicts_what_evaluation_predicts(tmp_path, dots):
-    """A whole network, flip test and dark decoding, through a detector's boxes."""
+    """A whole network with flip test and dark decoding, on a detector's boxes."""
     config = recipes.find("hrnet_tiny_64x32", "coco")
     config.eval.decode, config.eval.batch_size = "dark", 4
     _, graph, params, stats = experiment.create_model(config)
     settings = experiment.prediction_settings(config)
     network = Network(settings, COCO, graph, params, stats)
-    people = Predictor(network, batch_size=4)(dots(POINTS), BOXES)
+    poses = Predictor(network, batch_size=4)(dots(POINTS), BOXES)
 
     path = tmp_path / "dots.png"
     cv2.imwrite(str(path), dots(POINTS))
@@ -174,12 +204,13 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
     mesh = distributed.make_mesh(jax.devices()[:1])
     step = inference.make_predict_step(graph, mesh, settings, COCO)
     split = Split("val", COCO, "", columns, {})
-    expected = evaluate.predict(step, {"params": params, "stats": stats}, config, split, mesh)
-    np.testing.assert_allclose(people.keypoints, expected.keypoints, atol=1e-3)
-    np.testing.assert_allclose(people.scores, expected.scores, atol=1e-6)
+    batches = experiment.eval_batches(config, split)
+    expected = evaluate.predict(step, {"params": params, "stats": stats}, batches, split, mesh)
+    np.testing.assert_allclose(poses.keypoints, expected.keypoints, atol=1e-3)
+    np.testing.assert_allclose(poses.scores, expected.joint_scores, atol=1e-6)
 
 
-def test_options_replace_the_recipes(bright, dots, caplog):
+def test_options_override_the_recipe(bright, dots, caplog):
     caplog.set_level(logging.INFO)
     predictor = hrjax.Predictor(bright.network, flip_test=False, decode="quarter")
     assert (predictor.settings.flip_test, predictor.settings.decode) == (False, "quarter")
@@ -190,7 +221,7 @@ def test_options_replace_the_recipes(bright, dots, caplog):
 
 
 @pytest.mark.long
-def test_real_people_are_found_as_well_as_published(shared):
+def test_real_people_are_predicted_as_well_as_published(shared):
     """PP-TinyPose's weights on 468 people of 155 photographs: AP 0.6585 without flip test."""
     root = shared / "samples" / "coco_people"
     file = root / "annotations" / "person_keypoints_val2017.json"
@@ -208,10 +239,11 @@ def test_real_people_are_found_as_well_as_published(shared):
     )
     paths = [root / "val2017" / names[image_id] for image_id in boxes]
     results = []
-    for image_id, people in zip(boxes, predictor(paths, list(boxes.values())), strict=True):
-        ids = np.full(len(people.boxes), image_id)
-        arrays = people.keypoints, people.scores, people.person_scores
-        results += average_precision.coco_results(*arrays, ids)
-    assert len(results) == 468
+    for image_id, poses in zip(boxes, predictor(paths, list(boxes.values())), strict=True):
+        ids = np.full(len(poses.boxes), image_id)
+        results.append((ids, poses.keypoints, poses.scores, poses.person_scores))
+    people = detections.detections(*map(np.concatenate, zip(*results, strict=True)))
+    assert len(people) == 468
+    known = truth.read(file, COCO, category="person")
     # The last digits depend on OpenCV's resampling.
-    assert average_precision.coco_ap(results, str(file))["AP"] == pytest.approx(0.6585, abs=0.005)
+    assert average_precision.coco_ap(people, known)["AP"] == pytest.approx(0.6585, abs=0.005)

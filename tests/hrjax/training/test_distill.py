@@ -54,7 +54,7 @@ def see(graph, weights, images):
 
 
 def test_the_loss_has_the_distance_to_the_teacher(student, mesh):
-    job, state = train.prepare(student, mesh)
+    setup, state = train.prepare(student, mesh)
     batch = batch_of(4)
     images = models.normalize(batch["image"], student.data.color)
     graph, _, _, _ = experiment.create_model(student)
@@ -63,7 +63,7 @@ def test_the_loss_has_the_distance_to_the_teacher(student, mesh):
     wanted = see(teacher.graph, teacher.weights.values(), images)
     # Paddle: the mean over the joints of 0.5 times the mean square, hidden joints as zeros.
     difference = batch["visible"][:, None, None] * (shown - wanted)
-    _, numbers = job.train_step(state, batch)
+    _, numbers = setup.train_step(state, batch)
     assert float(numbers["distill"]) == pytest.approx(0.5 * np.mean(difference**2), rel=1e-4)
     assert float(numbers["loss"]) > float(numbers["distill"])
 

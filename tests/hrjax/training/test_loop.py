@@ -1,4 +1,4 @@
-"""What ends a run in the middle, and what it says; the steps here compute nothing."""
+"""What ends a run early, with which message; the steps here compute nothing."""
 
 import contextlib
 import pathlib
@@ -21,7 +21,7 @@ STEPS = 12
 
 
 def make_step(bad=(), loss=float("nan"), then=None):
-    """A step whose loss is not finite after the steps in `bad`; it calls `then` with its number."""
+    """A step whose loss is not finite in the steps `bad`; it calls `then` with its number."""
 
     def step(state, batch):
         number = int(state.step) + 1
@@ -39,47 +39,47 @@ def make_step(bad=(), loss=float("nan"), then=None):
 
 @pytest.fixture
 def go(tiny, tmp_path):
-    """Runs the loop with a step; returns what the loop does."""
+    """Runs the loop with a step; returns what the loop returns."""
 
     def run(step, **settings):
         tiny.train.update(settings)
         tiny.checkpoint.update({"every_steps": 1, "keep": 99})
         mesh = distributed.make_mesh(jax.devices()[:1])
         split = experiment.open_split(tiny, "train")
-        job = loop.Job(tiny, mesh, split, None, 2, STEPS, step, None, card=None)
+        setup = loop.TrainingSetup(tiny, mesh, split, None, 2, STEPS, step, None, card=None)
         ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
         log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
-        stop = distributed.Everyone(signals.Stop(), mesh)
+        stop = distributed.SharedStopRequest(signals.StopRequest(), mesh)
         with (
             contextlib.closing(log),
             loading.train_batches(split, ops, batch_size=4, seed=0) as batches,
             checkpoints.open_folder(tmp_path / "checkpoints", keep=99) as manager,
         ):
-            work = loop.Work(tmp_path, manager, log, batches, stop)
+            resources = loop.RunResources(tmp_path, manager, log, batches, stop)
             state = TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None)
-            return loop.run(job, state, work, {})
+            return loop.run(setup, state, resources, {})
 
     return run
 
 
-def test_a_loss_that_is_nan_names_step_and_batch(go, tmp_path):
+def test_a_nan_loss_names_the_step_and_the_batch(go, tmp_path):
     with pytest.raises(loop.NonFiniteLossError) as caught:
         go(make_step(bad=[6]))
     message = str(caught.value)
-    assert "the loss is nan at step 6 (epoch 3, batch 2 of it: the people " in message
-    people = message.split("the people ")[1].split(" of ")[0].split(", ")
+    assert "the loss is nan at step 6 (epoch 3, batch 2: people " in message
+    people = message.split(": people ")[1].split(" of ")[0].split(", ")
     assert len(set(people)) == 4
     assert "mpii_train.json" in message
-    assert "the checkpoints so far are good" in message
+    assert "the earlier checkpoints are good" in message
     assert checkpoints.latest(tmp_path / "checkpoints") == 5
 
 
-def test_weights_that_are_nan_end_the_run_as_well(go):
+def test_nan_weights_end_the_run_as_well(go):
     with pytest.raises(loop.NonFiniteLossError, match=r"the loss is 0\.25 but weights"):
         go(make_step(bad=[2], loss=0.25))
 
 
-def test_steps_that_are_not_finite_may_be_skipped(go, tmp_path, capsys):
+def test_steps_that_are_not_finite_can_be_skipped(go, tmp_path, capsys):
     assert go(make_step(bad=[2, 5]), on_nan="skip", max_skips=2) is None
     assert "skipped, 2 of 2" in capsys.readouterr().err
     steps = [row["step"] for row in run_log.read(tmp_path)]
@@ -89,11 +89,11 @@ def test_steps_that_are_not_finite_may_be_skipped(go, tmp_path, capsys):
 
 
 def test_too_many_skipped_steps_end_the_run(go):
-    with pytest.raises(loop.NonFiniteLossError, match=r"after 2 steps that were skipped.*\[2, 3, "):
+    with pytest.raises(loop.NonFiniteLossError, match=r"after 2 skipped steps .*\[2, 3, "):
         go(make_step(bad=[2, 3, 4]), on_nan="skip", max_skips=2)
 
 
-def test_images_that_vanish_end_the_run(go, tiny, drawn, tmp_path):
+def test_missing_images_end_the_run(go, tiny, drawn, tmp_path):
     root = pathlib.Path(shutil.copytree(drawn, tmp_path / "people"))
     tiny.data.root = str(root)
 

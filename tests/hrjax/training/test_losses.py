@@ -31,19 +31,19 @@ def arrays(recorded, weight="target_weight"):
         ("target_weight_joint_weighted", 1.0, "mm0_mse_joint_weight"),
     ],
 )
-def test_loss_is_the_recorded_one(recorded, weight, factor, expected):
+def test_loss_matches_the_recorded_loss(recorded, weight, factor, expected):
     loss = losses.joint_mse(*arrays(recorded, weight), factor=factor)
     np.testing.assert_allclose(loss, recorded[expected], rtol=1e-6)
 
 
-def test_gradient_is_the_recorded_one(recorded):
+def test_gradient_matches_the_recorded_gradient(recorded):
     heatmaps, targets, weights = arrays(recorded, "target_weight_joint_weighted")
     gradient = jax.grad(losses.joint_mse)(heatmaps, targets, weights, factor=0.5)
     expected = np.moveaxis(recorded["grad_official_joint_weighted"], 1, -1)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9)
 
 
-def test_weights_are_squared_and_everything_is_counted():
+def test_weights_are_squared_and_the_mean_is_over_all_joints():
     heatmaps = jnp.zeros((1, 2, 2, 2)).at[0, 0, 0].set(1.0)
     loss = losses.joint_mse(heatmaps, jnp.zeros((1, 2, 2, 2)), jnp.array([[0.0, 3.0]]), factor=0.5)
     assert float(loss) == 0.5 * 9 / 8
@@ -57,7 +57,7 @@ def test_bfloat16_heatmaps_give_a_float32_loss():
     np.testing.assert_allclose(loss, 1.001**2, rtol=2e-5)
 
 
-def test_a_batch_split_over_devices_has_the_same_loss(recorded):
+def test_a_sharded_batch_has_the_same_loss(recorded):
     devices = jax.devices()[:4]  # as many as people
     mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
     rows = NamedSharding(mesh, PartitionSpec("data"))
@@ -66,7 +66,7 @@ def test_a_batch_split_over_devices_has_the_same_loss(recorded):
     np.testing.assert_allclose(loss, recorded["official_mse_weight"], rtol=1e-6)
 
 
-def test_shapes_that_differ_are_named_instead_of_broadcast():
+def test_different_shapes_are_an_error_and_not_broadcast():
     heatmaps = jnp.zeros((2, 8, 6, 3))
     with pytest.raises(ValueError, match=r"got \(2, 8, 6, 3\), \(2, 8, 6, 1\) and \(2, 3\)"):
         losses.joint_mse(heatmaps, heatmaps[..., :1], jnp.ones((2, 3)), factor=0.5)
@@ -77,23 +77,25 @@ def test_shapes_that_differ_are_named_instead_of_broadcast():
 @pytest.mark.parametrize(
     ("factor", "expected"), [(0.5, "official_ohkm_top8"), (1.0, "mm0_ohkm_top8")]
 )
-def test_hard_joint_mining_is_the_recorded_one(recorded, factor, expected):
+def test_hard_joint_mining_matches_the_recorded_loss(recorded, factor, expected):
     loss = losses.joint_mse(*arrays(recorded), factor=factor, hard_joints=8)
     np.testing.assert_allclose(loss, recorded[expected], rtol=1e-6)
 
 
-def test_all_joints_are_the_hardest_joints(recorded):
+def test_mining_all_joints_is_the_plain_loss(recorded):
     everyone = losses.joint_mse(*arrays(recorded), factor=0.5, hard_joints=17)
     np.testing.assert_allclose(everyone, recorded["official_mse_weight"], rtol=1e-6)
 
 
 def test_more_hard_joints_than_joints_are_an_error(recorded):
-    with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 18; people have 17 joints"):
+    with pytest.raises(
+        ValueError, match=r"config\.loss\.hard_joints is 18; the skeleton has 17 joints"
+    ):
         losses.joint_mse(*arrays(recorded), factor=0.5, hard_joints=18)
 
 
 @pytest.mark.parametrize("size", ["192x256", "256x256", "288x384"])
-def test_joint_weights_are_the_recorded_ones(golden, size):
+def test_joint_weights_match_the_recorded_weights(golden, size):
     recorded = np.load(golden / "targets.npz")
     coco = json.loads((golden / "dataset_meta.json").read_text())["coco"]
     weights = jnp.asarray(recorded[f"{size}_msra_weight"])

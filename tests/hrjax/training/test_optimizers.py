@@ -1,4 +1,4 @@
-"""Schedules and optimizers of the recipes."""
+"""Learning-rate schedules and optimizers of the recipes."""
 
 import jax
 import jax.numpy as jnp
@@ -47,29 +47,29 @@ def schedule(batch_size=32, steps_per_epoch=100, epochs=210, **changes):
         (20_999, 2e-5),
     ],
 )
-def test_warmup_and_steps_are_mmcvs(step, expected):
+def test_warmup_and_step_decay_match_mmcv(step, expected):
     np.testing.assert_allclose(
         schedule()(step), expected, rtol=2e-5
     )  # float32: 1 - 0.999 is inexact
 
 
-def test_cosine_ends_at_zero_with_the_last_epoch():
+def test_cosine_reaches_zero_at_the_end_of_the_last_epoch():
     rate = schedule(schedule="cosine", warmup_steps=0)
     np.testing.assert_allclose(
         [rate(0), rate(10_500), rate(21_000)], [2e-3, 1e-3, 0], rtol=1e-5, atol=1e-9
     )
 
 
-def test_a_cosine_by_epoch_is_that_of_mmcv():
+def test_cosine_by_epoch_matches_mmcv():
     # 0.01 b + 0.5 * 0.99 b * (1 + cos(pi * epoch / epochs)), the same within an epoch.
     rate = schedule(schedule="cosine", warmup_steps=0, final_factor=0.01, by_epoch=True)
     epochs = np.array([0, 0, 1, 70, 209])
     expected = 2e-3 * (0.01 + 0.5 * 0.99 * (1 + np.cos(np.pi * epochs / 210)))
-    found = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    rates = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
-def test_learning_rate_scales_with_the_batch_only_if_asked():
+def test_learning_rate_scales_with_the_batch_size_only_on_request():
     plain = schedule(batch_size=64, warmup_steps=0)
     scaled = schedule(batch_size=64, lr_base_batch=32, warmup_steps=0)
     np.testing.assert_allclose([plain(0), scaled(0)], [2e-3, 4e-3], rtol=1e-6)
@@ -81,14 +81,14 @@ def one_update(parameter, gradient, **changes):
     return float(update)
 
 
-def test_adam_ignores_weight_decay_and_adamw_applies_it_to_the_weights():
+def test_adam_ignores_weight_decay_and_adamw_applies_it():
     one, two = jnp.array(1.0), jnp.array(2.0)
     # Adam's first step is the learning rate, whatever the gradient.
     assert one_update(two, one, weight_decay=0.5) == pytest.approx(-0.1, rel=1e-5)
     assert one_update(two, one, name="adamw", weight_decay=0.5) == pytest.approx(-0.2, rel=1e-5)
 
 
-def test_tables_of_position_biases_do_not_decay():
+def test_relative_position_bias_tables_have_no_weight_decay():
     params = {"out": {"bias": jnp.ones(2)}, "relative_position_bias_table": jnp.ones(2)}
     transform = optimizers.optimizer(settings(name="adamw", weight_decay=0.5), lambda step: 0.1)
     gradients = jax.tree.map(jnp.zeros_like, params)
@@ -109,5 +109,5 @@ def test_unknown_choices_are_listed():
         schedule(schedule="poly")
 
 
-def test_schedules_trace():
+def test_schedules_can_be_traced():
     assert jax.jit(schedule())(jnp.array(250)).shape == ()

@@ -23,7 +23,7 @@ def tree():
     )
 
 
-def test_small_arrays_of_one_name_share_a_vector_and_large_ones_stay():
+def test_small_arrays_of_one_name_share_a_vector_and_large_ones_do_not():
     packed = pack(tree())
     sizes = {name: vector.shape for name, vector in packed["small"].items()}
     table = "relative_position_bias_table"
@@ -31,21 +31,21 @@ def test_small_arrays_of_one_name_share_a_vector_and_large_ones_stay():
     assert [x.size for x in packed["large"].values()] == [SMALL + 1]
 
 
-def test_unpacking_gives_the_tree_back():
+def test_unpack_inverts_pack():
     params = tree()
     back = unpack(pack(params), params)
     assert jax.tree.structure(back) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-def test_unpacking_takes_what_was_done_to_the_vectors():
+def test_operations_on_packed_vectors_apply_to_the_arrays():
     params = tree()
     doubled = unpack(jax.tree.map(lambda x: 2 * x, pack(params)), params)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2 * b), doubled, params)
 
 
-def test_optimizers_do_the_same_to_packed_parameters():
-    # AdamW decays all but tables of position biases, which it has to know by their names.
+def test_optimizers_update_packed_parameters_equally():
+    # AdamW recognizes position bias tables, which have no weight decay, by their names.
     settings = ConfigDict({"name": "adamw", "weight_decay": 0.1})
     optimizer = optimizers.optimizer(settings, lambda step: 1e-2)
     params, gradients = tree(), jax.tree.map(jnp.sin, tree())
@@ -53,5 +53,5 @@ def test_optimizers_do_the_same_to_packed_parameters():
     expected = optax.apply_updates(params, updates)
     packed = pack(params)
     updates, _ = optimizer.update(pack(gradients), optimizer.init(packed), packed)
-    found = unpack(optax.apply_updates(packed, updates), params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+    updated = unpack(optax.apply_updates(packed, updates), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updated, expected)

@@ -15,25 +15,25 @@ def write(workdir, *, start, total, every_steps=2):
 
 
 def events(workdir):
-    """The events of the run's TensorBoard files, whose checksums are checked."""
-    found = []
+    """The events in the run's TensorBoard files, after verifying their checksums."""
+    parsed = []
     for file in sorted((workdir / "tensorboard").iterdir()):
         data = file.read_bytes()
         while data:
             length = int.from_bytes(data[:8], "little")
             body, checksum = data[12 : 12 + length], data[12 + length : 16 + length]
             assert int.from_bytes(checksum, "little") == masked_crc32c(body)
-            found.append(Event.FromString(body))
+            parsed.append(Event.FromString(body))
             data = data[16 + length :]
-    return found
+    return parsed
 
 
-def test_lines_hold_means_over_the_interval(tmp_path):
+def test_lines_hold_means_over_the_logging_interval(tmp_path):
     write(tmp_path, start=0, total=4)
     assert [(row["step"], row["loss"]) for row in run_log.read(tmp_path)] == [(2, 1.5), (4, 3.5)]
 
 
-def test_lines_after_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path):
+def test_lines_after_the_checkpoint_are_dropped_when_a_run_continues(tmp_path):
     write(tmp_path, start=0, total=6)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')
@@ -41,7 +41,7 @@ def test_lines_after_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path):
     assert [row["step"] for row in run_log.read(tmp_path)] == [2, 4, 6, 8]
 
 
-def test_tensorboard_gets_numbers_and_pictures(tmp_path):
+def test_tensorboard_gets_numbers_and_images(tmp_path):
     log = run_log.RunLog(tmp_path, start=0, total=1, every_steps=1)
     log.write(3, {"eval/PCKh@0.5": 50.0}, {"people": np.zeros((4, 6, 3), np.uint8)})
     log.close()

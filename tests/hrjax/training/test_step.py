@@ -1,4 +1,4 @@
-"""The training step: parts of batches, blocks computed again, steps that are not finite."""
+"""The training step: microbatches, remat, and steps that are not finite."""
 
 import functools
 
@@ -25,7 +25,7 @@ def batch_of(count):
 
 @pytest.fixture(scope="module")
 def start(drawn):
-    """Maps settings of a recipe's train section to its step on one device and its first state."""
+    """Maps settings of the train section to the step on one device and its initial state."""
 
     @functools.cache
     def prepared(**settings):
@@ -33,12 +33,12 @@ def start(drawn):
         # SGD without momentum, so that what a step changes is the gradient.
         config.optimizer.update({"name": "sgd", "momentum": 0.0, "lr": 0.1})
         config.train.update(settings)
-        job, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
-        return job.train_step, jax.tree.map(np.array, state)
+        setup, state = train.prepare(config, distributed.make_mesh(jax.devices()[:1]))
+        return setup.train_step, jax.tree.map(np.array, state)
 
     def fresh(**settings):
         step, state = prepared(**settings)
-        return step, jax.tree.map(jnp.array, state)  # the step takes its memory over
+        return step, jax.tree.map(jnp.array, state)  # the step donates its memory
 
     return fresh
 
@@ -50,16 +50,16 @@ def assert_close(one, other, *, rtol):
     jax.tree.map(compare, one, other)
 
 
-def test_parts_and_blocks_computed_again_give_the_gradient_of_the_batch(start):
+def test_microbatches_and_remat_give_the_gradient_of_the_batch(start):
     whole = batch_of(8)
-    # Every other row is in the same part.
+    # Every other row belongs to the same microbatch.
     parts = [{key: value[part::2] for key, value in whole.items()} for part in (0, 1)]
     alone = []
     for part in parts:
         step, state = start()
         alone.append(step(state, part))
     params = jax.tree.map(lambda a, b: (a + b) / 2, *[state.params for state, _ in alone])
-    # The running statistics move once for each part, the second time from where the first ended.
+    # The running statistics are updated once for each microbatch, one after the other.
     step, state = start()
     stats = step(state.replace(stats=alone[0][0].stats), parts[1])[0].stats
     step, state = start(**SAVING)
@@ -72,7 +72,7 @@ def test_parts_and_blocks_computed_again_give_the_gradient_of_the_batch(start):
     assert int(state.step) == 1
 
 
-def test_a_step_that_is_not_finite_is_left_out(start):
+def test_a_step_that_is_not_finite_is_skipped(start):
     step, before = start(**SAVING)
     kept = jax.tree.map(np.array, before)
     bad = batch_of(8)
@@ -91,7 +91,7 @@ def test_a_step_that_is_not_finite_is_left_out(start):
     assert int(state.step) == 2
 
 
-def test_parts_must_divide_the_batch(micro):
+def test_the_number_of_microbatches_must_divide_the_batch(micro):
     micro.train.accumulate = 3
     with pytest.raises(ValueError, match=r"batch_size is 8.*in 3 parts \(config.train.accumulate"):
         train.prepare(micro)
@@ -100,7 +100,7 @@ def test_parts_must_divide_the_batch(micro):
         train.prepare(micro)
 
 
-def test_an_unknown_choice_for_such_steps_lists_the_choices(micro):
+def test_an_unknown_on_nan_lists_the_choices(micro):
     micro.train.on_nan = "ignore"
     with pytest.raises(ValueError, match=r"config.train.on_nan 'ignore'; choose one of: stop, ski"):
         train.prepare(micro)

@@ -1,4 +1,4 @@
-"""The training step and the loop, on drawn people and tiny networks."""
+"""Training runs on drawn people with tiny networks."""
 
 import json
 import logging
@@ -26,10 +26,12 @@ def losses(workdir):
 
 
 def batches_of(config, count):
-    job, _ = train.prepare(config)
-    ops = chains.train_ops(config.augment, job.split.skeleton, config.data.input_size, strict=True)
+    setup, _ = train.prepare(config)
+    ops = chains.train_ops(
+        config.augment, setup.split.skeleton, config.data.input_size, strict=True
+    )
     with loading.train_batches(
-        job.split, ops, batch_size=config.train.batch_size, seed=config.seed
+        setup.split, ops, batch_size=config.train.batch_size, seed=config.seed
     ) as batches:
         return [next(batches) for _ in range(count)]
 
@@ -37,16 +39,16 @@ def batches_of(config, count):
 def run_steps(config, devices, batches):
     """The losses of a few steps on the first `devices` devices."""
     mesh = distributed.make_mesh(jax.devices()[:devices])
-    job, state = train.prepare(config, mesh)
-    found = []
+    setup, state = train.prepare(config, mesh)
+    values = []
     for batch in batches:
         inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
-        state, numbers = job.train_step(state, distributed.shard(inputs, mesh))
-        found.append(float(numbers["loss"]))
-    return np.array(found), state
+        state, numbers = setup.train_step(state, distributed.shard(inputs, mesh))
+        values.append(float(numbers["loss"]))
+    return np.array(values), state
 
 
-def test_eight_devices_train_as_one_in_float64(tiny):
+def test_eight_devices_train_like_one_in_float64(tiny):
     tiny.optimizer.name = "sgd"
     tiny.optimizer.lr = 0.1
     tiny.train.dtype = "float64"
@@ -58,9 +60,9 @@ def test_eight_devices_train_as_one_in_float64(tiny):
     np.testing.assert_allclose(eight, one, rtol=1e-9)
 
 
-def test_eight_devices_train_as_one_in_float32(tiny):
-    # Half a recipe's size: with 96x96 the coarsest branch averages so few numbers that, with some
-    # seeds, Adam magnifies their rounding to 1e-3 and more in five steps; here it is below 1e-4.
+def test_eight_devices_train_like_one_in_float32(tiny):
+    # Half of a recipe's size. At 96x96 the coarsest branch averages so few numbers that, with some
+    # seeds, Adam amplifies rounding to 1e-3 and more in five steps; here it stays below 1e-4.
     tiny.data.input_size = (128, 128)
     tiny.train.batch_size = 16
     batches = batches_of(tiny, 5)
@@ -79,7 +81,7 @@ def test_bfloat16_computes_the_same_loss_and_keeps_float32_state(tiny):
     assert dtypes == {"float32", "int32"}
 
 
-def test_moving_average_follows_weights_and_statistics(tiny):
+def test_the_moving_average_covers_weights_and_statistics(tiny):
     tiny.train.ema_decay = 0.75
     batch = batches_of(tiny, 1)
     _, before = run_steps(tiny, 1, [])
@@ -94,12 +96,12 @@ def test_moving_average_follows_weights_and_statistics(tiny):
     assert after.weights is after.average
 
 
-def test_a_run_leaves_everything_it_promises(tiny, tmp_path, caplog):
+def test_a_run_writes_all_of_its_files(tiny, tmp_path, caplog):
     tiny.eval.every_epochs = 1
     with caplog.at_level(logging.INFO):
         assert train.train(tiny, tmp_path) is None
     assert "starting at step 0" in caplog.text
-    assert "the mean pose scores PCKh@0.5" in caplog.text
+    assert "baseline (mean pose): PCKh@0.5" in caplog.text
     assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
     steps = [step for step, _ in losses(tmp_path)]
     assert steps == list(range(1, len(steps) + 1))
@@ -112,7 +114,7 @@ def test_a_run_leaves_everything_it_promises(tiny, tmp_path, caplog):
         assert (tmp_path / "eval" / "val" / name).stat().st_size > 0
 
 
-def test_a_finished_run_says_so_and_does_nothing(tiny, tmp_path, caplog):
+def test_a_finished_run_is_not_trained_again(tiny, tmp_path, caplog):
     train.train(tiny, tmp_path)
     before = losses(tmp_path)
     with caplog.at_level(logging.INFO):
@@ -122,7 +124,7 @@ def test_a_finished_run_says_so_and_does_nothing(tiny, tmp_path, caplog):
 
 
 def interrupt_after(monkeypatch, step, number):
-    """Sends this process a signal, once, when a step's numbers go to the log."""
+    """Sends this process a signal when the numbers of a step are logged."""
     add = run_log.RunLog.add
 
     def add_and_interrupt(self, logged, *args, **kwargs):
@@ -135,7 +137,7 @@ def interrupt_after(monkeypatch, step, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupted_run_goes_on_with_the_same_losses(
+def test_an_interrupted_run_continues_with_the_same_losses(
     tiny, tmp_path, caplog, monkeypatch, number, workers
 ):
     tiny.train.epochs = 6
@@ -148,17 +150,17 @@ def test_an_interrupted_run_goes_on_with_the_same_losses(
         assert "the same command continues" in caplog.text
         assert train.train(tiny, tmp_path / "parts") is None
     assert f"continuing at step {stopped}" in caplog.text
-    assert stopped == 3  # the step that was under way is finished and saved
+    assert stopped == 3  # the current step is finished and saved
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
-def test_a_run_goes_on_from_its_last_checkpoint_after_a_kill(tiny, tmp_path):
+def test_a_killed_run_continues_from_its_last_checkpoint(tiny, tmp_path):
     tiny.train.epochs = 4
     tiny.checkpoint.every_steps = 3
     train.train(tiny, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     last = checkpoints.latest(tmp_path / "killed" / "checkpoints")
-    # A kill right after the checkpoint before the last one, in the middle of writing a line.
+    # Killed right after the second to last checkpoint, in the middle of writing a line.
     shutil.rmtree(tmp_path / "killed" / "checkpoints" / str(last))
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "lo')
@@ -166,7 +168,7 @@ def test_a_run_goes_on_from_its_last_checkpoint_after_a_kill(tiny, tmp_path):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
-def test_resume_from_takes_the_full_state_into_a_new_run(tiny, tmp_path):
+def test_resume_from_starts_a_new_run_from_the_full_state(tiny, tmp_path):
     tiny.checkpoint.every_steps = 2
     train.train(tiny, tmp_path / "old")
     old = tmp_path / "old" / "checkpoints"
@@ -176,7 +178,7 @@ def test_resume_from_takes_the_full_state_into_a_new_run(tiny, tmp_path):
     assert losses(tmp_path / "new") == expected
 
 
-def test_init_from_takes_the_weights_only(tiny, tmp_path):
+def test_init_from_takes_only_the_weights(tiny, tmp_path):
     tiny.train.ema_decay = 0.9
     train.train(tiny, tmp_path / "old")
     tiny.train.ema_decay = 0.0
@@ -197,7 +199,7 @@ def test_a_changed_config_names_the_fields(tiny, tmp_path):
     train.train(tiny, tmp_path)
     tiny.optimizer.lr = 0.5
     tiny.seed = 3
-    tiny.log.every_steps = 7  # may change
+    tiny.log.every_steps = 7  # allowed to change
     with pytest.raises(ValueError, match="holds a run with another config") as caught:
         train.train(tiny, tmp_path)
     assert "optimizer.lr: 0.001 then, 0.5 now" in str(caught.value)
@@ -227,15 +229,15 @@ def test_an_unknown_dtype_lists_the_choices(tiny):
         train.prepare(tiny)
 
 
-def test_the_precision_of_products_is_a_choice(tiny):
+def test_matmul_precision_can_be_chosen(tiny):
     tiny.train.matmul_precision = "highest"
-    job, state = train.prepare(tiny)
+    setup, state = train.prepare(tiny)
     batch = {
         "image": np.zeros((8, 32, 32, 3), np.uint8),
         "keypoints": np.zeros((8, 16, 2), np.float32),
         "visible": np.zeros((8, 16), np.float32),
     }
-    text = job.train_step.lower(state, distributed.shard(batch, job.mesh)).as_text()
+    text = setup.train_step.lower(state, distributed.shard(batch, setup.mesh)).as_text()
     assert "precision = [HIGHEST, HIGHEST]" in text
     assert "precision = [DEFAULT, DEFAULT]" not in text
     tiny.train.matmul_precision = "tf32"
@@ -249,16 +251,16 @@ def test_another_joint_count_is_an_error(tiny):
         train.prepare(tiny)
 
 
-def spoil(drawn, tmp_path):
-    """A copy of the drawn people in which one training image is cut off."""
-    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "spoilt"))
+def truncate_image(drawn, tmp_path):
+    """A copy of the drawn people in which one training image is truncated."""
+    root = pathlib.Path(shutil.copytree(drawn, tmp_path / "truncated"))
     image = sorted((root / "images" / "train2017").iterdir())[0]
     image.write_bytes(image.read_bytes()[:200])
     return root, image
 
 
 def test_a_corrupt_image_does_not_end_the_run(tiny, drawn, tmp_path, caplog):
-    root, image = spoil(drawn, tmp_path)
+    root, image = truncate_image(drawn, tmp_path)
     tiny.data.root = str(root)
     tiny.data.max_unreadable = 0.5
     train.train(tiny, tmp_path / "run")
@@ -267,7 +269,7 @@ def test_a_corrupt_image_does_not_end_the_run(tiny, drawn, tmp_path, caplog):
 
 
 def test_corrupt_images_end_the_run_if_strict_or_too_many(tiny, drawn, tmp_path):
-    root, image = spoil(drawn, tmp_path)
+    root, image = truncate_image(drawn, tmp_path)
     tiny.data.root = str(root)
     tiny.data.max_unreadable = 0.01
     with pytest.raises(ValueError, match=r"can't be read.*max_unreadable"):
@@ -288,33 +290,33 @@ def first_device():
     return distributed.make_mesh(jax.devices()[:1])
 
 
-def test_two_runs_are_equal_to_the_last_bit(micro, tmp_path):
+def test_two_runs_are_bitwise_equal(micro, tmp_path):
     for name in ("one", "two"):
         train.train(micro, tmp_path / name, mesh=first_device())
     assert losses(tmp_path / "one") == losses(tmp_path / "two")
     _, state = train.prepare(micro)
     target = abstract(to_items(state))
-    found = [
+    states = [
         checkpoints.restore(checkpoints.find(str(tmp_path / name)), target)
         for name in ("one", "two")
     ]
-    jax.tree.map(np.testing.assert_array_equal, *found)
+    jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 @pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
-def test_a_run_goes_on_with_other_devices(micro, tmp_path, before, after):
+def test_a_run_continues_on_other_devices(micro, tmp_path, before, after):
     micro.checkpoint.every_steps = 1
     micro.checkpoint.keep = 9
     before, after = (distributed.make_mesh(jax.devices()[:count]) for count in (before, after))
     train.train(micro, tmp_path / "old", mesh=before)
     step = tmp_path / "old" / "checkpoints" / "1"
-    found = []
+    states = []
     for mesh in (before, after):
         _, state = train.prepare(micro, mesh)
-        found.append(checkpoints.restore(step, abstract(to_items(state))))
-    jax.tree.map(np.testing.assert_array_equal, *found)
-    assert jax.tree.leaves(found[1])[0].sharding.mesh == after
-    # The same samples come next: the losses are the same but for rounding.
+        states.append(checkpoints.restore(step, abstract(to_items(state))))
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert jax.tree.leaves(states[1])[0].sharding.mesh == after
+    # The same samples follow, so the losses are equal up to rounding.
     train.train(micro, tmp_path / "new", mesh=after, resume_from=str(step))
     expected = [row for row in losses(tmp_path / "old") if row[0] > 1]
     np.testing.assert_allclose(losses(tmp_path / "new"), expected, rtol=1e-3)
@@ -342,11 +344,11 @@ def mixed(config, drawn):
     config.data.mix.weights = (3.0, 1.0)
 
 
-def test_two_datasets_are_one_to_train_on(micro, drawn, caplog):
+def test_two_datasets_are_mixed_into_one(micro, drawn, caplog):
     mixed(micro, drawn)
     with caplog.at_level(logging.INFO):
         split = train.open_train_split(micro)
-    assert "a batch has 6 of the " in caplog.text
+    assert "each batch has 6 of the " in caplog.text
     assert " people of coco, 2 of the " in caplog.text
     first = len(datasets.read("coco", str(drawn), "train"))
     ops = chains.train_ops(micro.augment, split.skeleton, (32, 32), strict=True)
@@ -355,27 +357,27 @@ def test_two_datasets_are_one_to_train_on(micro, drawn, caplog):
     of_mpii = batch["index"] >= first
     assert of_mpii.sum() == 2
     assert batch["keypoints"].shape == (8, 17, 2)
-    assert not batch["visible"][of_mpii, :5].any()  # MPII has no joints of the face
+    assert not batch["visible"][of_mpii, :5].any()  # MPII has no facial joints
     assert batch["visible"][of_mpii, 5:].any()
 
 
-def test_roots_of_other_datasets_must_match_them(micro, drawn):
+def test_mixed_datasets_need_a_root_each(micro, drawn):
     mixed(micro, drawn)
     micro.data.mix.roots = ("a", "b")
-    with pytest.raises(ValueError, match=r"mix\.roots are 2 and config\.data\.mix"):
+    with pytest.raises(ValueError, match=r"config\.data\.mix has 2 roots for 1 datasets"):
         train.open_train_split(micro)
     micro.data.mix.datasets, micro.data.mix.roots = ("lsp",), ()
     with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: "):
         train.open_train_split(micro)
 
 
-def test_the_loss_takes_its_options_from_the_config(tiny):
-    job, state = train.prepare(tiny, distributed.make_mesh(jax.devices()[:1]))
+def test_the_loss_is_configured_by_the_config(tiny):
+    setup, state = train.prepare(tiny, distributed.make_mesh(jax.devices()[:1]))
     shapes = {"image": (8, 32, 32, 3), "keypoints": (8, 16, 2), "visible": (8, 16)}
     batch = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in shapes.items()}
     tiny.loss.hard_joints = 17
     with pytest.raises(ValueError, match=r"config\.loss\.hard_joints is 17"):
-        jax.eval_shape(job.train_step, state, batch)
+        jax.eval_shape(setup.train_step, state, batch)
     tiny.loss.joint_weights = (1.0, 1.5)
     with pytest.raises(ValueError, match=r"config\.loss\.joint_weights has 2 numbers"):
-        jax.eval_shape(job.train_step, state, batch)
+        jax.eval_shape(setup.train_step, state, batch)

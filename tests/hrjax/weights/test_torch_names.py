@@ -3,6 +3,7 @@
 import json
 
 from hrjax import models
+from hrjax.models import hrformer
 from hrjax.weights import torch_names
 from tests.hrjax.models import recorded
 from tests.hrjax.weights.official import zeros
@@ -33,7 +34,7 @@ def test_official_buffers_are_written_too(shared):
 
 
 def test_relative_positions_are_counted_as_the_official_code_counts_them():
-    index = torch_names._relative_positions(169)
+    index = hrformer.relative_positions(7)
     assert index.shape == (49, 49)
     assert (index.diagonal() == 84).all()
     assert index[0, 48] == 0

@@ -1,0 +1,73 @@
+"""The layers and blocks that all networks are built from.
+
+Convolutions, norms and drop path are layers; blocks combine them. Arrays are NHWC, and layers
+compute in the dtype of their input. `backend_ops` decides how each backend computes them.
+"""
+
+from hrjax.models.layers.blocks import (
+    BOTTLENECK_NAMES,
+    BasicBlock,
+    Bottleneck,
+    Separable,
+    Sequential,
+    SqueezeExcite,
+    check_image_size,
+    conv3x3,
+    half_width,
+    shuffle,
+)
+from hrjax.models.layers.convolutions import (
+    CONV_STD,
+    Activation,
+    Conv,
+    ConvBN,
+    DynamicConv,
+    Linear,
+    TransposedConv,
+)
+from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
+from hrjax.models.layers.functional import attend, gelu
+from hrjax.models.layers.initialization import (
+    HostInitializer,
+    Initializer,
+    constant,
+    normal,
+    uniform,
+)
+from hrjax.models.layers.norms import BatchNorm, LayerNorm
+from hrjax.models.layers.remat import enable_remat, run_block
+
+__all__ = [
+    "BOTTLENECK_NAMES",
+    "CONV_STD",
+    "Activation",
+    "BasicBlock",
+    "BatchNorm",
+    "Bottleneck",
+    "Conv",
+    "ConvBN",
+    "DropPath",
+    "DynamicConv",
+    "HostInitializer",
+    "Initializer",
+    "LayerNorm",
+    "Linear",
+    "Separable",
+    "Sequential",
+    "SqueezeExcite",
+    "TransposedConv",
+    "attend",
+    "check_image_size",
+    "constant",
+    "conv3x3",
+    "drop_paths",
+    "enable_remat",
+    "gelu",
+    "give_draws",
+    "half_width",
+    "normal",
+    "remove_streams",
+    "run_block",
+    "shuffle",
+    "uniform",
+]

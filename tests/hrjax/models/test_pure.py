@@ -1,0 +1,182 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_networks import DROPPING, TINY
+
+import hrjax
+from hrjax import models
+
+
+@pytest.fixture(scope="module", params=TINY)
+def model(request):
+    return hrjax.create(request.param, **TINY[request.param])
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def test_split_returns_nested_dicts_with_string_keys(model):
+    graph, params, stats = hrjax.split(model)
+    hash(graph)
+    for path, leaf in jax.tree_util.tree_leaves_with_path({"params": params, "stats": stats}):
+        assert all(type(entry.key) is str for entry in path)
+        assert isinstance(leaf, jax.Array)
+
+
+def test_training_updates_the_statistics_and_evaluation_keeps_them(model):
+    training, params, stats = hrjax.split(model)
+    model.eval()
+    evaluation, _, _ = hrjax.split(model)
+    model.train()
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 32, 32, 3)), jnp.float32)
+    moved = jax.jit(lambda *args: hrjax.apply(training, *args))(params, stats, images)[1]
+    kept = jax.jit(lambda *args: hrjax.apply(evaluation, *args))(params, stats, images)[1]
+    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, stats)), strict=True))
+
+
+def test_folded_batch_norm_changes_no_heatmap(model):
+    _, params, stats = hrjax.split(model)
+    model.eval()
+    graph, _, _ = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+    # Away from the initial values, where heatmaps and the effect of batch norm are tiny.
+    params = jax.tree.map(lambda x: np.float64(x) + 0.2 * random.standard_normal(x.shape), params)
+    stats = jax.tree.map(lambda x: random.uniform(0.5, 1.5, x.shape), stats)
+    images = random.standard_normal((1, 32, 32, 3))
+
+    def heatmaps(graph, *arrays):
+        return np.asarray(jax.jit(lambda *args: hrjax.apply(graph, *args)[0])(*arrays, images))
+
+    with jax.enable_x64(True):
+        before = heatmaps(graph, params, stats)
+        folded = hrjax.fold_batch_norm(graph, params, stats)
+        after = heatmaps(*folded)
+    assert count(folded[2]) < count(stats) / 4
+    np.testing.assert_allclose(after, before, atol=1e-9 * before.std())
+
+
+def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
+    graph, params, stats = hrjax.split(model)
+    images = jnp.zeros((2, 32, 32, 3), jnp.bfloat16)
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    heatmaps, stats = jax.eval_shape(lambda *a: hrjax.apply(graph, *a), params, stats, images)
+    assert heatmaps.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves(stats)} == {jnp.dtype("float32")}
+
+
+def scrambled(model):
+    """The evaluation graph, params and stats, with batch norms far from the identity."""
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+
+    def draw(path, x):
+        if path[-1].key in ("scale", "var"):
+            return jnp.asarray(random.uniform(0.5, 1.5, x.shape), jnp.float32)
+        std = 0.1 if x.ndim == 1 else np.prod(x.shape[-4:-1]) ** -0.5
+        return jnp.asarray(random.standard_normal(x.shape) * std, jnp.float32)
+
+    return graph, *(jax.tree_util.tree_map_with_path(draw, tree) for tree in (params, stats))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_folding_leaves_only_batch_norms_that_follow_no_convolution(name):
+    *_, left = models.fold_batch_norm(*scrambled(hrjax.create(name, **TINY[name])))
+    # Dite-HRNet's global contexts end with one: one in each branch of the stem and of the block.
+    # Two of HRNeXt's residuals start with one: in the stem's block and in those of two branches.
+    expected = {"ditehrnet_18": 4, "hrnext_small": 6}.get(name, 0)
+    assert len(jax.tree.leaves(left)) == 2 * expected
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_features_are_the_branches_before_the_head(name):
+    graph, params, stats = models.shapes(name, **TINY[name])
+    images = jax.ShapeDtypeStruct((2, 64, 32, 3), jnp.float32)
+    branches = jax.eval_shape(lambda *args: models.features(graph, *args), params, stats, images)
+    scale = 4 if "resnet" in name else 1  # bottlenecks widen four times
+    expected = [(2, 16, 8, 8 * scale), (2, 8, 4, 16 * scale)]
+    # These read only their largest branch.
+    alone = name in ("hrnet_w32", "hrformer_small", "hrnext_small")
+    assert [x.shape for x in branches] == expected[: 1 if alone else 2]
+
+
+def test_a_graph_says_whether_it_trains():
+    model = hrjax.create("hrnet_tiny", width=4, modules=(1,))
+    training, params, stats = hrjax.split(model)
+    model.eval()
+    evaluating, _, _ = hrjax.split(model)
+    assert (training.training, evaluating.training) == (True, False)
+    assert repr(training) == "Graph(HighResolutionNet, training=True)"
+    assert not hrjax.fold_batch_norm(training, params, stats)[0].training
+    for mode in (False, True):
+        assert models.shapes("hrnet_tiny", training=mode)[0].training == mode
+
+
+def test_a_network_with_one_layer_in_training_mode_trains():
+    model = hrjax.create("hrnet_tiny", width=4, modules=(1,))
+    model.eval()
+    model.stem.train()
+    assert hrjax.split(model)[0].training
+
+
+def test_graphs_are_static_arguments_of_jit():
+    graph, params, stats = models.shapes("hrnet_tiny")
+    again, *_ = models.shapes("hrnet_tiny")
+    assert (graph, hash(graph)) == (again, hash(again))
+    assert graph != models.shapes("hrnet_tiny", training=True)[0]
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    jitted = jax.jit(hrjax.apply, static_argnums=0)
+    assert jax.eval_shape(jitted, graph, params, stats, images)[0].shape == (1, 8, 8, 17)
+
+
+def test_features_of_a_training_graph_are_an_error():
+    graph, params, stats = models.shapes("hrnet_tiny", training=True)
+    with pytest.raises(ValueError, match=r"the graph is in training mode; call `model.eval\(\)` b"):
+        hrjax.features(graph, params, stats, jnp.zeros((1, 32, 32, 3)))
+
+
+def test_drop_path_in_a_training_graph_needs_a_key():
+    network = models.shapes("hrformer_small", training=True, **DROPPING["hrformer_small"])
+    images = jnp.zeros((1, 32, 32, 3))
+    with pytest.raises(ValueError, match=r"give `apply` a key, or call `model\.eval\(\)`"):
+        jax.eval_shape(lambda *arrays: hrjax.apply(network[0], *arrays, images), *network[1:])
+
+
+def test_merge_inverts_split(model):
+    graph, params, stats = hrjax.split(model)
+    again, *arrays = hrjax.split(models.merge(graph, params, stats))
+    assert again == graph
+    jax.tree.map(np.testing.assert_array_equal, arrays, [params, stats])
+
+
+def test_normalize_subtracts_imagenets_mean_of_rgb():
+    image = np.array([[[[0, 0, 0], [255, 255, 255], [124, 116, 104]]]], np.uint8)
+    expected = [
+        [-2.117904, -2.035714, -1.804444],
+        [2.248908, 2.428571, 2.640000],
+        [0.005566, -0.004902, 0.008192],
+    ]
+    normal = models.normalize(image)
+    assert normal.dtype == jnp.float32
+    np.testing.assert_allclose(normal[0, 0], expected, atol=2e-6)
+
+
+def test_normalize_is_the_references(shared):
+    recorded = np.load(shared / "reference" / "golden" / "warp_crops.npz")
+    normal = models.normalize(recorded["normalize_in_u8_hwc"])
+    theirs = recorded["normalize_out_chw"].transpose(1, 2, 0)
+    np.testing.assert_allclose(normal, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_normalize_reverses_the_channels_but_not_the_mean():
+    image = np.array([[[[1, 2, 3]]]], np.uint8)
+    np.testing.assert_array_equal(
+        models.normalize(image, "bgr"), models.normalize(image[..., ::-1])
+    )
+    with pytest.raises(ValueError, match="unknown color 'gray'; choose one of: rgb, bgr"):
+        models.normalize(image, "gray")

@@ -1,0 +1,19 @@
+"""One small network of each family, for tests of what holds for all families."""
+
+SMALL = {"width": 8, "modules": (1,), "blocks": 1}
+TINY = {
+    "hrnet_w32": {**SMALL, "stem_blocks": 1},
+    "widehrnet_18_se": SMALL,
+    "litehrnet_18": SMALL,
+    "ditehrnet_18": SMALL,
+    "pose_resnet_50": {"width": 8, "blocks": (1, 1), "deconvs": 1, "deconv_width": 8},
+    "hrformer_small": {**SMALL, "drop_path": 0.0, "stem_blocks": 1},
+    "hrnext_small": {**SMALL, "drop_path": 0.0, "stem_blocks": 1},
+    "efenet_small": {**SMALL, "drop_path": 0.0, "stem_blocks": 1},
+}
+# The same with drop path, whose rate is 0 in the first block and 0.5 in the second.
+DROPPING = {
+    "hrformer_small": {**SMALL, "stem_blocks": 1, "blocks": 2, "drop_path": 0.5},
+    "hrnext_small": {**SMALL, "stem_blocks": 1, "drop_path": 0.5},
+    "efenet_small": {**SMALL, "stem_blocks": 1, "blocks": 2, "drop_path": 0.5},
+}
