@@ -282,7 +282,7 @@ def test_joints_that_no_dataset_has_need_a_config(tmp_path):
     _, params, stats = hrjax.split(hrjax.create("hrnet_tiny", num_joints=5))
     np.savez(tmp_path / "five.npz", **torch_names.to_torch("hrnet_tiny", params, stats))
     opened = source.open(tmp_path / "five.npz")
-    with pytest.raises(ValueError, match="no known dataset has 5 joints; .*Give the config"):
+    with pytest.raises(ValueError, match=r"no known dataset has 5 joints; .*Give the config"):
         opened.card  # noqa: B018
     assert_holds(opened, {"params": params, "stats": stats})
 
