@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines import coco_json
 from data_pipelines.coco_json import Document, Wrong
+from data_pipelines.geometry import LARGEST
 from data_pipelines.skeletons import Skeleton
 
 OTHER_CATEGORY = "of another category"
@@ -42,7 +43,7 @@ def images(document: Document) -> dict[str, Any]:
 
 def _length(value, field):
     length = coco_json.number(value, field)
-    if not 0 < length < np.inf:
+    if not 0 < length < LARGEST:
         raise Wrong(f"its {field} is {coco_json.shown(value)}; expected a number of pixels")
     return length
 
@@ -174,7 +175,7 @@ def _label(number, row):
 
 
 def _check_boxes(people):
-    wrong = ~np.isfinite(people.boxes).all(axis=1)
+    wrong = ~(np.abs(people.boxes) < LARGEST).all(axis=1)
     if wrong.any():
         place = int(np.argmax(wrong))
         raise people.error(
@@ -185,7 +186,7 @@ def _check_boxes(people):
 def _clean_joints(people, skeleton):
     """Sets the coordinates of joints without labels that are NaN to 0; all others are an error."""
     flags = people.joints[..., 2]
-    lost = ~np.isfinite(people.joints).all(axis=-1)
+    lost = ~(np.abs(people.joints) < LARGEST).all(axis=-1)
     people.joints[lost & (flags == 0)] = 0
     _refuse(people, skeleton, lost & (flags != 0), "NaN or an infinite number for {joint}")
     unknown = ~np.isin(flags, (0, 1, 2))

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 BOX_PADDING = 1.25
+LARGEST = 1e9  # pixels; larger numbers in a file are damage
 
 
 def clip_boxes(boxes: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class Detections:
         return Detections(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
 
-def detections(
+def make(
     image_ids: np.ndarray,
     keypoints: np.ndarray,
     joint_scores: np.ndarray,

@@ -1,4 +1,4 @@
-"""What training and evaluation both take from a config: splits, network and conventions."""
+"""From a config to objects that training and evaluation share: splits, batches and networks."""
 
 import dataclasses
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_held_out(config: ConfigDict) -> Split:
-    """The people that the config evaluates on, in annotated boxes or in a detector's."""
+    """The people that the config evaluates on, in ground-truth boxes or in a detector's."""
     options = {"boxes": config.eval.boxes, "threshold": config.eval.box_threshold}
     if config.eval.dataset:
         config = config.copy_and_resolve_references()
@@ -36,7 +36,7 @@ def open_held_out(config: ConfigDict) -> Split:
 
 
 def open_split(config: ConfigDict, name: str, **options) -> Split:
-    """The split `name` of the config's dataset; draws the people first where the config says so.
+    """The split `name` of the config's dataset, drawn first where the config asks for it.
 
     `options` are those of `datasets.read_config`.
     """
@@ -72,7 +72,7 @@ def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
     )
 
 
-def create_model(config: ConfigDict):
+def create_model(config: ConfigDict) -> tuple[models.Graph, models.Graph, dict, dict]:
     """The config's network from its seed: training graph, evaluation graph, params, stats."""
     model = models.create(config.model.name, config.seed, **model_fields(config))
     graph, params, stats = models.split(model)
@@ -82,7 +82,7 @@ def create_model(config: ConfigDict):
 
 
 def model_fields(config: ConfigDict) -> dict:
-    """What the config says of the network, without the variant's name."""
+    """The fields of the config's network, without the name of the variant."""
     return {key: value for key, value in config.model.items() if key != "name"}
 
 
@@ -100,9 +100,9 @@ def prediction_settings(config: ConfigDict) -> PredictionSettings:
 
 
 def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
-    """Raises ValueError unless the devices can share each of `parts` parts of a batch evenly.
+    """Raises ValueError unless the devices can share each microbatch of a batch evenly.
 
-    `name` is the config field of the batch's size.
+    `parts` is the number of microbatches, and `name` the config field of the batch's size.
     """
     if parts < 1:
         raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")

@@ -1,7 +1,7 @@
-"""Joints ↔ heatmaps: drawing targets, reading joints off, undoing a mirrored input; all JAX.
+"""Heatmaps of joints: drawing targets, decoding them, and undoing a mirrored input, in JAX.
 
 Heatmaps are (n, h, w, k). A cell is (x, y) in heatmap pixels; the input pixel of a cell is
-cell * stride. Everything here is pure and works on whole batches, inside jit or outside.
+cell * stride. All functions are pure and work on whole batches, inside jit or outside.
 """
 
 from collections.abc import Sequence
@@ -23,22 +23,22 @@ def encode(
     """Targets (n, h, w, k) with a Gaussian of height 1 at each visible joint, and weights (n, k).
 
     `keypoints` (n, k, 2) are in input pixels, `size` is the heatmaps' (height, width), `sigma` is
-    in cells. A joint too far outside to leave a trace gets weight 0. What `encoding` means:
+    in cells. A joint whose Gaussian lies outside the heatmap gets weight 0. The encodings:
         msra  the joint is rounded to a cell; nothing is drawn beyond 3 sigma
-        dark  the joint is not rounded, nothing is cut off (Zhang et al., Distribution-Aware
-              Coordinate Representation for Human Pose Estimation, CVPR 2020)
-        udp   the cells lie between the centres of the outermost pixels; the joint is not rounded
+        dark  the joint is not rounded and the Gaussian is not cut off (Zhang et al.,
+              Distribution-Aware Coordinate Representation for Human Pose Estimation, CVPR 2020)
+        udp   the cells span the centers of the outermost pixels; the joint is not rounded
               (Huang et al., The Devil is in the Details, CVPR 2020)
     """
     _check_joints(keypoints, visible)
     if encoding not in ENCODINGS:
         raise ValueError(f"unknown encoding {encoding!r}; choose one of: {', '.join(ENCODINGS)}")
     places = keypoints.astype(jnp.float32) / strides(size, stride, udp=encoding == "udp")
-    # The references round by int(x + 0.5), which cuts towards zero (JointsDataset.py).
+    # The references round by int(x + 0.5), which truncates toward zero (JointsDataset.py).
     cells = places if encoding == "dark" else jnp.trunc(places + 0.5)
     radius = 3 * sigma
-    # Their test for "outside" leaves one column too many on the left and on top: such a joint keeps
-    # its weight beside an empty target.
+    # Their border test lets one column too many pass on the left and on top: such a joint keeps its
+    # weight with an empty target.
     inside = (cells - radius < jnp.array(size[::-1])) & (cells + radius + 1 >= 0)
     weights = jnp.where(inside.all(-1), visible, 0).astype(jnp.float32)
     peaks = cells if encoding == "msra" else places
@@ -84,13 +84,13 @@ def decode(
 ) -> tuple[jax.Array, jax.Array]:
     """Joints as cells (n, k, 2) and their scores (n, k), the heights of the maxima.
 
-    Where nothing is positive the joint is (0, 0). What `method` adds to the maximum's cell:
+    Where no value is positive, the joint is (0, 0). Each method adds to the cell of the maximum:
         argmax       nothing
-        quarter      a quarter of a cell towards the higher neighbours
+        quarter      a quarter of a cell toward the higher neighbors
         dark         a Newton step on the logarithm of the heatmap, blurred by `kernel` cells
         udp          the same with other borders, on every maximum (mmpose 0.x, post_dark_udp)
         paddle_dark  dark with a blur of 3 cells (PaddleDetection's HRNetPostProcess)
-    Except with udp, maxima at the border stay where they are.
+    Except with udp, maxima at the border are not moved.
     """
     if method not in DECODERS:
         raise ValueError(f"unknown decoding {method!r}; choose one of: {', '.join(DECODERS)}")
@@ -119,10 +119,10 @@ def _within(peaks, heatmaps, left, right):
     return ((peaks > left) & (peaks < jnp.array([width, height]) - 1 - right)).all(-1)
 
 
-def _neighbours(heatmaps, peaks, steps):
-    """The heights `steps` [(x, y), …] away from the maxima, each (n, k); beyond the border, on it.
+def _neighbors(heatmaps, peaks, steps):
+    """The heights `steps` [(x, y), …] away from the maxima, each (n, k).
 
-    The border's own heights stand for what is beyond it.
+    Beyond the border they are those on the border.
     """
     n, height, width, k = heatmaps.shape
     places = peaks[:, None] + jnp.array(steps)[:, None]  # (n, steps, k, 2)
@@ -137,9 +137,9 @@ def _stay(heatmaps, peaks, kernel):
 
 def _quarter_offset(heatmaps, peaks, kernel):
     steps = [(1, 0), (-1, 0), (0, 1), (0, -1)]
-    right, left, below, above = _neighbours(heatmaps, peaks, steps)
+    right, left, below, above = _neighbors(heatmaps, peaks, steps)
     offset = 0.25 * jnp.sign(jnp.stack([right - left, below - above], axis=-1))
-    # One cell from the border to the left and on top is left alone too; so does the reference.
+    # Maxima one cell from the left and the upper border are not moved either, as in the reference.
     return jnp.where(_within(peaks, heatmaps, 1, 0)[..., None], offset, 0)
 
 
@@ -150,7 +150,7 @@ def _dark_offset(heatmaps, peaks, kernel):
     logs = jnp.log(jnp.maximum(blurred, 1e-10))
     straight = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (2, 0), (-2, 0), (0, 2), (0, -2)]
     diagonal = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-    here, e, w, s, n, ee, ww, ss, nn, se, ne, sw, nw = _neighbours(logs, peaks, straight + diagonal)
+    here, e, w, s, n, ee, ww, ss, nn, se, ne, sw, nw = _neighbors(logs, peaks, straight + diagonal)
     dx, dy = 0.5 * (e - w), 0.5 * (s - n)
     dxx, dyy = 0.25 * (ee - 2 * here + ww), 0.25 * (ss - 2 * here + nn)
     dxy = 0.25 * (se - ne - sw + nw)
@@ -161,7 +161,7 @@ def _dark_offset(heatmaps, peaks, kernel):
 def _udp_offset(heatmaps, peaks, kernel):
     logs = jnp.log(jnp.clip(_blur(heatmaps, kernel, reflect=True), 1e-3, 50))
     steps = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)]
-    here, e, w, s, n, se, nw = _neighbours(logs, peaks, steps)
+    here, e, w, s, n, se, nw = _neighbors(logs, peaks, steps)
     dx, dy = 0.5 * (e - w), 0.5 * (s - n)
     dxx, dyy = e - 2 * here + w, s - 2 * here + n
     dxy = 0.5 * (se - e - s + 2 * here - w - n + nw)
@@ -176,7 +176,7 @@ def _newton(dx, dy, dxx, dyy, dxy):
 
 
 def _blur(heatmaps, kernel, *, reflect):
-    """OpenCV's GaussianBlur of a width in cells; beyond the border is 0, or the mirrored inside."""
+    """OpenCV's GaussianBlur; beyond the border there are zeros, or the mirrored inside."""
     _, height, width, _ = heatmaps.shape
     rows, columns = (_blur_matrix(length, kernel, reflect) for length in (height, width))
     blurred = jnp.einsum("Hh,nhwk->nHwk", rows, heatmaps, precision="highest")
@@ -225,8 +225,8 @@ def flip_back(heatmaps: jax.Array, flip_order: Sequence[int], *, shift: bool = T
     """The heatmaps of a mirrored input as if it had not been mirrored.
 
     `flip_order` says for each joint which one it was in the mirrored image. Cells lie on every
-    stride-th pixel from 0 on; mirrored, they lie almost a cell farther to the right, so `shift`
-    moves the maps by one cell, and column 0 keeps its value.
+    stride-th pixel from 0 on; mirrored, they lie almost one cell farther to the right. `shift`
+    makes up for it: it moves the maps by one cell, and column 0 keeps its value.
     """
     if sorted(flip_order) != list(range(heatmaps.shape[-1])):
         raise ValueError(
@@ -240,9 +240,9 @@ def flip_back(heatmaps: jax.Array, flip_order: Sequence[int], *, shift: bool = T
 
 
 def to_image(cells: jax.Array, stride: int | np.ndarray, to_original: jax.Array) -> jax.Array:
-    """Cells (n, k, 2) as image pixels; `to_original` (n, 2, 3) leads from input to image pixels.
+    """Cells (n, k, 2) as image pixels; `to_original` (n, 2, 3) maps input to image pixels.
 
-    `stride` is one number, or what `strides` gives.
+    `stride` is one number, or the result of `strides`.
     """
     n = cells.shape[0]
     if cells.ndim != 3 or cells.shape[2] != 2 or to_original.shape != (n, 2, 3):
@@ -258,22 +258,22 @@ def to_image(cells: jax.Array, stride: int | np.ndarray, to_original: jax.Array)
 
 
 def pck(heatmaps: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-    """The share of joints whose maxima are near the targets', a number to watch while training.
+    """The share of joints whose maxima are near those of the targets, to monitor training.
 
-    As in the official HRNet: shares per joint, averaged over the joints that the batch has; near
-    is within a twentieth of the heatmap's size; maxima in the first two rows or columns of a
-    target don't count. 0 where nothing counts.
+    As in the official HRNet: the share per joint, averaged over the joints of the batch. Near means
+    within a twentieth of the heatmap's size; maxima in the first two rows or columns of a target
+    do not count. 0 where nothing counts.
     """
     if heatmaps.shape != targets.shape or weights.shape != (targets.shape[0], targets.shape[-1]):
         raise ValueError(
             f"heatmaps and targets must be (n, h, w, k) and weights (n, k); got {heatmaps.shape}, "
             f"{targets.shape} and {weights.shape}"
         )
-    found, _ = _maxima(heatmaps)
+    predicted, _ = _maxima(heatmaps)
     expected, _ = _maxima(targets)
     # The reference divides x by the height and y by the width (core/evaluate.py).
     height_width = jnp.array(heatmaps.shape[1:3], jnp.float32)
-    distance = jnp.linalg.norm((found - expected) / (height_width / 10), axis=-1)  # (n, k)
+    distance = jnp.linalg.norm((predicted - expected) / (height_width / 10), axis=-1)  # (n, k)
     counted = (expected > 1).all(-1) & (weights > 0)
     hits, totals = ((distance < 0.5) & counted).sum(0), counted.sum(0)  # (k,)
     return (hits / jnp.maximum(totals, 1)).sum() / jnp.maximum((totals > 0).sum(), 1)

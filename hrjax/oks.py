@@ -10,9 +10,9 @@ def joint_similarity(squared: np.ndarray, areas: np.ndarray, sigmas: Sequence[fl
 
     `squared` (p, k) are squared distances in pixels, `areas` (p,) those of the people.
     """
-    variances = np.square(2 * np.asarray(sigmas))
+    scale = -1 / (2 * np.square(2 * np.asarray(sigmas)))
     # np.spacing is pycocotools' guard against areas of 0.
-    return np.exp(-(squared / variances / (areas[:, None] + np.spacing(1)) / 2))
+    return np.exp(squared * scale / (areas[:, None] + np.spacing(1)))
 
 
 def object_keypoint_similarity(

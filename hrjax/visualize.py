@@ -27,8 +27,9 @@ def draw_skeleton(
     """A copy of the image with one person's limbs and joints.
 
     `keypoints` (k, 2) are in pixels of the image; `scores` (k,) may be visibilities too. Joints
-    at or below `threshold` are left out with their limbs. The person's left side is blue, the
-    right one orange, the middle green. Limbs are `thickness` pixels wide; 0 = by the image's size.
+    at or below `threshold` and their limbs are not drawn. The person's left side is blue, the
+    right one orange, the middle green. Limbs are `thickness` pixels wide; 0 means by the size of
+    the image.
     """
     _check_image(image)
     k = skeleton.num_joints
@@ -38,7 +39,7 @@ def draw_skeleton(
             f"{np.shape(keypoints)} and {np.shape(scores)}"
         )
     shown = (np.asarray(scores) > threshold) & np.isfinite(keypoints).all(axis=-1)
-    # Far outside is all the same, and OpenCV's integers end somewhere.
+    # Clipped, for OpenCV's integers have a range.
     points = np.where(shown[:, None], np.clip(keypoints, -1e5, 1e5), 0)
     points = np.rint(points * 2**FRACTION_BITS).astype(int).tolist()
     sides = [name.partition("_")[0] for name in skeleton.names]
@@ -86,8 +87,7 @@ def draw_people(
     """A copy of the image with people's boxes, person scores, skeletons and joint scores.
 
     Arrays are (n, 4), (n, k, 2), (n, k) and (n,). Each joint is a dot with a core between black
-    (a score of 0) and white (1). Boxes of people without a joint above `threshold` are drawn
-    without a skeleton.
+    (a score of 0) and white (1). People without a joint above `threshold` get a box only.
     """
     canvas = image
     for person in zip(boxes, person_scores, strict=True):
@@ -118,25 +118,25 @@ def _draw_box(image, box, score):
 
 
 def _draw_cores(image, keypoints, scores, threshold, radius):
-    """A copy with a person's joint scores in their dots, as greys between black and white."""
+    """A copy with a person's joint scores in their dots, as grays between black and white."""
     canvas = image.copy(order="C")
     shown = (np.asarray(scores) > threshold) & np.isfinite(keypoints).all(axis=-1)
     points = np.rint(np.clip(keypoints[shown], -1e5, 1e5) * 2**FRACTION_BITS).astype(int)
-    greys = np.rint(255 * np.clip(scores[shown], 0, 1)).astype(int)
+    grays = np.rint(255 * np.clip(scores[shown], 0, 1)).astype(int)
     core = round(0.55 * radius)
-    for point, grey in zip(points.tolist(), greys.tolist(), strict=True):
-        color = (grey, grey, grey)
+    for point, gray in zip(points.tolist(), grays.tolist(), strict=True):
+        color = (gray, gray, gray)
         cv2.circle(canvas, point, core, color, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
     return canvas
 
 
 def limb_thickness(image: np.ndarray, size: np.ndarray) -> int:
-    """Of a person of `size` (two sides, in pixels) in an image, so that far people are no blots."""
+    """The width of limbs of a person whose two sides are `size` pixels, thinner in small people."""
     return min(_thickness(image.shape[:2]), 2 * _thickness(size))
 
 
 def _thickness(size):
-    """Of limbs, in pixels, in an image of such a size."""
+    """The width of limbs, in pixels, in an image of a size."""
     return max(1, round(max(size) / 160))
 
 
@@ -146,16 +146,16 @@ def _dot(thickness):
 
 
 def _color(sides: set[str]) -> tuple[int, int, int]:
-    """Of a joint, or of a limb between joints of these sides."""
+    """The color of a joint, or of a limb between joints, of these sides."""
     if {"left", "right"} <= sides:
         return MIDDLE
     return LEFT if "left" in sides else RIGHT if "right" in sides else MIDDLE
 
 
 def draw_heatmaps(image: np.ndarray, heatmaps: np.ndarray, *, columns: int = 6) -> np.ndarray:
-    """A sheet with one copy of the image for each joint's heatmap, glowing where that is high.
+    """A sheet with one copy of the image for each joint, glowing where its heatmap is high.
 
-    `heatmaps` are (h, w, k), drawn from 0 (just the image) over red to 1 (yellow).
+    `heatmaps` are (h, w, k), drawn from 0 (only the image) over red to 1 (yellow).
     """
     _check_image(image)
     height, width = image.shape[:2]
@@ -195,11 +195,11 @@ def grid(images: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
 
 
 def save(image: np.ndarray, path: str | os.PathLike) -> None:
-    """Writes an image; the ending of `path` says as what, .jpg or .png."""
+    """Writes an image in the format of the ending of `path`, .jpg or .png."""
     _check_image(image)
     ending = os.path.splitext(path)[1]
     if not cv2.haveImageWriter(ending or "."):
-        raise ValueError(f"cannot tell from its name how to write {path}; expected .jpg or .png")
+        raise ValueError(f"cannot write {path}: its name must end in .jpg or .png")
     _, contents = cv2.imencode(ending, image[..., ::-1])
     with open(path, "wb") as file:
         file.write(contents)

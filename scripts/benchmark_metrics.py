@@ -74,7 +74,7 @@ def compare(people):
 
 
 def keep_in_loops(keypoints, scores, box_scores, areas, images):
-    """Rows that rescoring and hard OKS-NMS keep, found as the official code does."""
+    """Rows that rescoring and hard OKS-NMS keep, computed as the official code does."""
     people_of = collections.defaultdict(list)
     for row, image in enumerate(images):
         joints = np.concatenate([keypoints[row], scores[row][:, None]], axis=-1)
@@ -130,12 +130,12 @@ def similarity_one_by_one(best, others, area, areas):
     return alike
 
 
-def time_ap(people):
+def time_ap(columns):
     """Seconds of AP with one in five people as the truth and all as detections."""
-    keypoints, scores, box_scores, areas, images = people
-    found = detections.detections(images, keypoints, scores, box_scores)
+    keypoints, scores, box_scores, areas, images = columns
+    people = detections.make(images, keypoints, scores, box_scores)
     start = time.perf_counter()
-    average_precision.coco_ap(found, make_truth(keypoints[::5], areas[::5], images, images[::5]))
+    average_precision.coco_ap(people, make_truth(keypoints[::5], areas[::5], images, images[::5]))
     faster = importlib.util.find_spec("faster_coco_eval")
     return {"faster_coco_eval_s" if faster else "pycocotools_s": time.perf_counter() - start}
 

@@ -45,10 +45,12 @@ def read(request: Request) -> splits.Split:
     if not people:
         raise ValueError(f"{path} is an empty list: there are no people to use")
     centers, scales = _numbers(path, people, "center", (2,)), _numbers(path, people, "scale", ())
-    usable = np.isfinite(centers).all(axis=1) & np.isfinite(scales) & (scales > 0)
+    usable = (np.abs(centers) < geometry.LARGEST).all(axis=1)
+    usable &= (scales > 0) & (scales < geometry.LARGEST)
     if not usable.any():
         raise ValueError(f"{path} has no people to use: no scale is above 0 at a finite center")
-    columns = _boxes(path, folder, people, centers, scales)
+    placed = np.where(usable[:, None], centers, 0), np.where(usable, scales, 0)
+    columns = _boxes(path, folder, people, *placed)
     columns |= _joints(path, people) if split != "test" else _no_joints(len(people))
     columns |= _truth(path, split, columns)
     places = [
@@ -88,11 +90,12 @@ def _images(path, people):
 def _joints(path: pathlib.Path, people: list[dict]) -> dict:
     joints = _numbers(path, people, "joints", (MPII.num_joints, 2)) - 1
     visible = _numbers(path, people, "joints_vis", (MPII.num_joints,)) > 0
-    lost = ~np.isfinite(joints).all(axis=-1)
+    lost = ~(np.abs(joints) < geometry.LARGEST).all(axis=-1)
     if (lost & visible).any():
         row, joint = (int(axis[0]) for axis in np.nonzero(lost & visible))
         raise ValueError(
-            f"{path}: joints of person {row} holds NaN for {MPII.names[joint]}, which is visible "
+            f"{path}: joints of person {row} holds NaN or an infinite number for "
+            f"{MPII.names[joint]}, which is visible "
             "by joints_vis"
         )
     joints[lost] = 0

@@ -149,7 +149,7 @@ def read_detections(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _finite(numbers, field, *, count=1):
-    if len(numbers) != count or not np.isfinite(numbers).all():
+    if len(numbers) != count or not (np.abs(numbers) < geometry.LARGEST).all():
         raise Wrong(f"{field} must be {count} finite numbers; got {numbers}")
     return numbers if count > 1 else numbers[0]
 

@@ -69,7 +69,11 @@ def explain(
             "an error analysis needs OKS, and OKS needs the sigmas of the joints; there are none"
         )
     if not truth.counted.any():
-        raise ValueError(f"{truth.path} has no people with labeled joints to analyze")
+        dropped = ", ".join(f"{count} {reason}" for reason, count in truth.dropped.items())
+        raise ValueError(
+            f"{truth.path} has no people with labeled joints to analyze; dropped annotations: "
+            f"{dropped or 'none'}"
+        )
     result = analysis.analyze(truth, detections, max_people=max_people)
     return page(result, title, numbers, image_path)
 

@@ -78,7 +78,11 @@ def pairs(ranked: Ranked, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joint_similarity(
-    keypoints: np.ndarray, truth: Truth, rows: np.ndarray, sigmas: Sequence[float], joints=None
+    keypoints: np.ndarray,
+    truth: Truth,
+    rows: np.ndarray,
+    sigmas: Sequence[float],
+    joints: np.ndarray | None = None,
 ) -> np.ndarray:
     """The similarity of joints (p, k, 2) with those of truth's `rows` (p,), 0 to 1, (p, k).
 

@@ -14,9 +14,9 @@ from data_pipelines.batching.loading import Batches
 from data_pipelines.splits import Split
 from hrjax import experiment, inference, visualize
 from hrjax.detections import Predictions
-from hrjax.evaluation import distance_metrics, metrics, protocol, reports
+from hrjax.evaluation import distance_metrics, metrics, protocols, reports
 from hrjax.evaluation.metrics import Evaluation
-from hrjax.evaluation.protocol import Protocol
+from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed
 from hrjax.weights import source
 
@@ -34,9 +34,9 @@ def evaluate(
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = mesh or distributed.make_mesh()
     experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
-    choices = protocol.from_config(config)
-    metrics.check(choices)
-    reports.check_output(choices, output)
+    protocol = protocols.from_config(config)
+    metrics.check(protocol)
+    reports.check_output(protocol, output)
     settings = experiment.prediction_settings(config)
     split = experiment.open_held_out(config)
     whole = NamedSharding(mesh, PartitionSpec())
@@ -49,7 +49,7 @@ def evaluate(
     weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
     predictions = predict(step, weights, batches, split, mesh)
     evaluation, _ = report(
-        choices, split, predictions, workdir, error_analysis=config.eval.report, output=output
+        protocol, split, predictions, workdir, error_analysis=config.eval.report, output=output
     )
     if jax.process_index() == 0:
         print(evaluation.table)
@@ -78,12 +78,27 @@ def predict(
     with batches, bar:
         if not len(split):
             return Predictions(keypoints, joint_scores)  # a detector may find nothing at all
+        batches = _count_turned(batches, split)
         for outputs in _outputs(step, weights, batches, mesh, stop):
             rows = outputs["index"][outputs["mask"]]
             keypoints[rows] = outputs["keypoints"][outputs["mask"]]
             joint_scores[rows] = outputs["scores"][outputs["mask"]]
             bar.update(len(rows))
     return None if stop and stop.signal else Predictions(keypoints, joint_scores)
+
+
+def _count_turned(batches: Iterable[dict], split: Split) -> Iterator[dict]:
+    """Passes batches on, and logs at the end how many people were in images stored sideways."""
+    turned = 0
+    for batch in batches:
+        turned += np.count_nonzero(batch["turned"] & batch["mask"])
+        yield batch
+    if turned:
+        logger.info(
+            "%d of %d people are in images that are stored sideways; these were turned upright, as "
+            "their EXIF orientation and the stated sizes say",
+            *(turned, len(split)),
+        )
 
 
 def _outputs(
@@ -102,7 +117,7 @@ def _outputs(
 
 
 def report(
-    choices: Protocol,
+    protocol: Protocol,
     split: Split,
     predictions: Predictions,
     workdir: pathlib.Path,
@@ -115,23 +130,23 @@ def report(
     Returns the evaluation, with how it was done in the first line of its table, and a picture of a
     few people. `output` is one more file for the results.
     """
-    evaluation = metrics.score(choices, split, predictions)
+    evaluation = metrics.score(protocol, split, predictions)
     picture = reports.draw(split, predictions)
     if jax.process_index() == 0:
         folder = workdir / "eval" / split.name
         reports.write(
-            choices, split, predictions, evaluation, folder, error_analysis=error_analysis
+            protocol, split, predictions, evaluation, folder, error_analysis=error_analysis
         )
         visualize.save(picture, folder / "predictions.jpg")
         if output:
             reports.save_results(split, predictions, evaluation, pathlib.Path(output))
-    return evaluation.titled(choices.title(split.name, len(split))), picture
+    return evaluation.titled(protocol.title(split.name, len(split))), picture
 
 
-def score_mean_pose(choices: Protocol, split: Split, held_out: Split) -> float:
+def score_mean_pose(protocol: Protocol, split: Split, held_out: Split) -> float:
     """What the mean pose of `split`, put into every box of `held_out`, scores there."""
     columns = [split.columns[key] for key in ("keypoints", "visible", "center", "size")]
     places = (held_out.columns[key] for key in ("center", "size"))
     keypoints = distance_metrics.place_pose(distance_metrics.mean_pose(*columns), *places)
     predictions = Predictions(keypoints, np.ones(keypoints.shape[:2]))
-    return metrics.score(choices, held_out, predictions).score
+    return metrics.score(protocol, held_out, predictions).score

@@ -12,7 +12,7 @@ from data_pipelines.splits import Split
 from hrjax import detections, tables
 from hrjax.detections import Detections, Predictions
 from hrjax.evaluation import average_precision, distance_metrics, nms
-from hrjax.evaluation.protocol import Protocol
+from hrjax.evaluation.protocols import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def detect(protocol: Protocol, split: Split, predictions: Predictions) -> Detect
     options = {"max_people": protocol.max_people} if suppress is nms.soft_nms else {}
     arguments = (keypoints, person_scores, areas, image_ids, sigmas, protocol.oks_threshold)
     kept = suppress(*arguments, **options)
-    return detections.detections(
+    return detections.make(
         image_ids[kept], keypoints[kept], joint_scores[kept], person_scores[kept]
     )
 

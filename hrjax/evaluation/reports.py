@@ -16,7 +16,7 @@ from hrjax.detections import Detections, Predictions
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import metrics, result_files
 from hrjax.evaluation.metrics import Evaluation
-from hrjax.evaluation.protocol import Protocol
+from hrjax.evaluation.protocols import Protocol
 
 PICTURE_PEOPLE = 12
 PICTURE_SIZE = (320, 320)
@@ -145,7 +145,7 @@ def _mpii_detections(truth, predictions) -> Detections:
     scores = predictions.joint_scores[rows]
     image_ids = truth.image_ids[truth.image_rows[rows]]
     keypoints = predictions.keypoints[rows]
-    return detections.detections(image_ids, keypoints, scores, scores.mean(axis=1))
+    return detections.make(image_ids, keypoints, scores, scores.mean(axis=1))
 
 
 def draw(split: Split, predictions: Predictions) -> np.ndarray:

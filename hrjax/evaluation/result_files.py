@@ -87,7 +87,7 @@ class ResultsFile:
                 raise ValueError(f"{self.path}: entry {row} has no {missing}")
         image_ids = np.array(self.image_ids, np.int64)
         columns = (self.keypoints, self.joint_scores, self.person_scores, self.areas)
-        return detections.detections(image_ids, *columns)
+        return detections.make(image_ids, *columns)
 
 
 def read(path: pathlib.Path) -> ResultsFile:

@@ -61,7 +61,7 @@ def _coco_entries(results):
     keypoints = np.nan_to_num(np.concatenate([each.keypoints for each in poses]), nan=0)
     scores = np.concatenate([each.scores for each in poses])
     person_scores = np.concatenate([each.person_scores for each in poses])
-    columns = detections.detections(image_ids, keypoints, scores, person_scores)
+    columns = detections.make(image_ids, keypoints, scores, person_scores)
     entries = result_files.coco_entries(columns, category_id=1)
     # "box" and not "bbox", from which COCO's tools would compute the areas of the people.
     return [

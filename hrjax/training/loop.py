@@ -16,7 +16,7 @@ from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from hrjax import experiment
 from hrjax.evaluation import evaluate
-from hrjax.evaluation.protocol import Protocol
+from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
@@ -64,8 +64,9 @@ def run(
     `position` comes from the checkpoint of `state`: which batch is next, whether the step has been
     evaluated, and which steps were skipped.
     """
-    previous, unreadable, skipped = None, set(), list(position.get("skipped", []))
-    step = int(state.step)
+    previous, unreadable, turned = None, set(), set()
+    skipped = list(position.get("skipped", []))
+    step = start = int(state.step)
     if step and not position["evaluated"] and _is_due(setup, step):
         _evaluate(setup, state, resources)
     signal = resources.stop.ask()
@@ -74,6 +75,7 @@ def run(
         batch = next(resources.batches)
         waited = time.perf_counter() - asked
         _check_readable(setup, step + 1, batch, unreadable)
+        turned.update(batch["index"][batch["turned"]].tolist())
         signal = resources.stop.ask()
         state, numbers = setup.train_step(
             state, distributed.shard(_model_inputs(batch), setup.mesh)
@@ -81,6 +83,8 @@ def run(
         # On an accelerator the step runs in the background while the one before it is logged.
         _finish(setup, resources.log, previous, skipped)
         step += 1
+        if turned and step - start == min(setup.steps_per_epoch, setup.total_steps - start):
+            resources.log.say(_count_turned(setup, turned))
         previous = (step, numbers, waited, batch["index"])
         due, last = _is_due(setup, step), step == setup.total_steps
         if not (due or last or signal() or step % setup.config.checkpoint.every_steps == 0):
@@ -101,6 +105,13 @@ def run(
         resources.log.pause()
         signal = resources.stop.ask()
     return signal()
+
+
+def _count_turned(setup, rows):
+    return (
+        f"{len(rows)} of {len(setup.split)} people are in images that are stored sideways; these "
+        "were turned upright, as their EXIF orientation and the stated sizes say"
+    )
 
 
 def _is_due(setup, step):

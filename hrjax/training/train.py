@@ -16,7 +16,8 @@ from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
 from hrjax import experiment, inference
-from hrjax.evaluation import evaluate, metrics, protocol
+from hrjax.config import checks
+from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
@@ -45,6 +46,8 @@ def train(
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)
     setup, state = prepare(config, mesh)
+    for warning in checks.check_length(config, setup.steps_per_epoch):
+        logger.warning(warning)
     state, position = _restore(setup, state, folder, resume_from)
     start = int(state.step)
     if start >= setup.total_steps:
@@ -77,8 +80,8 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         config.train.batch_size, mesh, "config.train.batch_size", parts=config.train.accumulate
     )
     split = open_train_split(config)
-    choices = protocol.from_config(config)
-    metrics.check(choices)
+    protocol = protocols.from_config(config)
+    metrics.check(protocol)
     held_out = experiment.open_held_out(config) if config.eval.every_epochs else None
     steps_per_epoch = loading.steps_per_epoch(split, config.train.batch_size)
     learning_rate = optimizers.schedule(
@@ -97,11 +100,11 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         mesh=mesh,
         split=split,
         held_out=held_out,
-        protocol=choices,
+        protocol=protocol,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
-        card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(choices)),
+        card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(protocol)),
         predict_step=inference.make_predict_step(
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
         ),

@@ -106,8 +106,8 @@ def test_peaks_are_rounded_towards_zero():
     ],
 )
 def test_joints_outside_lose_their_weight(x, weight, drawn):
-    target, found = encode_one(float(x), 100.0)
-    assert found == weight
+    target, actual = encode_one(float(x), 100.0)
+    assert actual == weight
     assert target.any() == drawn
 
 
@@ -199,9 +199,9 @@ def image_pixels(recorded, name, method, udp=False):
 def test_every_decoding_reaches_the_recorded_pixels(shared, name, method, reference, tolerance):
     recorded = np.load(shared / "reference/golden/decode.npz")
     counted = ~recorded[f"{name}_nonpositive"]
-    found = image_pixels(recorded, name, method, udp=method == "udp")
+    actual = image_pixels(recorded, name, method, udp=method == "udp")
     expected = recorded[f"{name}_{reference}_img"]
-    np.testing.assert_allclose(found[counted], expected[counted], atol=tolerance)
+    np.testing.assert_allclose(actual[counted], expected[counted], atol=tolerance)
 
 
 @pytest.mark.parametrize(("method", "reference"), [("quarter", "mm1_msra"), ("udp", "mm1_udp")])
@@ -213,9 +213,9 @@ def test_mmpose_1_differs_only_at_borders(shared, name, method, reference):
     counted = ~recorded[f"{name}_nonpositive"]
     for person, joint, *_ in comparison[f"where_{reference}_differs"]:
         counted[person, joint] = False
-    found = image_pixels(recorded, name, method, udp=method == "udp")
+    actual = image_pixels(recorded, name, method, udp=method == "udp")
     expected = recorded[f"{name}_{reference}_img"]
-    np.testing.assert_allclose(found[counted], expected[counted], atol=2e-2)
+    np.testing.assert_allclose(actual[counted], expected[counted], atol=2e-2)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -249,8 +249,8 @@ def test_a_newton_step_finds_the_place_of_an_unrounded_joint(encoding, method):
     keypoints = np.random.default_rng(0).uniform((24, 24), (168, 232), (2, 17, 2))
     maps, _ = encode(keypoints, np.ones((2, 17)), encoding=encoding)
     cells, _ = decode(maps, method)
-    found = cells * heatmaps.strides((64, 48), 4, udp=encoding == "udp")
-    np.testing.assert_allclose(found, keypoints, atol=0.1)
+    actual = cells * heatmaps.strides((64, 48), 4, udp=encoding == "udp")
+    np.testing.assert_allclose(actual, keypoints, atol=0.1)
 
 
 def test_the_kernel_grows_with_sigma():
@@ -315,8 +315,8 @@ def test_heatmaps_of_every_stride_lead_back_to_the_joints(stride, size, encoding
     cells, _ = heatmaps.decode(maps, "argmax")
     whole = jnp.eye(2, 3)[None]
     strides = heatmaps.strides(size, stride, udp=encoding == "udp")
-    found = heatmaps.to_image(cells, strides, whole)
-    assert np.abs(np.asarray(found - keypoints)).max() <= stride / 2 + 0.02
+    actual = heatmaps.to_image(cells, strides, whole)
+    assert np.abs(np.asarray(actual - keypoints)).max() <= stride / 2 + 0.02
 
 
 def decode_one(values):
@@ -346,7 +346,7 @@ def test_nothing_positive_is_the_corner():
         (3, 7, [3.0, 7.0]),
     ],
 )
-def test_maxima_move_a_quarter_towards_higher_neighbours_inside_the_border(x, y, expected):
+def test_maxima_move_a_quarter_toward_higher_neighbors_inside_the_border(x, y, expected):
     column, row = np.meshgrid(np.arange(6), np.arange(8))
     # A peak whose true place is to the right of (x, y) and above it.
     values = 10 - np.hypot(column - x - 0.2, row - y + 0.2)
@@ -422,19 +422,19 @@ def gaussians(centers):
 def test_training_accuracy_is_the_recorded_one(golden):
     recorded = np.load(golden / "loss_accuracy.npz")
     visible = recorded["pck_vis"].astype(np.float32)
-    found = gaussians(recorded["pck_pred_centers"])
+    actual = gaussians(recorded["pck_pred_centers"])
     targets = gaussians(recorded["pck_gt_centers"]) * visible[:, None, None]
-    accuracy = pck(found, targets, visible)
+    accuracy = pck(actual, targets, visible)
     np.testing.assert_allclose(accuracy, recorded["pck_official_avg"], rtol=1e-6)
 
 
 def test_training_accuracy_averages_over_the_joints_that_are_there():
-    # Joint 0 is found in one of two people, joint 1 in the only one who shows it, joint 2 in none.
+    # Joint 0 is right in one of two people, joint 1 in the only one that has it, joint 2 in none.
     targets = gaussians(np.full((2, 3, 2), 20.0))
-    found = gaussians(np.array([[[20, 20], [22, 20], [9, 9]], [[30, 20], [9, 9], [9, 9]]], float))
+    actual = gaussians(np.array([[[20, 20], [22, 20], [9, 9]], [[30, 20], [9, 9], [9, 9]]], float))
     weights = np.array([[1, 1, 0], [1, 0, 0]], np.float32)
-    assert float(pck(found, targets, weights)) == pytest.approx((0.5 + 1) / 2)
-    assert float(pck(found, targets, 0 * weights)) == 0
+    assert float(pck(actual, targets, weights)) == pytest.approx((0.5 + 1) / 2)
+    assert float(pck(actual, targets, 0 * weights)) == 0
 
 
 def test_training_accuracy_names_the_shapes_it_got():

@@ -7,14 +7,14 @@ import pytest
 from data_pipelines.skeletons import COCO, MPII
 from hrjax import visualize
 
-GREY = np.full((120, 160, 3), 100, np.uint8)
+GRAY = np.full((120, 160, 3), 100, np.uint8)
 
 
 def changed(before, after):
     return (before != after).any(axis=-1)
 
 
-def draw(keypoints, scores, skeleton=COCO, image=GREY):
+def draw(keypoints, scores, skeleton=COCO, image=GRAY):
     return visualize.draw_skeleton(image, keypoints, scores, skeleton, threshold=0.5)
 
 
@@ -41,22 +41,22 @@ def test_joints_at_the_threshold_are_left_out_with_their_limbs():
     keypoints, scores = np.full((17, 2), 60.0), np.zeros(17)
     keypoints[[5, 7, 9]] = (20, 20), (80, 20), (140, 20)  # left shoulder, elbow, wrist
     scores[[5, 7, 9]] = 1, 1, 0.5
-    picture = changed(GREY, draw(keypoints, scores))
+    picture = changed(GRAY, draw(keypoints, scores))
     assert picture[20, 20:80].all()
     assert not picture[20, 85:].any()
     assert not picture[50:70].any()
 
 
 def test_the_given_image_stays_as_it_is():
-    image = GREY.copy()
+    image = GRAY.copy()
     image.setflags(write=False)
     picture = draw(np.full((17, 2), 60.0), np.ones(17), image=image)
     assert changed(image, picture).any()
-    np.testing.assert_array_equal(image, GREY)
+    np.testing.assert_array_equal(image, GRAY)
 
 
 def test_a_mirrored_view_of_an_image_can_be_drawn_on():
-    draw(np.full((17, 2), 60.0), np.ones(17), image=GREY[:, ::-1])
+    draw(np.full((17, 2), 60.0), np.ones(17), image=GRAY[:, ::-1])
 
 
 def test_edges_are_smooth():
@@ -80,7 +80,7 @@ def test_joints_far_outside_or_unknown_do_no_harm():
     keypoints, scores = np.full((17, 2), 60.0), np.zeros(17)
     keypoints[5], keypoints[7], keypoints[9] = (-1e9, 20), (80, 20), (np.nan, 20)
     scores[[5, 7, 9]] = 1
-    picture = changed(GREY, draw(keypoints, scores))
+    picture = changed(GRAY, draw(keypoints, scores))
     assert picture[20, :80].all()
     assert not picture[:, 100:].any()
 
@@ -92,21 +92,21 @@ def test_draw_skeleton_names_the_joint_count():
 
 def test_images_must_be_color_bytes():
     with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8; got \(120, 160, 3\) float64"):
-        draw(np.zeros((17, 2)), np.zeros(17), image=GREY / 255)
+        draw(np.zeros((17, 2)), np.zeros(17), image=GRAY / 255)
 
 
 def people(*, box=(20, 30, 60, 50), point=(50, 60), joint_score=1.0, score=0.5):
     """One person whose joints all lie on one point."""
     keypoints, scores = np.full((1, 17, 2), point, float), np.full((1, 17), joint_score)
     arrays = (np.array([box], float), keypoints, scores, np.array([score]))
-    return visualize.draw_people(GREY, *arrays, COCO, threshold=0.2)
+    return visualize.draw_people(GRAY, *arrays, COCO, threshold=0.2)
 
 
 def test_a_persons_box_is_drawn_with_a_label_at_its_corner():
     picture = people()
     for row, column in ((80, 50), (55, 20), (55, 80), (30, 70)):
         assert tuple(picture[row, column]) == visualize.BOX
-    assert not changed(GREY, picture)[85:].any()
+    assert not changed(GRAY, picture)[85:].any()
     label = picture[20:30, 20:40].reshape(-1, 3)
     assert (label == visualize.BOX).all(axis=-1).any()  # its ground
     assert (label.max(axis=-1) < 60).any()  # its letters
@@ -122,23 +122,23 @@ def test_a_joints_core_tells_its_score(score, level):
     np.testing.assert_array_equal(people(joint_score=score)[60, 50], level)
 
 
-def test_nobody_leaves_the_image_as_it_is():
-    nobody = np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
-    np.testing.assert_array_equal(visualize.draw_people(GREY, *nobody, COCO, threshold=0.2), GREY)
+def test_without_people_the_image_is_unchanged():
+    nothing = np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
+    np.testing.assert_array_equal(visualize.draw_people(GRAY, *nothing, COCO, threshold=0.2), GRAY)
 
 
 def test_joints_without_a_place_are_not_drawn():
     picture = people(point=(np.nan, np.nan))
-    assert not changed(GREY, picture)[35:75, 25:75].any()
+    assert not changed(GRAY, picture)[35:75, 25:75].any()
 
 
 def test_a_heatmap_glows_where_its_joint_is():
     heatmaps = np.zeros((30, 40, 3), np.float32)
     heatmaps[10, 25, 1] = 1
-    sheet = visualize.draw_heatmaps(GREY, heatmaps, columns=2)
+    sheet = visualize.draw_heatmaps(GRAY, heatmaps, columns=2)
     assert sheet.shape == (240, 320, 3)
-    np.testing.assert_array_equal(sheet[:120, :160], GREY)
-    glowing = changed(GREY, sheet[:120, 160:])
+    np.testing.assert_array_equal(sheet[:120, :160], GRAY)
+    glowing = changed(GRAY, sheet[:120, 160:])
     assert tuple(sheet[40, 160 + 100]) == (255, 255, 0)
     rows, columns = np.nonzero(glowing)
     assert (rows.mean(), columns.mean()) == (40, 100)
@@ -146,7 +146,7 @@ def test_a_heatmap_glows_where_its_joint_is():
 
 def test_draw_heatmaps_names_the_sizes():
     with pytest.raises(ValueError, match=r"got \(31, 40, 3\) for an image of 120x160"):
-        visualize.draw_heatmaps(GREY, np.zeros((31, 40, 3)))
+        visualize.draw_heatmaps(GRAY, np.zeros((31, 40, 3)))
 
 
 def test_a_grid_fills_rows_and_leaves_the_rest_black():
@@ -174,5 +174,5 @@ def test_saved_images_read_back_in_the_same_colors(tmp_path):
 
 def test_files_of_unknown_kinds_are_named(tmp_path):
     for name in ("picture", "picture.doc"):
-        with pytest.raises(ValueError, match=rf"how to write .*{name}; expected \.jpg or \.png"):
-            visualize.save(GREY, tmp_path / name)
+        with pytest.raises(ValueError, match=rf"cannot write .*{name}: its name must end in \.jpg"):
+            visualize.save(GRAY, tmp_path / name)

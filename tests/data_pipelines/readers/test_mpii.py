@@ -203,7 +203,10 @@ def test_a_file_without_any_usable_scale_is_an_error(tmp_path):
         ({"scale": "big"}, "scale of entry 1 holds something that is not a number"),
         ({"joints": 5}, r"joints of entry 1 has shape \(\), expected \(16, 2\)"),
         ({"joints": [["a", "b"]] * 16}, "joints of entry 1 holds something that is not a number"),
-        ({"joints": [[NAN, 5]] * 16}, "joints of person 1 holds NaN for right_ankle"),
+        (
+            {"joints": [[NAN, 5]] * 16},
+            "joints of person 1 holds NaN or an infinite number for right_ankle",
+        ),
         ({"joints_vis": None}, r"joints_vis of entry 1 has shape \(\)"),
     ],
 )

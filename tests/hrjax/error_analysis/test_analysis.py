@@ -14,7 +14,7 @@ LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST, NOSE = 7, 8, 9, 10, 0
 
 def detections_of(keypoints, images, scores):
     keypoints = np.reshape(keypoints, (len(images), 17, 2))
-    return detections.detections(images, keypoints, np.ones((len(images), 17)), scores)
+    return detections.make(images, keypoints, np.ones((len(images), 17)), scores)
 
 
 def analyze(known, people):
@@ -32,7 +32,7 @@ def off(joint, similarity):
 
 
 def kinds_of(planted, people=1):
-    """The analysis of `people`, of whom the first is predicted as `planted`."""
+    """The analysis of `people`, the first of them predicted as `planted`."""
     truth = make_truth([person(5000.0 * row) for row in range(people)], [1] * people)
     predicted = truth.keypoints.copy()
     predicted[0] = planted

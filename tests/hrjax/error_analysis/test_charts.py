@@ -12,8 +12,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def boxes(text):
     """(x, width, fill) of the rectangles."""
-    found = ElementTree.fromstring(text).iter(f"{SVG}rect")
-    return [(float(box.get("x")), float(box.get("width")), box.get("fill")) for box in found]
+    rectangles = ElementTree.fromstring(text).iter(f"{SVG}rect")
+    return [(float(box.get("x")), float(box.get("width")), box.get("fill")) for box in rectangles]
 
 
 def test_bars_are_as_long_as_their_numbers():

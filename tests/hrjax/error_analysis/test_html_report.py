@@ -1,4 +1,4 @@
-"""The page of an error analysis stands alone and shows what the analysis found."""
+"""The page of an error analysis stands alone and shows the results of the analysis."""
 
 import base64
 import dataclasses
@@ -16,7 +16,7 @@ from hrjax.error_analysis import analysis, html_report
 
 
 def analyzed(images=2):
-    """People of whom one has a wrist in another place and one more is not detected."""
+    """People, one with a wrist in another place, and one more that is not detected."""
     rng = np.random.default_rng(0)
     joints = rng.uniform(20, 100, (images + 1, 17, 2))
     count = images + 1
@@ -26,7 +26,7 @@ def analyzed(images=2):
     wrong = joints[:images].copy()
     wrong[0, 9] += 500
     scores = np.zeros((images, 17)), np.full(images, 0.5)
-    people = detections.detections(range(1, count), wrong, *scores)
+    people = detections.make(range(1, count), wrong, *scores)
     return analysis.analyze(known, people, max_people=20)
 
 

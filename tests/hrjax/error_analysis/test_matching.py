@@ -19,7 +19,7 @@ def read(folder, contents, results):
         (folder / f"{name}.json").write_text(json.dumps(content))
     known = truth.read(folder / "truth.json", COCO, category="person")
     if not results:
-        return known, detections.detections([], np.zeros((0, 17, 2)), np.zeros((0, 17)), [])
+        return known, detections.make([], np.zeros((0, 17, 2)), np.zeros((0, 17)), [])
     return known, result_files.read(folder / "results.json").detections()
 
 

@@ -64,7 +64,7 @@ def people_of(known, scores):
     count = len(scores)
     images = known.image_ids[known.image_rows[:count]]
     keypoints = known.keypoints[:count]
-    return detections.detections(images, keypoints, np.ones(keypoints.shape[:2]), scores)
+    return detections.make(images, keypoints, np.ones(keypoints.shape[:2]), scores)
 
 
 def test_detecting_all_people_is_ap_1(four):
@@ -108,13 +108,13 @@ def test_ap_is_silent(four, caplog):
 
 
 def test_ap_refuses_images_of_another_split(four):
-    people = detections.detections([9], four.keypoints[:1], np.ones((1, 17)), [0.9])
+    people = detections.make([9], four.keypoints[:1], np.ones((1, 17)), [0.9])
     with pytest.raises(ValueError, match=r"1 images of the detections are not in .*e\.g\. 9"):
         average_precision.coco_ap(people, four)
 
 
 def test_ap_refuses_other_joint_counts(four):
-    people = detections.detections([7], np.ones((1, 16, 2)), np.ones((1, 16)), [0.9])
+    people = detections.make([7], np.ones((1, 16, 2)), np.ones((1, 16)), [0.9])
     with pytest.raises(ValueError, match=r"the detections have 16 joints and .* have 17"):
         average_precision.coco_ap(people, four)
 
@@ -206,7 +206,7 @@ def test_the_whole_official_evaluation_is_reproduced(shared):
     np.testing.assert_allclose(scores[kept], recorded["pipe_final_score"][order], atol=1e-6)
     np.testing.assert_array_equal(keypoints[kept, 0], recorded["pipe_final_first_xy"][order])
     assert len(kept) == 256
-    people = detections.detections(
+    people = detections.make(
         images[kept], predictions[kept, :, :2], predictions[kept, :, 2], scores[kept]
     )
     known = truth.read(shared / "samples" / SAMPLES["coco"][1], COCO, category="person")
@@ -281,7 +281,7 @@ def test_ap_of_other_joints_needs_only_boxes_and_keypoints(tmp_path):
     points = np.array([[[10.0, 10], [20, 20], [99, 99]]] * 2)
     # In image 8 the first joint is one sigma off: area 0.53 * 40 * 50, OKS (exp(-1/2) + 1) / 2.
     points[1, 0, 0] += 2 * 0.1 * np.sqrt(0.53 * 40 * 50)
-    people = detections.detections([7, 8], points, np.ones((2, 3)), np.array([0.9, 0.8]))
+    people = detections.make([7, 8], points, np.ones((2, 3)), np.array([0.9, 0.8]))
     numbers = average_precision.coco_ap(people, known)
     assert (1 + np.exp(-0.5)) / 2 == pytest.approx(0.803, abs=1e-3)
     # Detected at the seven thresholds up to 0.8; above, one of two people.
@@ -293,5 +293,5 @@ def test_other_categories_do_not_count(tmp_path):
     other = hand(2, 8, category_id=5)
     known = truth_of(tmp_path, [hand(1, 7), other], HAND)
     points = np.array([[[10.0, 10], [20, 20], [0, 0]]])
-    people = detections.detections([7], points, np.ones((1, 3)), np.ones(1))
+    people = detections.make([7], points, np.ones((1, 3)), np.ones(1))
     assert average_precision.coco_ap(people, known)["AP"] == pytest.approx(1.0)

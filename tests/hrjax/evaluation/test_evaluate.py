@@ -1,6 +1,7 @@
 """From a split to numbers, tables, files and pictures."""
 
 import json
+import logging
 
 import cv2
 import jax
@@ -9,9 +10,11 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import litehrnet_coco
+from data_pipelines.skeletons import COCO
+from data_pipelines.splits import Split
 from hrjax import experiment, inference
 from hrjax.detections import Predictions
-from hrjax.evaluation import evaluate, protocol, reports
+from hrjax.evaluation import evaluate, protocols, reports
 from hrjax.runtime import distributed
 from hrjax.training import train
 
@@ -23,7 +26,7 @@ def perfect(split):
 
 
 def report(config, split, predictions, workdir):
-    evaluation, _ = evaluate.report(protocol.from_config(config), split, predictions, workdir)
+    evaluation, _ = evaluate.report(protocols.from_config(config), split, predictions, workdir)
     return evaluation
 
 
@@ -74,14 +77,14 @@ def annotations(root):
 
 
 def test_the_truth_in_detected_boxes_scores_one_whatever_else_was_detected(tiny, drawn, tmp_path):
-    found = [
+    boxes = [
         {key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": score}
         for score in (0.9, 0.1)  # each person twice
         for entry in annotations(drawn)
     ]
-    detect(tiny, tmp_path, found)
+    detect(tiny, tmp_path, boxes)
     split = experiment.open_held_out(tiny)
-    assert len(split) == len(found)
+    assert len(split) == len(boxes)
     truth = np.array([entry["keypoints"] for entry in annotations(drawn)]).reshape(-1, 17, 3)
     keypoints = np.concatenate([truth[..., :2], truth[..., :2] + 1.0]).astype(np.float32)
     predictions = Predictions(keypoints, np.ones(keypoints.shape[:2]))
@@ -117,12 +120,12 @@ def test_annotated_boxes_are_cropped_as_they_are_or_as_the_references_clip_them(
 
 
 def test_a_person_outside_the_image_gets_a_prediction_like_any_other(tiny, drawn, tmp_path):
-    found = [
+    boxes = [
         {"image_id": entry["image_id"], "category_id": 1, "bbox": box, "score": 0.9}
         for entry in annotations(drawn)[:1]
         for box in ([5000.0, -3000.0, 40.0, 60.0], entry["bbox"], [5.0, 5.0, 0.0, 40.0])
     ]
-    detect(tiny, tmp_path, found)
+    detect(tiny, tmp_path, boxes)
     split = experiment.open_held_out(tiny)
     assert split.dropped["with an empty box"] == 1
     evaluation = report(tiny, split, predict(tiny, split), tmp_path)
@@ -212,3 +215,13 @@ def test_another_dataset_than_that_of_training_can_be_evaluated_on(tiny, drawn):
     split = experiment.open_held_out(tiny)
     assert split.annotation_file.endswith("person_keypoints_val2017.json")
     assert tiny.data.dataset == "mpii"
+
+
+def test_people_in_images_stored_sideways_are_counted_in_the_log(caplog):
+    split = Split("val", COCO, "val.json", {"image_path": np.array(["a.jpg"] * 3)}, {})
+    flags = {"turned": np.array([True, False]), "mask": np.array([True, True])}
+    last = {"turned": np.array([True, True]), "mask": np.array([True, False])}
+    with caplog.at_level(logging.INFO, logger="hrjax"):
+        batches = list(evaluate._count_turned(iter([flags, last]), split))
+    assert [batch["turned"].sum() for batch in batches] == [1, 2]
+    assert "2 of 3 people are in images that are stored sideways" in caplog.text

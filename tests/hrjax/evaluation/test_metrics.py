@@ -10,7 +10,7 @@ from configs import common
 from data_pipelines import skeletons, truth
 from data_pipelines.splits import Split
 from hrjax.detections import Predictions
-from hrjax.evaluation import metrics, protocol
+from hrjax.evaluation import metrics, protocols
 
 BOXES = np.array([[10.0, 10, 80, 100], [120, 10, 80, 100], [10, 200, 80, 100]])
 
@@ -58,13 +58,11 @@ def predict(split, off=0.0):
 
 @pytest.fixture
 def config():
-    recipe = common.coco(common.recipe("hrnet_tiny", default="hrnet_tiny"))
-    recipe.data.input_size = (256, 192)
-    return recipe
+    return common.recipe("", default="hrnet_tiny", dataset="coco", input_size=(256, 192))
 
 
 def score(config, split, predictions):
-    return metrics.score(protocol.from_config(config), split, predictions)
+    return metrics.score(protocols.from_config(config), split, predictions)
 
 
 COCO_FIELDS = {"num_keypoints": 17, "area": 6000.0, "iscrowd": 0}
@@ -107,7 +105,7 @@ def test_your_own_dataset_is_scored_by_distances_and_ap(config, tmp_path):
     assert evaluation.numbers["EPE"] == pytest.approx(7, abs=1e-5)
     # OKS exp(-49 / (2 * 0.2² * 0.53 * 8000)) = 0.866 passes 8 of 10.
     assert evaluation.numbers["AP"] == pytest.approx(0.8)
-    assert metrics.score_name(protocol.from_config(config)) == "PCK@0.05"
+    assert metrics.score_name(protocols.from_config(config)) == "PCK@0.05"
 
 
 def test_joints_without_sigmas_have_no_ap_and_no_nms(config, tmp_path):
@@ -219,20 +217,20 @@ def test_detections_beyond_the_limit_are_counted_in_the_log(config, tmp_path, ca
 
 
 def test_only_metrics_of_benchmarks_compare_twenty_people(config):
-    assert protocol.from_config(config).max_people == 20
+    assert protocols.from_config(config).max_people == 20
     config.eval.metrics = "keypoints"
-    assert protocol.from_config(config).max_people == 0
+    assert protocols.from_config(config).max_people == 0
     config.eval.max_people = 7
-    assert protocol.from_config(config).max_people == 7
+    assert protocols.from_config(config).max_people == 7
 
 
 def test_an_unknown_metric_or_nms_lists_the_choices(config):
     config.eval.metrics = "map"
     with pytest.raises(ValueError, match=r"config.eval.metrics 'map'; choose one of: coco_ap, cro"):
-        metrics.check(protocol.from_config(config))
+        metrics.check(protocols.from_config(config))
     config.eval.metrics, config.eval.nms = "", "greedy"
     with pytest.raises(ValueError, match=r"config.eval.nms 'greedy'; choose one of: hard, soft"):
-        metrics.check(protocol.from_config(config))
+        metrics.check(protocols.from_config(config))
 
 
 def test_a_metric_of_another_dataset_says_what_is_missing(config, tmp_path):

@@ -22,7 +22,7 @@ from pycocotools.cocoeval import COCOeval
 from configs import hrnet_custom
 from hrjax import experiment
 from hrjax.detections import Predictions
-from hrjax.evaluation import evaluate, metrics, protocol, reports
+from hrjax.evaluation import evaluate, metrics, protocols, reports
 
 NAMES = ("tip", "left_edge", "right_edge", "left_foot", "right_foot")
 CELL = 240  # pixels; each thing has a square of its own
@@ -87,8 +87,8 @@ def evaluate_perfect(folder, **data):
     """The evaluation of perfect predictions on a file of things, and its results.json."""
     config = recipe(folder, 5, **data)
     split = experiment.open_held_out(config)
-    choices = protocol.from_config(config)
-    evaluation, _ = evaluate.report(choices, split, perfect(split), folder / "run")
+    protocol = protocols.from_config(config)
+    evaluation, _ = evaluate.report(protocol, split, perfect(split), folder / "run")
     return evaluation, json.loads((folder / "run/eval/val/results.json").read_text())
 
 
@@ -190,8 +190,8 @@ def test_soft_nms_keeps_thirty_things_too(tmp_path):
     config = recipe(tmp_path, 5)
     config.eval.nms = "soft"
     split = experiment.open_held_out(config)
-    choices = protocol.from_config(config)
-    assert metrics.score(choices, split, perfect(split)).numbers["AP"] == pytest.approx(1)
+    protocol = protocols.from_config(config)
+    assert metrics.score(protocol, split, perfect(split)).numbers["AP"] == pytest.approx(1)
 
 
 def test_a_split_without_annotations_gets_its_results_and_no_numbers(tmp_path):
@@ -207,9 +207,9 @@ def test_a_split_without_annotations_gets_its_results_and_no_numbers(tmp_path):
     split = experiment.open_held_out(config)
     points = np.array([entry["keypoints"] for entry in document["annotations"]]).reshape(-1, 5, 3)
     predictions = Predictions(points[..., :2].astype(float), np.ones((6, 5)))
-    choices = protocol.from_config(config)
+    protocol = protocols.from_config(config)
     evaluation, _ = evaluate.report(
-        choices, split, predictions, tmp_path / "run", error_analysis=True
+        protocol, split, predictions, tmp_path / "run", error_analysis=True
     )
     folder = tmp_path / "run/eval/test"
     assert evaluation.numbers == {}
@@ -232,7 +232,7 @@ def open_file(file, folder):
     """The protocol and the split of a file that a strategy drew."""
     file.write(folder)
     config = recipe(folder, len(file.names), category=file.category)
-    return protocol.from_config(config), experiment.open_held_out(config)
+    return protocols.from_config(config), experiment.open_held_out(config)
 
 
 def predict(file, noise=0.0):
@@ -248,8 +248,8 @@ def predict(file, noise=0.0):
 @given(file=coco_files.files())
 def test_perfect_predictions_score_one_on_any_file(name, file):
     with tempfile.TemporaryDirectory() as folder, library(name):
-        choices, split = open_file(file, pathlib.Path(folder))
-        numbers = metrics.score(choices, split, predict(file)).numbers
+        protocol, split = open_file(file, pathlib.Path(folder))
+        numbers = metrics.score(protocol, split, predict(file)).numbers
     assert numbers["AP"] == pytest.approx(1)
     assert numbers["AR"] == pytest.approx(1)
     assert numbers["PCK@0.05"] == 1
@@ -268,9 +268,9 @@ def test_a_file_with_a_flaw_is_refused_with_a_message_that_names_it(file):
 def test_pycocotools_agrees_on_the_users_own_file(name, file):
     with tempfile.TemporaryDirectory() as folder, library(name):
         root = pathlib.Path(folder)
-        choices, split = open_file(file, root)
+        protocol, split = open_file(file, root)
         predictions = predict(file, noise=4)
-        evaluation = metrics.score(choices, split, predictions)
+        evaluation = metrics.score(protocol, split, predictions)
         annotations, results = root / "annotations/val.json", root / "results.json"
         reports.save_results(split, predictions, evaluation, results)
         expected = ap_by_pycocotools(annotations, results, split.skeleton.sigmas, file.category_id)

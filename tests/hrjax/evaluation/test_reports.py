@@ -9,7 +9,7 @@ import scipy.io
 
 from hrjax import experiment
 from hrjax.detections import Predictions
-from hrjax.evaluation import metrics, protocol, reports
+from hrjax.evaluation import metrics, protocols, reports
 
 
 def perfect(split):
@@ -31,10 +31,10 @@ def write(config, folder):
 
 
 def write_predictions(config, split, predictions, folder):
-    choices = protocol.from_config(config)
-    evaluation = metrics.score(choices, split, predictions)
+    protocol = protocols.from_config(config)
+    evaluation = metrics.score(protocol, split, predictions)
     asked = config.eval.report
-    reports.write(choices, split, predictions, evaluation, folder, error_analysis=asked)
+    reports.write(protocol, split, predictions, evaluation, folder, error_analysis=asked)
 
 
 def test_metrics_say_how_they_came_about(tiny, tmp_path):
@@ -113,20 +113,20 @@ def test_tables_name_boxes_flip_test_and_decoding(tiny, boxes, nms, expected):
     split = experiment.open_held_out(tiny)
     tiny.eval.update(boxes=boxes, nms=nms, decode="dark", flip_test=True)
     assert (
-        protocol.from_config(tiny).title("val", len(split))
+        protocols.from_config(tiny).title("val", len(split))
         == f"coco val: {len(split)} people, {expected}"
     )
 
 
 def test_outputs_have_endings_that_fit(tiny):
-    reports.check_output(protocol.from_config(tiny), "")
-    reports.check_output(protocol.from_config(tiny), "pred.mat")
+    reports.check_output(protocols.from_config(tiny), "")
+    reports.check_output(protocols.from_config(tiny), "pred.mat")
     with pytest.raises(ValueError, match=r"--output=preds\.csv must end in one of: \.json, \.mat"):
-        reports.check_output(protocol.from_config(tiny), "preds.csv")
+        reports.check_output(protocols.from_config(tiny), "preds.csv")
     use_coco(tiny)
-    reports.check_output(protocol.from_config(tiny), "results.json")
+    reports.check_output(protocols.from_config(tiny), "results.json")
     with pytest.raises(ValueError, match=r"--output=pred\.mat: \.mat is MPII's format; .* coco"):
-        reports.check_output(protocol.from_config(tiny), "pred.mat")
+        reports.check_output(protocols.from_config(tiny), "pred.mat")
 
 
 def test_mpii_has_a_report_too(tiny, tmp_path):

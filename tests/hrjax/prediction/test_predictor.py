@@ -242,7 +242,7 @@ def test_real_people_are_predicted_as_well_as_published(shared):
     for image_id, poses in zip(boxes, predictor(paths, list(boxes.values())), strict=True):
         ids = np.full(len(poses.boxes), image_id)
         results.append((ids, poses.keypoints, poses.scores, poses.person_scores))
-    people = detections.detections(*map(np.concatenate, zip(*results, strict=True)))
+    people = detections.make(*map(np.concatenate, zip(*results, strict=True)))
     assert len(people) == 468
     known = truth.read(file, COCO, category="person")
     # The last digits depend on OpenCV's resampling.

@@ -23,8 +23,8 @@ def poses():
 @pytest.fixture
 def file(poses, tmp_path):
     path = tmp_path / "results.json"
-    nobody = Poses(np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
-    results.save([ImageResults("deep/b.jpg", 7, poses), ImageResults("c.jpg", 8, nobody)], path)
+    no_poses = Poses(np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
+    results.save([ImageResults("deep/b.jpg", 7, poses), ImageResults("c.jpg", 8, no_poses)], path)
     return str(path)
 
 
@@ -111,8 +111,8 @@ def test_files_with_other_contents_are_named(tmp_path, rows, message):
 
 
 def result(name="", image_id=None):
-    nobody = Poses(np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
-    return ImageResults(name, image_id, nobody, upright=False)
+    no_poses = Poses(np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
+    return ImageResults(name, image_id, no_poses, upright=False)
 
 
 def test_images_are_found_by_name_and_number_in_all_subfolders(tmp_path):
