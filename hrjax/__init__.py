@@ -7,18 +7,23 @@
     graph, params, stats = hrjax.split(model)       # the same as a pure function of plain dicts
     heatmaps, _ = hrjax.apply(graph, params, stats, images)
 
-`list_models` has the names. `from_torch` reads weights of the PyTorch originals, and `Predictor`
-goes from pictures to joints. The command line is `python -m hrjax.main`.
+    network = hrjax.load("runs/quickstart")         # a trained network in evaluation mode
+
+`list_models` has the names. `load` and `create(…, weights=…)` take runs, checkpoints and published
+files, `from_torch` state dicts of the PyTorch originals, and `Predictor` goes from pictures to
+joints. The command line is `python -m hrjax.main`.
 """
 
+import importlib
 import importlib.metadata
 import typing
 
-from hrjax.models import apply, create, features, fold_batch_norm, list_models, split
-from hrjax.weights.torch_names import from_torch, to_torch
-
 if typing.TYPE_CHECKING:
+    from hrjax.models import apply, features, fold_batch_norm, list_models, split
+    from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
+    from hrjax.weights.torch_names import to_torch
+    from hrjax.weights.transfer import from_torch
 
 __all__ = [
     "Predictor",
@@ -29,20 +34,27 @@ __all__ = [
     "fold_batch_norm",
     "from_torch",
     "list_models",
+    "load",
     "split",
     "to_torch",
 ]
+_IN_MODELS = ("apply", "features", "fold_batch_norm", "list_models", "split")
+# Imported at first use: JAX takes a second, and the readers of data and checkpoints another.
+_MODULES = {
+    **dict.fromkeys(_IN_MODELS, "hrjax.models"),
+    **dict.fromkeys(("create", "load"), "hrjax.networks"),
+    "Predictor": "hrjax.prediction.predictor",
+    "from_torch": "hrjax.weights.transfer",
+    "to_torch": "hrjax.weights.torch_names",
+}
 
 
 def __getattr__(name: str) -> typing.Any:
-    if name == "Predictor":
-        # Imported at first use, since it brings the readers of data and checkpoints with it.
-        from hrjax.prediction.predictor import Predictor
-
-        return Predictor
     if name == "__version__":
         return _version()
-    raise AttributeError(f"module 'hrjax' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hrjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

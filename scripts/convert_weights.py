@@ -1,11 +1,14 @@
-"""Turns published weights (PyTorch's, Paddle's, safetensors) into a checkpoint of ours.
+"""Converts weights into a checkpoint of ours, or into a file for other programs.
 
     python scripts/convert_weights.py --source=pose_hrnet_w32_256x192.pth \\
         --output=checkpoints/hrnet_w32
+    python scripts/convert_weights.py --source=runs/quickstart --output=quickstart.safetensors
 
-The checkpoint is what `--mode=eval --checkpoint=` evaluates and `--config.init_from=` starts from.
-The source is a file or its https address. The variant is recognised where the file fits only one;
-the number of joints always is.
+The source is a run, a step of it, a published file (of PyTorch, Paddle, safetensors, NumPy), its
+https address, or a published name. The output is a folder, or a .safetensors or .npz file with the
+tensors under their official names. Either holds the model card and predicts, evaluates
+(`--mode=eval --checkpoint=`) and starts a training (`--config.init_from=`) on its own. The variant
+and the number of joints of a file are recognized where it fits only one variant.
 """
 
 import argparse
@@ -16,51 +19,73 @@ import sys
 import absl.logging
 import jax
 
-from hrjax import models
-from hrjax.prediction import pretrained
-from hrjax.runtime import run_folder
-from hrjax.weights import checkpoints, file_formats, torch_names
+from hrjax import models, recipes
+from hrjax.weights import checkpoints, file_formats, source, torch_names
+
+logger = logging.getLogger(__name__)
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source", required=True, help="a file of weights or its https address")
-    parser.add_argument("--output", required=True, help="the folder to make", type=pathlib.Path)
-    parser.add_argument("--model", choices=sorted(models.VARIANTS), help="the variant")
+    parser.add_argument("--source", required=True, help="weights of any kind")
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="a folder, or a .safetensors or .npz file",
+        type=pathlib.Path,
+    )
+    parser.add_argument(
+        "--model",
+        default="",
+        metavar="VARIANT[_HxW]",
+        help=f"the variant of a file, one of: {', '.join(sorted(models.VARIANTS))}",
+    )
+    parser.add_argument("--config", help="a recipe for a model without card, FILE.py[:VARIANT]")
     options = parser.parse_args()
     try:
-        print(convert(options.source, options.output, options.model))
+        config = recipes.read(options.config) if options.config else None
+        print(convert(options.source, options.output, options.model, config))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def convert(source: str, output: pathlib.Path, model: str | None) -> str:
-    """Writes the checkpoint; returns a line that says what it is."""
-    if checkpoints.latest(output) is not None:
-        raise ValueError(f"{output} has a checkpoint already; choose another --output")
-    content = file_formats.read(file_formats.find(source) or pathlib.Path(source))
-    model = model or torch_names.identify(content)
-    joints = torch_names.num_joints(content) or models.VARIANTS[model].num_joints
-    _, params, stats = torch_names.from_torch(model, content, num_joints=joints)
-    with checkpoints.open_folder(output, keep=1) as manager:
-        items = {"model": {"params": params, "stats": stats}}
-        checkpoints.save(manager, 0, items, position={}, score=None)
-        checkpoints.wait(manager)
-    save_recipe(model, joints, output)
+def convert(path, output, model="", config=None) -> str:
+    """Writes the folder or the file; returns a line that describes it."""
+    is_file = output.suffix in file_formats.WRITTEN
+    if output.is_file() or (not is_file and checkpoints.latest(output) is not None):
+        raise ValueError(f"{output} exists already; choose another --output")
+    opened = source.open(path, model=model)
+    if config is not None:
+        opened = opened.with_config(config)
+    _, params, stats = opened.restore()
+    card = find_card(opened)
+    if is_file:
+        tensors = torch_names.to_torch(opened.variant, params, stats)
+        file_formats.write(output, tensors, card)
+    else:
+        save_checkpoint(output, {"params": params, "stats": stats}, card)
     count = sum(x.size for x in jax.tree.leaves(params))
-    return f"{output}: {model} with {joints} joints, {count:,} parameters"
+    joints = f"{opened.num_joints} joints, {count:,} parameters"
+    return f"{output}: {opened.variant} with {joints}"
 
 
-def save_recipe(model, joints, output):
-    """Writes config.json, by which the checkpoint predicts on its own, where there is a recipe."""
+def find_card(opened):
+    """The model card, or None with a line in the log where nothing says what it would hold."""
     try:
-        config = pretrained.recipe(model, pretrained.dataset_of(joints))
-    except ValueError as error:
-        logging.info("to predict with it, give a config: %s", error)
-        return
-    run_folder.save_config(config, output)
+        return opened.card
+    except (ValueError, OSError) as error:
+        logger.info("without model card; to predict with it, give a config: %s", error)
+        return None
+
+
+def save_checkpoint(folder, weights, card):
+    """Writes step 0 of a folder of checkpoints."""
+    with checkpoints.open_folder(folder, keep=1) as manager:
+        score = card and card.score
+        checkpoints.save(manager, 0, {"model": weights}, position={}, score=score, card=card)
+        checkpoints.wait(manager)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ The last line follows the authors' tool, which counts other operations too, in i
 
 import argparse
 
-from hrjax import complexity, experiment, models
-from hrjax.prediction import pretrained
+from hrjax import complexity, experiment, models, recipes
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:
-        config = pretrained.read_recipe(options.config)
+        config = recipes.read(options.config)
         name, fields = config.model.name, experiment.model_fields(config)
         size = config.data.input_size
     if options.input:

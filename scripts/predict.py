@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 import tqdm
 
-from hrjax import visualize
-from hrjax.prediction import boxes, frames, media, person_detector, pretrained, results
+from hrjax import recipes, visualize
+from hrjax.prediction import boxes, frames, media, person_detector, results
 from hrjax.prediction.box_files import BoxFile
 from hrjax.prediction.media import Frame
 from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.results import ImageResults
 from hrjax.runtime import compilation_cache, memory
+from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
 SHOWN_PROBLEMS = 50
@@ -53,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ", ".join(pretrained.PUBLISHED)
+    names = ", ".join(PUBLISHED)
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -143,7 +144,7 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
     predictor = Predictor(
         options.checkpoint,
         model=options.model,
-        config=pretrained.read_recipe(options.config) if options.config else None,
+        config=recipes.read(options.config) if options.config else None,
         flip_test=options.flip_test,
         decode=options.decode,
     )

@@ -104,7 +104,8 @@ def bright():
 
     from data_pipelines.skeletons import COCO
     from hrjax import models
-    from hrjax.prediction import pretrained
+    from hrjax.inference import PredictionSettings
+    from hrjax.prediction.network import Network
 
     class Brightness(nnx.Module):
         def __call__(self, images):
@@ -113,9 +114,16 @@ def bright():
             return maps[:, ::4, ::4].repeat(17, axis=-1)
 
     traced = []
-    config = pretrained.recipe("hrnet_w32_64x48", "coco")
-    config.eval.decode = "argmax"
-    network = pretrained.Network(config, COCO, *models.split(Brightness()))
+    settings = PredictionSettings(
+        input_size=(64, 48),
+        color="rgb",
+        encoding="msra",
+        sigma=2.0,
+        decode="argmax",
+        flip_test=True,
+        fold_batch_norm=True,
+    )
+    network = Network(settings, COCO, *models.split(Brightness()))
     return types.SimpleNamespace(network=network, traced=traced)
 
 

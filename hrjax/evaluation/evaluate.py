@@ -18,7 +18,7 @@ from hrjax.evaluation import distance_metrics, metrics, protocols, reports
 from hrjax.evaluation.metrics import Evaluation
 from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed
-from hrjax.weights import restoring
+from hrjax.weights import source
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def evaluate(
     config: ConfigDict,
     workdir: pathlib.Path,
     *,
-    checkpoint: str,
+    checkpoint: str | source.Source,
     output: str = "",
     mesh: Mesh | None = None,
 ) -> Evaluation:
@@ -40,12 +40,14 @@ def evaluate(
     settings = experiment.prediction_settings(config)
     split = experiment.open_held_out(config)
     whole = NamedSharding(mesh, PartitionSpec())
-    path, graph, weights = restoring.restore(
-        config.model.name, experiment.model_fields(config), checkpoint, whole
+    opened = source.open(checkpoint)
+    graph, params, stats = opened.restore(
+        whole, variant=config.model.name, fields=experiment.model_fields(config)
     )
-    logger.info("evaluating %s", path)
+    logger.info("evaluating %s", opened.location)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
-    predictions = predict(step, weights, experiment.eval_batches(config, split), split, mesh)
+    weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
+    predictions = predict(step, weights, batches, split, mesh)
     evaluation, _ = report(
         protocol, split, predictions, workdir, error_analysis=config.eval.report, output=output
     )

@@ -10,12 +10,14 @@ from hrjax.models.pure import (
     merge,
     normalize,
     split,
+    update,
 )
 from hrjax.models.registry import (
     FAMILIES,
     VARIANTS,
     configure,
     create,
+    heatmap_stride,
     list_models,
     shapes,
     split_size,
@@ -32,10 +34,12 @@ __all__ = [
     "create",
     "features",
     "fold_batch_norm",
+    "heatmap_stride",
     "list_models",
     "merge",
     "normalize",
     "shapes",
     "split",
     "split_size",
+    "update",
 ]

@@ -59,6 +59,11 @@ def merge(graph: Graph, params: dict, stats: dict) -> nnx.Module:
     return nnx.merge(graph.structure, _with_indices(params), _with_indices(stats))
 
 
+def update(model: nnx.Module, params: dict, stats: dict) -> None:
+    """Sets the params and batch statistics of `model`, which are nested dicts as of `split`."""
+    nnx.update(model, _with_indices(params), _with_indices(stats))
+
+
 def apply(
     graph: Graph,
     params: dict,

@@ -95,6 +95,13 @@ def configure(name: str, **overrides: typing.Any) -> typing.Any:
     return dataclasses.replace(variant, **overrides)
 
 
+def heatmap_stride(config: typing.Any) -> int:
+    """Input pixels per heatmap cell, along each side, of a network of this configuration."""
+    if isinstance(config, resnet.PoseResNetConfig):
+        return 2 ** (len(config.blocks) + 1 - config.deconvs)
+    return 2 if isinstance(config, efenet.EFENetConfig) else 4
+
+
 def _has_type(value, kind) -> bool:
     if typing.get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(type(entry) is int for entry in value)

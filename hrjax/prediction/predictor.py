@@ -1,5 +1,6 @@
 """Predicts poses from images and person boxes: the Predictor that users and scripts call."""
 
+import dataclasses
 import functools
 import itertools
 import logging
@@ -13,8 +14,9 @@ from numpy.typing import ArrayLike
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import detections, experiment, inference, models
-from hrjax.prediction import media, pretrained
+from hrjax import detections, inference, models
+from hrjax.prediction import media, network
+from hrjax.prediction.network import Network
 from hrjax.prediction.results import Poses
 from hrjax.runtime import distributed
 
@@ -25,14 +27,14 @@ class Predictor:
     """Predicts the joints of people: `Predictor(checkpoint)(images, boxes)`.
 
     `checkpoint` is a run, one step of it, converted weights, a file of weights or its address, a
-    published name (`pretrained.PUBLISHED`), or what `pretrained.load` made of one of these.
-    `model` and `config` say what the checkpoint does not; `flip_test` and `decode` replace the
-    recipe's. Batches have at most `batch_size` people, a power of two.
+    published name, or a `Network`. `model` names the variant, with the input size or not, of
+    weights that do not say it; `config` replaces all settings, `flip_test` and `decode` single
+    ones. Batches have at most `batch_size` people, a power of two.
     """
 
     def __init__(
         self,
-        checkpoint: str | os.PathLike | pretrained.Network,
+        checkpoint: str | os.PathLike | Network,
         *,
         model: str = "",
         config: ConfigDict | None = None,
@@ -42,25 +44,36 @@ class Predictor:
     ):
         if batch_size < 1 or batch_size & (batch_size - 1):
             raise ValueError(f"batch_size must be a power of two; got {batch_size}")
-        network = checkpoint
-        if not isinstance(checkpoint, pretrained.Network):
-            network = pretrained.load(os.fspath(checkpoint), model=model, config=config)
-        self.skeleton = network.skeleton
-        self.config = network.config.copy_and_resolve_references()
-        if flip_test is not None:
-            self.config.eval.flip_test = flip_test
-        self.config.eval.decode = decode or self.config.eval.decode
+        if not isinstance(checkpoint, Network):
+            checkpoint = network.load(checkpoint, model=model, config=config)
+        settings = checkpoint.settings
+        self.settings = dataclasses.replace(
+            settings,
+            flip_test=settings.flip_test if flip_test is None else flip_test,
+            decode=decode or settings.decode,
+        )
+        self.skeleton = checkpoint.skeleton
         self._batch_size = batch_size
-        self._graph = network.graph
-        self._weights = {"params": network.params, "stats": network.stats}
-        if self.config.eval.fold_batch_norm:
-            self._graph, self._weights = _fold(self._graph, self._weights)
-            self.config.eval.fold_batch_norm = False  # once, not in every step
+        self._network = checkpoint
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
-        settings = experiment.prediction_settings(self.config)
-        self._crop = ops.Crop(settings.input_size, settings.udp)
-        self._step = inference.make_predict_step(self._graph, self._mesh, settings, self.skeleton)
-        self._forward = jax.jit(functools.partial(_forward, self._graph, self.config.data.color))
+        self._crop = ops.Crop(self.settings.input_size, self.settings.udp)
+
+    @functools.cached_property
+    def _folded(self):
+        """The graph and the weights that predict: with the first image, batch norm is folded."""
+        weights = {"params": self._network.params, "stats": self._network.stats}
+        if self.settings.fold_batch_norm:
+            return _fold(self._network.graph, weights)
+        return self._network.graph, weights
+
+    @functools.cached_property
+    def _step(self):
+        settings = dataclasses.replace(self.settings, fold_batch_norm=False)  # not in every step
+        return inference.make_predict_step(self._folded[0], self._mesh, settings, self.skeleton)
+
+    @functools.cached_property
+    def _forward(self):
+        return jax.jit(functools.partial(_forward, self._folded[0], self.settings.color))
 
     def __call__(
         self,
@@ -89,7 +102,7 @@ class Predictor:
         crops = [crop["image"] for crop in self._crop_all([(image, boxes)], [])]
         if not crops:
             raise ValueError("none of the boxes overlaps the image")
-        heatmaps = [np.asarray(self._forward(self._weights, crop[None])) for crop in crops]
+        heatmaps = [np.asarray(self._forward(self._folded[1], crop[None])) for crop in crops]
         return np.stack(crops), np.concatenate(heatmaps)
 
     def _crop_all(self, pairs: Iterable, all_boxes: list) -> Iterator[dict]:
@@ -118,7 +131,7 @@ class Predictor:
             "index": np.arange(size, dtype=np.int32),
             "mask": np.arange(size) < len(crops),
         }
-        return self._step(self._weights, distributed.shard(batch, self._mesh))
+        return self._step(self._folded[1], distributed.shard(batch, self._mesh))
 
     def _collect(self, outputs, all_boxes):
         """The poses of each image, from the outputs of all batches."""
@@ -138,7 +151,8 @@ class Predictor:
                 *(broken.sum(), usable.sum() * k),
             )
         keypoints[broken], scores[broken] = np.nan, 0
-        person_scores = detections.rescore(scores, np.ones(len(usable)))
+        threshold = self._network.joint_threshold
+        person_scores = detections.rescore(scores, np.ones(len(usable)), threshold=threshold)
         ends = np.cumsum([len(boxes) for boxes, _ in all_boxes])[:-1]
         parts = (np.split(column, ends) for column in (keypoints, scores, person_scores))
         return list(map(Poses, (boxes for boxes, _ in all_boxes), *parts))

@@ -1,4 +1,4 @@
-"""A run's process and work directory: signals, memory, and the config that it was started with."""
+"""A run's work directory and the config that the run was started with."""
 
 import json
 import os
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-# Fields that say where and how often, not what: they may change when a run goes on.
+CONFIG = "config.json"
+# Fields that do not change what a run computes: they may change when it continues.
 FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
     *("data.workers", "data.strict", "data.max_unreadable"),
@@ -17,7 +18,7 @@ FREE_FIELDS = (
 
 
 def check_writable(workdir: pathlib.Path) -> None:
-    """Makes the work directory; raises OSError that says so where nothing can be written in it."""
+    """Makes the work directory; raises OSError if nothing can be written there."""
     probe = workdir / f".probe-{os.getpid()}"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -25,18 +26,18 @@ def check_writable(workdir: pathlib.Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(
-            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); give "
-            "another --workdir, or the right to write there, or free some space"
+            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); choose "
+            "another --workdir, change its permissions, or free some space"
         ) from error
 
 
 def check_there(image_paths: Iterable[str], step: int) -> None:
-    """Raises OSError if a folder of these images, which could not be read, isn't there any more."""
+    """Raises OSError if a folder of these images, which could not be read, no longer exists."""
     gone = sorted({str(folder) for folder in map(_folder, image_paths) if not folder.is_dir()})
     if gone:
         raise OSError(
             f"the images of the batch of step {step} can't be read, because {gone[0]} is gone; "
-            "the run ends before it learns from nothing. Bring the folder back and run the same "
+            "the run ends rather than train on nothing. Restore the folder and run the same "
             "command again: it continues from the last checkpoint"
         )
 
@@ -46,8 +47,9 @@ def _folder(path):
 
 
 def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Raises ValueError that names fields in which `config` is not the run's, FREE_FIELDS aside."""
-    before, now = read_config(workdir), flatten(json.loads(config.to_json()))
+    """Raises ValueError that names the fields, FREE_FIELDS aside, that differ from the run's."""
+    before = flatten(read_config(workdir / CONFIG))
+    now = flatten(_tuples(json.loads(config.to_json())))
     names = [
         name
         for name in sorted(before.keys() | now.keys())
@@ -57,36 +59,49 @@ def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
         rows = [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
         raise ValueError(
             f"{workdir} holds a run with another config:\n  " + "\n  ".join(rows) + "\n"
-            f"Start a new run with another --workdir (add --resume_from={workdir} to go on from "
-            "its last checkpoint there), or repeat the command with the old values"
+            f"Start a new run in another --workdir (with --resume_from={workdir} to continue from "
+            "the last checkpoint there), or repeat the command with the old values"
         )
 
 
 def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes <workdir>/config.json, whole or not at all."""
+    """Writes <workdir>/config.json, completely or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
-    file = workdir / "config.json"
+    file = workdir / CONFIG
     temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(json.loads(config.to_json()), indent=1) + "\n")
+    text = json.dumps(json.loads(config.to_json()), indent=1)
+    temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(file)
 
 
-def read_config(workdir: pathlib.Path) -> dict:
-    """The config that a run was started with, as dotted names → values."""
-    return flatten(json.loads((workdir / "config.json").read_text()))
+def find_config(step: pathlib.Path) -> pathlib.Path | None:
+    """The config.json of the run, or of the converted weights, that a step is in."""
+    folders = [step]
+    if step.name.isdigit():
+        folders.append(step.parent)
+    if step.parent.name == "checkpoints":
+        folders.append(step.parent.parent)
+    return next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
 
 
-def find_config(path: pathlib.Path) -> dict | None:
-    """The config of the run, or the converted weights, that `path` leads to or into; nested."""
-    folder = path.absolute()
-    # A step of converted weights is one folder below its config, that of a run two.
-    files = [place / "config.json" for place in (folder, *folder.parents[:2])]
-    file = next((file for file in files if file.is_file()), None)
-    return None if file is None else _tuples(json.loads(file.read_text()))
+def read_config(file: pathlib.Path) -> dict:
+    """The nested dict of a config.json; ValueError names the file if it cannot be read."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged or not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds a {type(content).__name__}, expected a config")
+    return _tuples(content)
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not a number")
 
 
 def _tuples(tree):
-    """JSON's lists as the tuples that they were."""
+    """`tree` with tuples in place of JSON's lists."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree

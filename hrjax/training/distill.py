@@ -1,8 +1,7 @@
-"""The teacher of a distilled network: another network whose heatmaps the student learns as well."""
+"""The teacher in distillation: another network whose heatmaps the student learns as well."""
 
 import dataclasses
 import logging
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +9,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from hrjax import models
-from hrjax.runtime import run_folder
-from hrjax.weights import restoring
+from hrjax.weights import source
 
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A frozen network: its structure, its weights, {"params", "stats"}, and its precision."""
+    """A frozen network: its graph, its weights, {"params", "stats"}, and its precision."""
 
     graph: models.Graph
     weights: dict
     dtype: str
 
     def heatmaps(self, weights: dict, images, key):
-        """What it sees in normalised images, for a student to learn; without gradients."""
+        """Its heatmaps of normalized images, for a student to learn; without gradients."""
         params = jax.tree.map(lambda x: x.astype(self.dtype), weights["params"])
         shown, _ = models.apply(self.graph, params, weights["stats"], images, key)
         return jax.lax.stop_gradient(shown)
@@ -34,37 +32,38 @@ class Teacher:
 def open_teacher(config: ConfigDict, mesh: Mesh) -> Teacher | None:
     """The teacher that the config names, on all devices of `mesh`, or None.
 
-    `config.distill.teacher` is a run of ours, whose config says which network it is, or a
-    checkpoint or file of weights of the variant `config.distill.model`. With
-    `config.distill.batch_statistics` it runs in training mode, as in Paddle's distillation: batch
-    norm takes the statistics of the batch. (There the running ones move, but nothing reads them.)
+    `config.distill.teacher` is anything that `hrjax.weights.source.open` takes;
+    `config.distill.model` names the variant of weights that do not say it. With
+    `config.distill.batch_statistics` the teacher runs in training mode, as in Paddle's
+    distillation: batch norm uses the statistics of the batch. (There the running ones change, but
+    nothing reads them.)
     """
     path = config.distill.teacher
     if not path:
         return None
-    name, fields = _network(path, config)
-    training = config.distill.batch_statistics
-    found, graph, restored = restoring.restore(
-        name, fields, path, NamedSharding(mesh, PartitionSpec()), training=training
+    teacher = source.open(path, model=config.distill.model)
+    variant = _variant(teacher)
+    _check_alike(teacher, config)
+    graph, params, stats = teacher.restore(
+        NamedSharding(mesh, PartitionSpec()), training=config.distill.batch_statistics
     )
-    logger.info("learning from the %s of %s as well", name, found)
-    return Teacher(graph, restored, jnp.dtype(config.train.dtype).name)
+    logger.info("learning from the %s of %s as well", variant, teacher.location)
+    weights = {"params": params, "stats": stats}
+    return Teacher(graph, weights, jnp.dtype(config.train.dtype).name)
 
 
-def _network(path, config):
-    """The teacher's variant and the fields of it."""
-    saved = run_folder.find_config(pathlib.Path(path)) or {}
-    fields = dict(saved.get("model", {"name": config.distill.model}))
-    name = fields.pop("name")
-    if not name:
+def _variant(teacher):
+    try:
+        return teacher.variant
+    except ValueError as error:
+        raise ValueError(f"{error} (config.distill.model names the teacher's variant)") from error
+
+
+def _check_alike(teacher, config):
+    color = teacher.color or config.data.color
+    if (teacher.num_joints, color) != (config.model.num_joints, config.data.color):
         raise ValueError(
-            f"{path} doesn't say which network it is; name its variant by --config.distill.model"
+            f"the teacher {teacher.location} has {teacher.num_joints} joints and was trained on "
+            f"{color} images, the student has {config.model.num_joints} and {config.data.color}; "
+            "they must be the same"
         )
-    joints = fields.setdefault("num_joints", config.model.num_joints)
-    color = saved.get("data", {}).get("color", config.data.color)
-    if (joints, color) != (config.model.num_joints, config.data.color):
-        raise ValueError(
-            f"the teacher {path} has {joints} joints and learnt from {color} images, the student "
-            f"has {config.model.num_joints} and {config.data.color}; they must be the same"
-        )
-    return name, fields

@@ -20,6 +20,7 @@ from hrjax.evaluation.protocols import Protocol
 from hrjax.runtime import distributed, run_folder
 from hrjax.training.state import TrainState, to_items
 from hrjax.weights import checkpoints
+from hrjax.weights.model_card import ModelCard
 
 SHOWN_PEOPLE = 8
 
@@ -37,6 +38,7 @@ class TrainingSetup:
     total_steps: int
     train_step: Callable
     predict_step: Callable
+    card: ModelCard | None  # saved with each checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,14 @@ def run(
         score = _evaluate(setup, state, resources) if due and not signal() else None
         place = {"data": resources.batches.get_state(), "evaluated": score is not None}
         position = {**place, "skipped": skipped}
-        checkpoints.save(resources.manager, step, to_items(state), position, score)
+        checkpoints.save(
+            resources.manager,
+            step,
+            to_items(state),
+            position=position,
+            score=score,
+            card=setup.card,
+        )
         resources.log.pause()
         signal = resources.stop.ask()
     return signal()

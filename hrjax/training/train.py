@@ -16,13 +16,14 @@ from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains
 from hrjax import experiment, inference
+from hrjax.config import checks
 from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals
 from hrjax.training import distill, loop, optimizers, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, file_formats, torch_names
+from hrjax.weights import checkpoints, model_card, source
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def train(
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)
     setup, state = prepare(config, mesh)
+    for warning in checks.check_length(config, setup.steps_per_epoch):
+        logger.warning(warning)
     state, position = _restore(setup, state, folder, resume_from)
     start = int(state.step)
     if start >= setup.total_steps:
@@ -101,6 +104,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
         train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
+        card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(protocol)),
         predict_step=inference.make_predict_step(
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
         ),
@@ -136,24 +140,15 @@ def open_train_split(config: ConfigDict) -> Split | Mixture:
 
 
 def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
-    """`state` with the weights that `config.init_from` leads to, the averaged ones if any.
+    """`state` with the weights of `config.init_from`, the averaged ones if any.
 
-    That is a checkpoint, or a file or address of published weights; such a file may be a
-    classifier's or have a head for other joints: what it lacks stays as it is.
+    They may be a classifier's or have a head for other joints; see `Source.start_from`.
     """
-    before = {"params": state.params, "stats": state.stats}
-    lines = []
-    found = file_formats.find(config.init_from)
-    if found is None:
-        found, after = checkpoints.restore_weights(config.init_from, abstract(before))
-    else:
-        content = file_formats.read(found)
-        after, lines = torch_names.start_from(config.model.name, before, content)
-        after = distributed.place(after, state.step.sharding)
-    head = f"starting from the weights of {found}" + ", but for" * bool(lines)
-    logger.info("\n  ".join([head, *lines]))
-    average = jax.tree.map(jnp.copy, after) if state.average else None
-    return state.replace(**after, average=average)
+    fresh = {"params": state.params, "stats": state.stats}
+    weights, text = source.open(config.init_from).start_from(config.model.name, fresh)
+    logger.info(text)
+    average = jax.tree.map(jnp.copy, weights) if state.average else None
+    return state.replace(**weights, average=average)
 
 
 def _run(setup, state, position, workdir):

@@ -1,4 +1,4 @@
-"""Reads files of weights: PyTorch's, Paddle's, safetensors and NumPy's. None needs its program."""
+"""Reads weights of PyTorch, Paddle, safetensors and NumPy without those programs; writes some."""
 
 import functools
 import io
@@ -12,11 +12,13 @@ import zlib
 import numpy as np
 import safetensors.numpy
 
-from hrjax.weights import download, safe_pickle
+from hrjax.weights import download, model_card, safe_pickle
+from hrjax.weights.model_card import ModelCard
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # opens what torch.save wrote before PyTorch 1.6
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first object that torch.save wrote before PyTorch 1.6
+CARD = model_card.FILE  # the entry of .npz files, and of .safetensors' metadata, with the card
 
-# What readers raise on a file that is cut short, damaged or of another kind.
+# Exceptions of the readers when a file is cut short, damaged or of another kind.
 BROKEN = (
     *(pickle.UnpicklingError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),
     *(safetensors.SafetensorError, AttributeError, LookupError, TypeError, ValueError),
@@ -34,7 +36,10 @@ def find(path: str) -> pathlib.Path | None:
 
 
 def read(path: pathlib.Path) -> dict:
-    """What a file holds: arrays by name, or dicts of such among other things."""
+    """The contents of a file: arrays by name, or nested dicts of them among other entries.
+
+    Files that `write` made also have the text of a model card, under CARD.
+    """
     reader = _reader(path.name)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path.absolute()}: there is no such file")
@@ -45,7 +50,7 @@ def read(path: pathlib.Path) -> dict:
     except BROKEN as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is cut short, damaged or no file of weights "
+            f"{path} ({path.stat().st_size} bytes) is cut short, damaged or not a file of weights "
             f"({reason}); get it again"
         ) from error
     if not isinstance(content, dict):
@@ -53,6 +58,20 @@ def read(path: pathlib.Path) -> dict:
             f"{path} holds a {type(content).__name__}; expected a dict of arrays by name"
         )
     return content
+
+
+def write(path: pathlib.Path, tensors: dict[str, np.ndarray], card: ModelCard | None) -> None:
+    """Writes arrays by name and the card as .npz or .safetensors, completely or not at all."""
+    texts = {CARD: model_card.to_text(card)} if card else {}
+    temporary = path.with_name(f"{path.name}.new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        with temporary.open("wb") as file:
+            np.savez(file, **tensors, **{name: np.array(text) for name, text in texts.items()})
+    else:
+        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        safetensors.numpy.save_file(arrays, temporary, metadata=texts)
+    temporary.replace(path)
 
 
 def _reader(name):
@@ -97,7 +116,7 @@ def _read_torch_zip(path):
 
 
 def _read_torch_legacy(file):
-    """PyTorch before 1.6: some pickles, then the numbers that their tensors look at."""
+    """PyTorch before 1.6: some pickles, then the numbers of their tensors."""
     if safe_pickle.Unpickler(file).load() != LEGACY_MAGIC:
         raise ValueError("it does not begin as PyTorch's files do")
     safe_pickle.Unpickler(file).load()  # the version of the format
@@ -133,12 +152,23 @@ def _read_pickle(path):
 
 def _read_npz(path):
     with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+        content = dict(archive)
+    if CARD in content:
+        content[CARD] = str(content[CARD])
+    return content
 
 
+def _read_safetensors(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    card = {CARD: metadata[CARD]} if CARD in metadata else {}
+    return safetensors.numpy.load_file(path) | card
+
+
+WRITTEN = (".npz", ".safetensors")  # the endings that `write` takes
 READERS = {
     **dict.fromkeys((".pth", ".pth.tar", ".pt", ".bin"), _read_torch),
     ".pdparams": _read_pickle,
-    ".safetensors": safetensors.numpy.load_file,
+    ".safetensors": _read_safetensors,
     ".npz": _read_npz,
 }

@@ -1,7 +1,7 @@
-"""The names that published files of weights use, in the words of each family's official code.
+"""Translates the tensor names of published files into those of each family's official code.
 
-Files agree on most names. They differ in prefixes and wrappers, which are taken off, and where a
-reimplementation has its own names, which TABLES translate.
+Files agree on most names. Prefixes and wrappers are removed, and TABLES translate the names of
+reimplementations.
 """
 
 import re
@@ -9,40 +9,42 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Where the tensors are in files that hold more, the best first. Averages come before what they
-# average. (mmcv and mmengine put the average into `state_dict` itself and what it averages
-# elsewhere; mmcv's `ema_…` entries are left out below.)
+# Entries that hold the tensors in files that hold more, in order of preference. Averaged weights
+# come before the others. (mmcv and mmengine put the average into `state_dict` itself; mmcv's
+# `ema_…` entries, which are not averaged, are skipped below.)
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net", "network")
-# Put before names by data parallelism, by compilation, and by mmpose (of all versions).
+# Prefixes that data parallelism, compilation and mmpose (all versions) add to names.
 PREFIXES = re.compile(r"^((module|_orig_mod|backbone|keypoint_head|head)\.)+")
-# PyTorch's buffers that follow from the rest, and mmcv's copies of the weights before averaging.
+# PyTorch's buffers that follow from other tensors, and mmcv's copies of the unaveraged weights.
 IGNORED = re.compile(r"ema_|.*(num_batches_tracked|relative_position_index)$")
 
 
-def official(content: Mapping) -> dict[str, tuple[str, np.ndarray]]:
-    """The tensors of a file: official name, made `bare` → the name in the file and the array.
+def translate(content: Mapping) -> dict[str, tuple[str, np.ndarray]]:
+    """The tensors of a file by official name without prefix: the name in the file and the array.
 
-    What is no array is left out, and so are the buffers that follow from other tensors.
+    Entries that are not arrays are skipped, and so are buffers that follow from other tensors.
     """
-    given = {key: x for key, x in _unwrap(content).items() if hasattr(x, "shape")}
-    if not given:
+    tensors = {key: x for key, x in _unwrap(content).items() if hasattr(x, "shape")}
+    if not tensors:
         names = ", ".join(map(str, content)) or "nothing"
-        raise ValueError(f"no arrays by name in what should be a state dict; it holds {names}")
-    given = {key: x for key, x in given.items() if not IGNORED.match(key)}
-    tables = [table for sign, table in TABLES if any(sign.search(bare(key)) for key in given)]
-    found = {}
-    for key, x in given.items():
-        for name, part in _split(bare(key), x):
+        raise ValueError(f"expected a state dict, arrays by name; the file holds {names}")
+    tensors = {key: x for key, x in tensors.items() if not IGNORED.match(key)}
+    names = [strip_prefixes(key) for key in tensors]
+    tables = [table for sign, table in TABLES if any(map(sign.search, names))]
+    translated = {}
+    for key, x in tensors.items():
+        for name, part in _split(strip_prefixes(key), x):
             for pattern, replacement in (row for table in tables for row in table):
                 name = re.sub(pattern, replacement, name)
-            if name in found:
-                raise ValueError(f"both {found[name][0]} and {key} are {name}; leave one out")
-            found[name] = key, part
-    return found
+            if name in translated:
+                other = translated[name][0]
+                raise ValueError(f"both {other} and {key} are {name}; leave one out")
+            translated[name] = key, part
+    return translated
 
 
-def bare(name: str) -> str:
-    """`name` without the prefixes that some programs put before the same names."""
+def strip_prefixes(name: str) -> str:
+    """`name` without the prefixes that some programs add."""
     return PREFIXES.sub("", name)
 
 
@@ -54,7 +56,7 @@ def _unwrap(content):
 
 
 def _split(name, x):
-    """mmpose stacks HRFormer's query, key and value; all other tensors are taken whole."""
+    """mmpose stacks HRFormer's query, key and value; all other tensors stay whole."""
     before, stacked, after = name.partition(".attn.qkv.")
     if not stacked:
         return [(name, x)]
@@ -63,7 +65,7 @@ def _split(name, x):
 
 
 def _less_one(template):
-    """A replacement: `template` with the groups' numbers, which Paddle counts from one."""
+    """A replacement: `template` with the groups' numbers less one, because Paddle counts from 1."""
     return lambda match: template.format(*(int(n) - 1 for n in match.groups() if n))
 
 
@@ -73,7 +75,7 @@ def _transition(match):
 
 
 def _fuse_path(match):
-    """PaddleClas numbers the convolutions of an exchange unit in the order of their making."""
+    """PaddleClas numbers the convolutions of an exchange unit in the order of their creation."""
     stage, module, index = (int(n) for n in match.groups())
     paths = []
     for i in range(stage):
@@ -87,7 +89,7 @@ PADDLE = (
     (r"\._variance$", ".running_var"),
     (r"^final_conv\.", "final_layer."),
 )
-# PaddlePaddle/models, HRNet-Keypoint/lib/models/hrnet.py, and what PaddleClas made of it.
+# PaddlePaddle/models, HRNet-Keypoint/lib/models/hrnet.py, and PaddleClas's version of it.
 PADDLE_HRNET = (
     (r"\._conv\.", ".conv."),
     (r"\._batch_norm\.", ".norm."),
@@ -116,7 +118,7 @@ MMPOSE_HRFORMER = (
     (r"\.ffn\.", ".mlp."),
     (r"\.attn\.proj\.", ".attn.out_proj."),
 )
-# A pattern that a name has only in this dialect → its table. Several may apply to a file, in turn.
+# A pattern that only one program's names match → its table. Several may apply to a file, in turn.
 TABLES = (
     (re.compile(r"\._mean$"), PADDLE),
     (re.compile(r"^conv_layer1_1\."), PADDLE_HRNET),

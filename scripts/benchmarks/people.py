@@ -20,7 +20,7 @@ from data_pipelines.skeletons import Skeleton
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains, ops
 from hrjax import experiment, heatmaps, inference, models
-from hrjax.prediction import pretrained
+from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
 from hrjax.training import train
@@ -159,7 +159,7 @@ def time_predict(config: ConfigDict, seconds: float) -> Numbers:
         "network": network_ms / config.train.batch_size,
         "after_network": after_ms / config.train.batch_size,
     }
-    network = pretrained.Network(config, skeleton, graph, params, stats)
+    network = Network(settings, skeleton, graph, params, stats)
     power_of_two = 1 << (config.train.batch_size.bit_length() - 1)
     predictor = Predictor(network, batch_size=power_of_two)
     predictor(paths, boxes)  # compiles

@@ -1,8 +1,11 @@
 """The command line: help, errors without tracebacks, and the exit status."""
 
+import json
 import logging
 import os
 import pathlib
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,7 +55,8 @@ def small(drawn, tmp_path):
 def test_help_shows_three_examples_and_the_choices(run, arguments):
     status, out, _ = run(*arguments)
     assert status == 0
-    assert out.count("python -m hrjax.main --config=configs/") == 3
+    assert out.count("python -m hrjax.main --config=configs/") == 2
+    assert "python -m hrjax.main --mode=eval --checkpoint=runs/quickstart" in out
     assert "configs/widehrnet_mpii.py" in out
     assert "widehrnet_18, widehrnet_18_se, widehrnet_30, widehrnet_30_se" in out
     assert "configs/common.py" not in out
@@ -62,10 +66,14 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
     ("arguments", "message"),
     [
         (["--mode=train"], "no --config=FILE"),
+        (["--mode=eval", "--checkpoint=gone"], "no checkpoint gone"),
         (["--config=configs/widehrnet_mpi.py"], "no config file configs/widehrnet_mpi.py"),
         (["--config=configs/widehrnet_mpii.py:hrnet_w32"], "choose one of: widehrnet_18, "),
-        (["--config=configs/quickstart.py", "--config.seeds=1"], 'Did you mean "seed"'),
-        (["--config=configs/quickstart.py", "--config.model.expnsion=6"], '"expansion"'),
+        (["--config=configs/quickstart.py", "--config.seeds=1"], "did you mean config.seed?"),
+        (
+            ["--config=configs/quickstart.py", "--config.model.expnsion=6"],
+            "did you mean config.model.expansion?",
+        ),
         (["--config=configs/quickstart.py", "--config.seed=one"], "--config.seed=one"),
         (["--config=configs/quickstart.py", "--workdirs=x"], "workdirs"),
         (["--config=configs/quickstart.py", "train"], "unknown argument 'train'"),
@@ -107,6 +115,64 @@ def test_trains_evaluates_and_refuses_another_model(run, small, tmp_path):
     status, _, err = run(*small, "--mode=eval", "--config.model.expansion=3")
     assert status == 1
     assert "checkpoint of another model" in err
+
+
+def test_a_run_evaluates_by_its_own_config(run, small, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    metrics = folder / "eval" / "val" / "metrics.json"
+    run(*small, "--config.train.epochs=1", "--config.heatmap.sigma=1.0")
+    assert run(*small, "--mode=eval", "--config.heatmap.sigma=1.0")[0] == 0
+    expected = metrics.read_text()
+    monkeypatch.chdir(tmp_path)
+    for path in (folder, folder / "checkpoints", *(folder / "checkpoints").iterdir()):
+        metrics.unlink()
+        status, _, err = run("--mode=eval", f"--checkpoint={path}")
+        assert status == 0
+        assert metrics.read_text() == expected
+        assert " with the run's own config\n" in err
+    status, out, err = run("--mode=eval", f"--workdir={folder}", "--config.eval.decode=dark")
+    assert status == 0
+    assert "dark decoding" in out
+    assert "with the run's own config, but eval.decode is 'dark' instead of 'quarter'\n" in err
+    monkeypatch.chdir(ROOT)
+    _, _, err = run(*small, "--mode=eval", f"--checkpoint={folder}", "--config.seed=3")
+    assert "the run's own config, but heatmap.sigma is 1.5 instead of 1.0\n" in err
+
+
+def test_a_moved_step_evaluates_by_its_card(run, small, drawn, tmp_path, monkeypatch):
+    run(*small, "--config.train.epochs=1", "--config.heatmap.sigma=1.0")
+    run("--mode=eval", f"--checkpoint={tmp_path / 'run'}")
+    expected = json.loads((tmp_path / "run/eval/val/metrics.json").read_text())
+    (step,) = (tmp_path / "run" / "checkpoints").iterdir()
+    shutil.copytree(step, tmp_path / "elsewhere" / "model")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status, _, err = run("--mode=eval", "--checkpoint=model", f"--config.data.root={drawn}")
+    assert status == 0
+    results = tmp_path / "elsewhere" / "runs" / "eval_model" / "eval" / "val" / "metrics.json"
+    assert json.loads(results.read_text()) == expected
+    assert "with the config of its model card, but data.root is " in err
+
+
+def test_weights_that_say_nothing_need_a_config(run, small, tmp_path):
+    run(*small, "--config.train.epochs=1")
+    (step,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (step / "model.json").unlink()
+    shutil.move(step, tmp_path / "bare")
+    status, _, err = run("--mode=eval", f"--checkpoint={tmp_path / 'bare'}")
+    assert status == 1
+    assert "neither a model.json nor its run's config.json" in err
+    assert "give the config that it was trained with" in err
+    assert run(*small, "--mode=eval", f"--checkpoint={tmp_path / 'bare'}")[0] == 0
+
+
+def test_help_answers_before_jax_is_imported():
+    code = "import hrjax.main, sys; hrjax.main.main(); print('jax' in sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stdout.endswith("False\n")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 def test_fields_of_the_variant_are_flags(run, small, tmp_path):

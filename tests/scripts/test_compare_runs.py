@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hrjax import main
+from hrjax.config import command_line
 from scripts import compare_runs
 
 
@@ -31,7 +31,7 @@ def test_the_table_has_mean_and_standard_deviation():
 def test_all_commands_are_valid_and_train_equally_long(command, epochs, monkeypatch):
     monkeypatch.chdir(compare_runs.ROOT)
     monkeypatch.setattr(sys, "argv", ["main", *command])
-    config = main._parse(sys.argv).config
+    config = command_line.parse(sys.argv).config
     assert config.train.epochs == epochs == config.eval.every_epochs
     assert (config.train.batch_size, config.data.input_size) == (16, (96, 96))
     assert config.data.dataset == "coco"

@@ -14,9 +14,8 @@ import pytest
 import hrjax
 from hrjax import models
 from hrjax.evaluation import evaluate
-from hrjax.prediction import pretrained
 from hrjax.training import train
-from hrjax.weights import checkpoints, torch_names
+from hrjax.weights import source, torch_names
 from scripts import convert_weights
 
 
@@ -53,17 +52,20 @@ def assert_same(tree, other):
     jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
-def test_the_variant_and_the_joints_are_recognised(run, published, tmp_path):
+def assert_holds(weights, expected):
+    _, params, stats = weights.restore()
+    assert_same({"params": params, "stats": stats}, expected)
+
+
+def test_the_variant_and_the_joints_are_recognized(run, published, tmp_path):
     file, expected = published
     out = run(f"--source={file}", f"--output={tmp_path / 'converted'}")
     count = sum(x.size for x in jax.tree.leaves(expected["params"]))
     assert out.endswith(f"converted: hrnet_tiny with 16 joints, {count:,} parameters\n")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), expected)
-    _, found = checkpoints.restore_weights(str(tmp_path / "converted"), target)
-    assert_same(found, expected)
-    network = pretrained.load(tmp_path / "converted")  # by the recipe that is saved beside it
-    assert (network.config.model.name, network.config.data.dataset) == ("hrnet_tiny", "mpii")
-    assert_same({"params": network.params, "stats": network.stats}, expected)
+    converted = source.open(tmp_path / "converted")
+    card = converted.saved_card
+    assert (card.variant, card.dataset, card.input_size) == ("hrnet_tiny", "mpii", (256, 256))
+    assert_holds(converted, expected)
 
 
 def test_training_starts_from_the_checkpoint_and_from_the_file(run, published, tiny, tmp_path):
@@ -75,7 +77,7 @@ def test_training_starts_from_the_checkpoint_and_from_the_file(run, published, t
         tiny.init_from = str(path)
         state = train.load_weights(tiny, fresh)
         assert_same({"params": state.params, "stats": state.stats}, expected)
-    with pytest.raises(FileNotFoundError, match="has no optimizer, as converted weights"):
+    with pytest.raises(FileNotFoundError, match="has no optimizer: these are converted weights"):
         train.train(tiny, tmp_path / "run", resume_from=str(tmp_path / "converted"))
 
 
@@ -90,12 +92,36 @@ def test_training_starts_from_a_classifier_and_says_what_it_lacks(published, tin
     state = train.load_weights(tiny, fresh)
     assert_same(state.params["stem"], expected["params"]["stem"])
     assert_same(state.params["final"], fresh.params["final"])
-    assert caplog.messages[-1].splitlines() == [
-        f"starting from the weights of {file}, but for",
-        "  missing final_layer.bias",
-        "  missing final_layer.weight",
-        "  unused classifier.bias",
-    ]
+    assert caplog.messages[-1] == (
+        f"starting from the weights of {file}; the head starts fresh: these weights have no head "
+        "for joints; not used: classifier.bias"
+    )
+
+
+@pytest.mark.parametrize("name", ["converted.npz", "converted.safetensors"])
+def test_a_file_is_written_for_other_programs_with_its_card(run, published, tmp_path, name):
+    file, expected = published
+    run(f"--source={file}", f"--output={tmp_path / 'folder'}", "--model=hrnet_tiny_64x32")
+    out = run(f"--source={tmp_path / 'folder'}", f"--output={tmp_path / name}")
+    assert out.startswith(f"{tmp_path / name}: hrnet_tiny with 16 joints, ")
+    converted = source.open(tmp_path / name)
+    assert converted.card == source.open(tmp_path / "folder").card
+    assert converted.card.input_size == (64, 32)
+    assert_holds(converted, expected)
+    with pytest.raises(SystemExit, match="exists already; choose another --output"):
+        run(f"--source={file}", f"--output={tmp_path / name}")
+
+
+def test_joints_of_no_known_dataset_need_a_config_for_the_card(run, tmp_path, caplog):
+    _, params, stats = hrjax.split(hrjax.create("hrnet_tiny", num_joints=5))
+    np.savez(tmp_path / "five.npz", **torch_names.to_torch("hrnet_tiny", params, stats))
+    caplog.set_level(logging.INFO)
+    run(f"--source={tmp_path / 'five.npz'}", f"--output={tmp_path / 'five'}")
+    assert (
+        "without model card; to predict with it, give a config: no known dataset has 5 joints"
+        in (caplog.text)
+    )
+    assert source.open(tmp_path / "five").saved_card is None
 
 
 def test_an_address_is_as_good_as_a_file(run, published, tmp_path, monkeypatch):
@@ -148,8 +174,8 @@ def test_mistakes_are_one_message(run, published, tmp_path, arguments, message):
 def test_nothing_is_overwritten_and_no_network_guessed(run, published, tmp_path):
     file, _ = published
     run(f"--source={file}", f"--output={tmp_path / 'converted'}")
-    with pytest.raises(SystemExit, match="has a checkpoint already; choose another --output"):
+    with pytest.raises(SystemExit, match="exists already; choose another --output"):
         run(f"--source={file}", f"--output={tmp_path / 'converted'}")
     np.savez(tmp_path / "part.npz", **{"conv1.weight": np.zeros((16, 3, 3, 3))})
-    with pytest.raises(SystemExit, match="cannot tell what network the file is of"):
+    with pytest.raises(SystemExit, match="cannot tell which network these weights are of"):
         run(f"--source={tmp_path / 'part.npz'}", f"--output={tmp_path / 'other'}")

@@ -15,9 +15,9 @@ import hrjax
 from data_pipelines import truth
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
-from hrjax import detections, experiment, inference
+from hrjax import detections, experiment, inference, recipes
 from hrjax.evaluation import average_precision, evaluate
-from hrjax.prediction import pretrained
+from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
 from hrjax.runtime import distributed
 
@@ -184,10 +184,11 @@ def test_bad_arguments_are_named(predictor, bright, dots):
 
 def test_predicts_what_evaluation_predicts(tmp_path, dots):
     """A whole network with flip test and dark decoding, on a detector's boxes."""
-    config = pretrained.recipe("hrnet_tiny_64x32", "coco")
+    config = recipes.find("hrnet_tiny_64x32", "coco")
     config.eval.decode, config.eval.batch_size = "dark", 4
     _, graph, params, stats = experiment.create_model(config)
-    network = pretrained.Network(config, COCO, graph, params, stats)
+    settings = experiment.prediction_settings(config)
+    network = Network(settings, COCO, graph, params, stats)
     poses = Predictor(network, batch_size=4)(dots(POINTS), BOXES)
 
     path = tmp_path / "dots.png"
@@ -201,7 +202,6 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
         "visible": np.zeros((3, 17), np.float32),
     }
     mesh = distributed.make_mesh(jax.devices()[:1])
-    settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, COCO)
     split = Split("val", COCO, "", columns, {})
     batches = experiment.eval_batches(config, split)
@@ -213,8 +213,8 @@ def test_predicts_what_evaluation_predicts(tmp_path, dots):
 def test_options_override_the_recipe(bright, dots, caplog):
     caplog.set_level(logging.INFO)
     predictor = hrjax.Predictor(bright.network, flip_test=False, decode="quarter")
-    assert (predictor.config.eval.flip_test, predictor.config.eval.decode) == (False, "quarter")
-    assert bright.network.config.eval.flip_test
+    assert (predictor.settings.flip_test, predictor.settings.decode) == (False, "quarter")
+    assert bright.network.settings.flip_test
     del bright.traced[:]
     predictor(dots(POINTS), BOXES[:1])
     assert bright.traced == [1]

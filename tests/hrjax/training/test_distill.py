@@ -7,7 +7,7 @@ import pytest
 from hrjax import experiment, models
 from hrjax.runtime import distributed, run_folder
 from hrjax.training import distill, train
-from hrjax.weights import checkpoints
+from hrjax.weights import checkpoints, torch_names
 from tests.conftest import micro_config
 
 FIRST = slice(0, 1)
@@ -22,7 +22,8 @@ def run_to_learn_from(tmp_path_factory, drawn):
     run_folder.save_config(config, workdir)
     _, _, params, stats = experiment.create_model(config)
     with checkpoints.open_folder(workdir / "checkpoints", keep=1) as manager:
-        checkpoints.save(manager, 5, {"model": {"params": params, "stats": stats}}, {}, None)
+        model = {"params": params, "stats": stats}
+        checkpoints.save(manager, 5, {"model": model}, position={}, score=None, card=None)
         checkpoints.wait(manager)
     return workdir
 
@@ -80,16 +81,31 @@ def test_the_teacher_follows_the_batch_only_when_told(student, mesh):
 
 def test_a_teacher_with_other_joints_or_colors_is_an_error(student, mesh):
     student.model.num_joints = 17
-    with pytest.raises(ValueError, match=r"has 16 joints and learnt from \w+ images.* has 17"):
+    with pytest.raises(ValueError, match=r"has 16 joints and was trained on rgb images.* has 17"):
         distill.open_teacher(student, mesh)
 
 
 def test_a_teacher_that_does_not_say_what_it_is_needs_its_name(micro, mesh, tmp_path):
-    micro.distill.teacher = str(tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"name its variant by --config\.distill"):
+    _, params, stats = models.split(models.create("hrnet_tiny", num_joints=16))
+    with checkpoints.open_folder(tmp_path / "alone", keep=1) as manager:
+        model = {"params": params, "stats": stats}
+        checkpoints.save(manager, 5, {"model": model}, position={}, score=None, card=None)
+    micro.distill.teacher = str(tmp_path / "alone")
+    with pytest.raises(ValueError, match=r"nothing says which network .*config\.distill\.model"):
         distill.open_teacher(micro, mesh)
     micro.distill.model = "hrnet_tiny"
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*weights\.pth"):
+    teacher = distill.open_teacher(micro, mesh)
+    jax.tree.map(np.testing.assert_array_equal, teacher.weights, model)
+
+
+def test_a_file_of_weights_is_recognized(micro, mesh, tmp_path):
+    _, params, stats = models.split(models.create("hrnet_tiny", num_joints=16))
+    np.savez(tmp_path / "weights.npz", **torch_names.to_torch("hrnet_tiny", params, stats))
+    micro.distill.teacher = str(tmp_path / "weights.npz")
+    teacher = distill.open_teacher(micro, mesh)
+    jax.tree.map(np.testing.assert_array_equal, teacher.weights["params"], params)
+    micro.distill.teacher = str(tmp_path / "absent.pth")
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*absent\.pth"):
         distill.open_teacher(micro, mesh)
 
 

@@ -46,7 +46,7 @@ def go(tiny, tmp_path):
         tiny.checkpoint.update({"every_steps": 1, "keep": 99})
         mesh = distributed.make_mesh(jax.devices()[:1])
         split = experiment.open_split(tiny, "train")
-        setup = loop.TrainingSetup(tiny, mesh, split, None, None, 2, STEPS, step, None)
+        setup = loop.TrainingSetup(tiny, mesh, split, None, None, 2, STEPS, step, None, card=None)
         ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
         log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
         stop = distributed.SharedStopRequest(signals.StopRequest(), mesh)

@@ -9,9 +9,12 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from hrjax.weights import checkpoints
+from data_pipelines import skeletons
+from hrjax import recipes
+from hrjax.weights import checkpoints, model_card
 
 
 def items(value, names=("a", "b")):
@@ -22,11 +25,15 @@ def targets(tree):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
+def save(manager, step, tree, *, position=None, score=None, card=None):
+    checkpoints.save(manager, step, tree, position=position or {}, score=score, card=card)
+
+
 def write(folder, scores, *, keep=2):
     """Saves steps 1, 2, … with these scores."""
     with checkpoints.open_folder(folder, keep=keep) as manager:
         for step, score in enumerate(scores, start=1):
-            checkpoints.save(manager, step, items(float(step)), {"data": step}, score)
+            save(manager, step, items(float(step)), position={"data": step}, score=score)
         checkpoints.wait(manager)
 
 
@@ -42,6 +49,51 @@ def test_restores_what_was_saved(tmp_path):
     assert checkpoints.read_position(step) == {"data": 1}
 
 
+@pytest.fixture
+def card():
+    config = recipes.find("hrnet_tiny", "mpii")
+    return model_card.from_config(config, skeletons.MPII, metric="PCKh@0.5")
+
+
+def test_each_step_has_the_card_with_its_own_score(card, tmp_path):
+    with checkpoints.open_folder(tmp_path, keep=9) as manager:
+        for step, score in ((1, None), (2, 12.5), (3, float("nan"))):
+            save(manager, step, items(0.0), score=score, card=card)
+        checkpoints.wait(manager)
+    cards = [model_card.read(tmp_path / str(step) / "model.json") for step in (1, 2, 3)]
+    assert [card.score for card in cards] == [None, 12.5, None]
+    assert cards[0] == card
+    assert checkpoints.read_card(tmp_path / "2") == cards[1]
+
+
+def test_a_save_that_is_cut_off_leaves_no_card_where_steps_are(card, tmp_path, monkeypatch):
+    finished = ocp.handlers.CompositeCheckpointHandler.finalize
+
+    def stop(self, directory):
+        raise OSError("the process dies here: all is written, nothing is renamed")
+
+    with checkpoints.open_folder(tmp_path, keep=9) as manager:
+        monkeypatch.setattr(ocp.handlers.CompositeCheckpointHandler, "finalize", stop)
+        save(manager, 1, items(0.0), card=card)
+        with pytest.raises(OSError, match="could not save"):
+            checkpoints.wait(manager)
+        monkeypatch.setattr(ocp.handlers.CompositeCheckpointHandler, "finalize", finished)
+    unfinished = [file.parent for file in tmp_path.rglob("model.json")]
+    assert len(unfinished) == 1  # beside the arrays, in Orbax's temporary folder
+    assert not checkpoints.is_step(unfinished[0])
+    assert checkpoints.latest(tmp_path) is None
+
+
+def test_a_step_is_known_by_its_content_whatever_its_name(tmp_path):
+    write(tmp_path / "run" / "checkpoints", [None, None])
+    moved = tmp_path / "my model"
+    (tmp_path / "run" / "checkpoints" / "1").rename(moved)
+    assert checkpoints.find(str(moved)) == moved
+    restored = checkpoints.restore(moved, targets(items(0.0)))
+    np.testing.assert_array_equal(restored["model"]["params"]["b"], np.full((3, 2), 1.0))
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints") == 2
+
+
 def test_keeps_the_last_ones_and_the_best(tmp_path):
     write(tmp_path, [0.1, 0.9, 0.4, None, None])
     assert steps(tmp_path) == [2, 4, 5]
@@ -53,7 +105,7 @@ def test_keeps_the_best_after_a_restart(tmp_path):
     write(tmp_path, [0.1, 0.9, 0.4])
     with checkpoints.open_folder(tmp_path, keep=1) as manager:
         for step in (4, 5, 6):
-            checkpoints.save(manager, step, items(0.0), {}, 0.5)
+            save(manager, step, items(0.0), score=0.5)
         checkpoints.wait(manager)
     assert steps(tmp_path) == [2, 6]
 
@@ -67,7 +119,7 @@ def test_training_on_during_a_save_does_not_change_what_is_saved(tmp_path):
     step = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     tree = {"params": {f"{i}": jnp.zeros((256, 1024)) for i in range(16)}}
     with checkpoints.open_folder(tmp_path, keep=1) as manager:
-        checkpoints.save(manager, 1, {"model": tree}, {}, None)
+        save(manager, 1, {"model": tree})
         for _ in range(20):
             tree = step(tree)  # takes the memory of the tree that is being saved
         checkpoints.wait(manager)
@@ -87,10 +139,9 @@ def test_a_broken_save_is_not_a_checkpoint(tmp_path):
 def test_averaged_weights_come_first(tmp_path):
     saved = {**items(1.0), "average": items(2.0)["model"]}
     with checkpoints.open_folder(tmp_path, keep=1) as manager:
-        checkpoints.save(manager, 7, saved, {}, None)
+        save(manager, 7, saved)
         checkpoints.wait(manager)
-    found, weights = checkpoints.restore_weights(str(tmp_path), targets(items(0.0)["model"]))
-    assert found == tmp_path / "7"
+    weights = checkpoints.restore_weights(tmp_path / "7", targets(items(0.0)["model"]))
     np.testing.assert_array_equal(weights["params"]["a"], 2.0)
 
 
@@ -173,7 +224,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, dama
     assert "falling back to the checkpoint before it" in caplog.text
     checkpoints.set_aside(damaged)
     with checkpoints.open_folder(tmp_path, keep=2) as manager:
-        checkpoints.save(manager, 2, items(7.0), {"data": 2}, None)
+        save(manager, 2, items(7.0), position={"data": 2})
         checkpoints.wait(manager)
     assert checkpoints.latest(tmp_path) == 2
     assert (tmp_path / "2.damaged").is_dir()
@@ -183,7 +234,7 @@ def test_numbers_that_changed_on_the_disk_are_noticed(tmp_path):
     write(tmp_path, [None])
     spoil_a_number(tmp_path / "1")
     with pytest.raises(checkpoints.DamagedError, match=r"1/model is damaged"):
-        checkpoints.restore_weights(str(tmp_path), targets(items(0.0)["model"]))
+        checkpoints.restore_weights(tmp_path / "1", targets(items(0.0)["model"]))
 
 
 def test_a_relative_folder_restores_too(tmp_path, monkeypatch):
@@ -207,12 +258,13 @@ import jax.numpy as jnp
 from hrjax.weights import checkpoints
 folder = pathlib.Path(sys.argv[1])
 with checkpoints.open_folder(folder, keep=1) as manager:
-    checkpoints.save(manager, 1, {"model": {"a": jnp.ones(200_000)}}, {}, None)
+    empty = {"position": {}, "score": None, "card": None}
+    checkpoints.save(manager, 1, {"model": {"a": jnp.ones(200_000)}}, **empty)
     checkpoints.wait(manager)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:
-        checkpoints.save(manager, 2, {"model": {"a": jnp.arange(200_000.0)}}, {}, None)
+        checkpoints.save(manager, 2, {"model": {"a": jnp.arange(200_000.0)}}, **empty)
         checkpoints.wait(manager)
     except OSError as error:
         print(error)

@@ -128,5 +128,5 @@ def test_errors_say_what_was_found_and_expected(tmp_path):
     with pytest.raises(ValueError, match="holds a list; expected a dict of arrays by name"):
         file_formats.read(tmp_path / "list.pdparams")
     safetensors.numpy.save_file({"a": NUMBERS}, tmp_path / "renamed.pth")
-    with pytest.raises(ValueError, match="is cut short, damaged or no file of weights"):
+    with pytest.raises(ValueError, match="is cut short, damaged or not a file of weights"):
         file_formats.read(tmp_path / "renamed.pth")

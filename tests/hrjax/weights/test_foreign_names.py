@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from models import recorded
 
 from hrjax.weights import foreign_names
+from tests.hrjax.models import recorded
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def renamed(state, pairs, prefix=""):
 
 
 def assert_reads(state, expected):
-    assert {name: array for name, (_, array) in foreign_names.official(state).items()} == expected
+    assert {name: array for name, (_, array) in foreign_names.translate(state).items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_paddles_classifier_is_read_under_its_own_names(hrnet):
             "stage4.0.fuse_layers.3.2.0.1.weight"
         ),
     }
-    found = foreign_names.official({key: np.zeros(1) for key in theirs})
+    found = foreign_names.translate({key: np.zeros(1) for key in theirs})
     assert {key: name for name, (key, _) in found.items()} == theirs
 
 
@@ -151,7 +151,7 @@ def test_paddles_litehrnet_differs_in_the_names_of_norms():
         ),
         "final_conv.bias": "final_layer.bias",
     }
-    found = foreign_names.official({key: np.zeros(1) for key in state})
+    found = foreign_names.translate({key: np.zeros(1) for key in state})
     assert {key: name for name, (key, _) in found.items()} == state
 
 
@@ -165,8 +165,8 @@ def test_mmposes_hrformer_has_query_key_and_value_in_one():
         f"{block}ffn.norm1.running_mean": np.ones(8),
         f"{block}norm1.weight": np.ones(2),
     }
-    found = {name: array.tolist() for name, (_, array) in foreign_names.official(given).items()}
-    block = foreign_names.bare(block)
+    found = {name: array.tolist() for name, (_, array) in foreign_names.translate(given).items()}
+    block = foreign_names.strip_prefixes(block)
     assert found.keys() == {
         *(f"{block}attn.attn.{q}_proj.{leaf}" for q in "qkv" for leaf in ("weight", "bias")),
         *(f"{block}{name}" for name in ("attn.attn.out_proj.weight", "norm1.weight")),
@@ -177,7 +177,7 @@ def test_mmposes_hrformer_has_query_key_and_value_in_one():
 
 
 def test_a_file_without_arrays_or_with_two_of_a_name_is_refused():
-    with pytest.raises(ValueError, match="it holds epoch, state"):
-        foreign_names.official({"epoch": 3, "state": "best"})
+    with pytest.raises(ValueError, match="the file holds epoch, state"):
+        foreign_names.translate({"epoch": 3, "state": "best"})
     with pytest.raises(ValueError, match=r"both backbone.conv1.weight and conv1.weight are conv1"):
-        foreign_names.official({"backbone.conv1.weight": np.ones(1), "conv1.weight": np.ones(1)})
+        foreign_names.translate({"backbone.conv1.weight": np.ones(1), "conv1.weight": np.ones(1)})

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import hrnet_coco
-from hrjax import config_fields
+from hrjax.config import fields
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def config():
     ],
 )
 def test_near_fields_are_the_ones_meant_the_best_first(config, name, near):
-    assert config_fields.near_fields(name, config) == near
+    assert fields.near_fields(name, config) == near
 
 
 def test_fields_sections_and_elements_are_known(config):
     names = ["seed", "optimizer.lr", "data.mix", "data.mix.roots", "data.input_size[0]"]
-    assert config_fields.unknown_fields(names, config) == []
+    assert fields.unknown_fields(names, config) == []
 
 
 def test_each_unknown_field_has_a_message(config):
-    messages = config_fields.unknown_fields(["optimizer.lrs", "seed", "trian.epochs"], config)
+    messages = fields.unknown_fields(["optimizer.lrs", "seed", "trian.epochs"], config)
     assert messages == [
         "unknown field config.optimizer.lrs; did you mean config.optimizer.lr?",
         "unknown field config.trian.epochs; did you mean config.train.epochs?",
@@ -51,5 +51,5 @@ def test_each_unknown_field_has_a_message(config):
     ],
 )
 def test_a_name_like_no_other_gets_the_list_of_its_section(config, name, listed):
-    (message,) = config_fields.unknown_fields([name], config)
+    (message,) = fields.unknown_fields([name], config)
     assert message.startswith(f"unknown field config.{name}; {listed}")

@@ -12,11 +12,12 @@ import pytest
 from configs import common, hrnet_coco, hrnet_custom, resnet_mpii
 from data_pipelines import skeletons
 from data_pipelines.transforms import ops
-from hrjax import config_checks, models
+from hrjax import models
+from hrjax.config import checks
 from hrjax.evaluation import metrics
 from hrjax.training import optimizers, step
 
-CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 SHALLOW = {"modules": (1, 1, 1), "blocks": 1}  # with as many stages as the families have
 RECIPES = sorted({file.stem for file in CONFIGS.glob("*.py")} - {"__init__", "common"})
 
@@ -37,7 +38,7 @@ def change(config, **fields):
 def problem(config):
     """The message of the one problem that a config has."""
     with pytest.raises(ValueError, match=r".") as caught:
-        config_checks.check(config)
+        checks.check(config)
     assert "problems" not in str(caught.value)
     return str(caught.value)
 
@@ -48,7 +49,7 @@ def test_recipes_have_neither_problems_nor_warnings(recipe):
     default = type(models.VARIANTS[module.get_config().model.name])
     for name, variant in models.VARIANTS.items():
         if type(variant) is default:
-            assert config_checks.check(module.get_config(name)) == []
+            assert checks.check(module.get_config(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -79,18 +80,18 @@ def test_unknown_choice_lists_the_choices(field, value, choices):
 
 def test_choices_are_those_of_the_code_that_reads_them():
     config = hrnet_coco.get_config()
-    assert set(config_checks.DTYPES) == set(step.DTYPES)
-    assert config_checks.PRECISIONS == step.PRECISIONS
-    assert config_checks.ON_NAN == step.ON_NAN
-    assert set(config_checks.METRICS) == set(metrics.METRICS)
-    for name in config_checks.OPTIMIZERS:
+    assert set(checks.DTYPES) == set(step.DTYPES)
+    assert checks.PRECISIONS == step.PRECISIONS
+    assert checks.ON_NAN == step.ON_NAN
+    assert set(checks.METRICS) == set(metrics.METRICS)
+    for name in checks.OPTIMIZERS:
         optimizers.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
-    for name in config_checks.SCHEDULES:
+    for name in checks.SCHEDULES:
         settings = change(config, optimizer__schedule=name).optimizer
         optimizers.schedule(settings, batch_size=1, steps_per_epoch=1, epochs=1)
-    for name in config_checks.DRAWS:
+    for name in checks.DRAWS:
         ops.random_crop(change(config, augment__draws=name).augment, (64, 64), udp=False)
-    for name in config_checks.COLORS:
+    for name in checks.COLORS:
         models.normalize(jnp.zeros((1, 2, 2, 3), jnp.uint8), name)
 
 
@@ -127,7 +128,7 @@ def test_a_number_out_of_range_names_the_range(field, value, expected):
 
 def test_every_number_of_the_base_recipe_has_its_range():
     config = common.recipe("", default="hrnet_w32", dataset="coco", input_size=(256, 192))
-    known = {field for fields, *_ in config_checks.LIMITS for field in fields}
+    known = {field for fields, *_ in checks.LIMITS for field in fields}
     # What only has to be a number, and the network's fields, which `models` checks.
     free = {"eval.box_threshold", "eval.joint_threshold"}
     sections = {f"{name}.": config[name] for name in config if hasattr(config[name], "items")}
@@ -173,7 +174,7 @@ def test_input_size_must_fit_the_network(size, message):
 def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
     graph, params, stats = models.shapes(name, **fields)
     config = common.recipe("", default=name, dataset="coco", input_size=(256, 192))
-    factor = config_checks.size_factor(change(config.model, **fields))
+    factor = checks.size_factor(change(config.model, **fields))
 
     def run(side):
         images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
@@ -270,14 +271,14 @@ def test_what_does_not_belong_together_has_a_message(changes, message):
 def test_mpii_is_scored_by_pckh_alone():
     message = problem(change(resnet_mpii.get_config(), eval__metrics="coco_ap"))
     assert message.endswith("which mpii cannot be scored by; leave it empty for its own, pckh")
-    assert config_checks.check(change(resnet_mpii.get_config(), eval__metrics="pckh")) == []
+    assert checks.check(change(resnet_mpii.get_config(), eval__metrics="pckh")) == []
 
 
 def test_float64_needs_jax_to_have_it():
     config = change(hrnet_coco.get_config(), train__dtype="float64")
     assert "JAX_ENABLE_X64=1" in problem(config)
     with jax.enable_x64(True):
-        assert config_checks.check(config) == []
+        assert checks.check(config) == []
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_float64_needs_jax_to_have_it():
 )
 def test_the_skeleton_has_the_networks_joints(field, values, message):
     config = change(hrnet_custom.get_config(), model__num_joints=5)
-    assert config_checks.check(config) == []
+    assert checks.check(config) == []
     message = f"config.data.skeleton.{message}"
     assert problem(change(config, **{f"data__skeleton__{field}": values})).startswith(message)
 
@@ -299,7 +300,7 @@ def test_the_skeleton_has_the_networks_joints(field, values, message):
 def test_all_problems_are_told_at_once():
     config = change(hrnet_coco.get_config(), optimizer__name="lion", augment__flip=2.0)
     with pytest.raises(ValueError, match=r"^the config has 2 problems:\n  ") as caught:
-        config_checks.check(config)
+        checks.check(config)
     assert [line.split()[0] for line in str(caught.value).splitlines()[1:]] == [
         "config.optimizer.name",
         "config.augment.flip",
@@ -307,7 +308,7 @@ def test_all_problems_are_told_at_once():
 
 
 def test_a_weight_decay_that_adam_ignores_is_a_warning():
-    (warning,) = config_checks.check(change(hrnet_coco.get_config(), optimizer__weight_decay=1e-4))
+    (warning,) = checks.check(change(hrnet_coco.get_config(), optimizer__weight_decay=1e-4))
     assert warning == (
         "config.optimizer.weight_decay is 0.0001, but adam does not use it; for weight decay set "
         "--config.optimizer.name=adamw"
@@ -316,7 +317,7 @@ def test_a_weight_decay_that_adam_ignores_is_a_warning():
 
 def test_a_skeleton_for_a_known_dataset_is_a_warning():
     config = change(hrnet_coco.get_config(), data__skeleton__sigmas=skeletons.COCO.sigmas)
-    (warning,) = config_checks.check(config)
+    (warning,) = checks.check(config)
     assert warning.startswith("config.data.skeleton (sigmas) has no effect: the joints of coco")
 
 
@@ -330,7 +331,7 @@ def test_a_skeleton_for_a_known_dataset_is_a_warning():
     ],
 )
 def test_milestones_after_the_last_epoch_are_a_warning(epochs, late, advice):
-    (warning,) = config_checks.check(change(hrnet_coco.get_config(), train__epochs=epochs))
+    (warning,) = checks.check(change(hrnet_coco.get_config(), train__epochs=epochs))
     assert warning.startswith(f"config.optimizer.milestones {late} are not reached in {epochs} ")
     assert re.findall(r"milestones=([\d,]+)", warning) == ([advice] if advice else [])
     assert warning.endswith("--config.optimizer.schedule=cosine")
@@ -339,30 +340,30 @@ def test_milestones_after_the_last_epoch_are_a_warning(epochs, late, advice):
 @pytest.mark.parametrize("epochs", [100, 200, 5, 3])
 def test_the_suggested_milestones_are_reached(epochs):
     config = change(hrnet_coco.get_config(), train__epochs=epochs)
-    (warning,) = config_checks.check(config)
+    (warning,) = checks.check(config)
     (numbers,) = re.findall(r"milestones=([\d,]+)", warning)
     milestones = tuple(int(number) for number in numbers.split(","))
-    assert config_checks.check(change(config, optimizer__milestones=milestones)) == []
+    assert checks.check(change(config, optimizer__milestones=milestones)) == []
 
 
 def test_batches_are_shared_evenly_by_devices():
     config = change(hrnet_coco.get_config(), train__batch_size=60, eval__batch_size=32)
-    config_checks.check_devices(config, 1)
-    config_checks.check_devices(config, 4)
+    checks.check_devices(config, 1)
+    checks.check_devices(config, 4)
     with pytest.raises(ValueError, match=r"^config\.train\.batch_size is 60, which 8 devices") as e:
-        config_checks.check_devices(config, 8)
+        checks.check_devices(config, 8)
     assert str(e.value).endswith("a multiple of 8, e.g. --config.train.batch_size=64")
-    config_checks.check_devices(config, 8, sections=("eval",))
+    checks.check_devices(config, 8, sections=("eval",))
     with pytest.raises(ValueError, match=r"(?s)2 problems:.*train\.batch_size.*eval\.batch_size"):
-        config_checks.check_devices(config, 7)
+        checks.check_devices(config, 7)
 
 
 def test_microbatches_are_shared_evenly_by_devices():
     config = change(hrnet_coco.get_config(), train__batch_size=32, train__accumulate=4)
-    config_checks.check_devices(config, 8)
+    checks.check_devices(config, 8)
     config = change(config, train__batch_size=24)
     with pytest.raises(ValueError, match=r"in each of 4 microbatches \(config\.train\.acc") as e:
-        config_checks.check_devices(config, 8)
+        checks.check_devices(config, 8)
     assert str(e.value).endswith("a multiple of 32, e.g. --config.train.batch_size=32")
 
 
@@ -375,7 +376,7 @@ def test_microbatches_are_shared_evenly_by_devices():
 )
 def test_a_long_warmup_is_a_warning(warmup, trouble, advice):
     config = change(hrnet_coco.get_config(), optimizer__warmup_steps=warmup, train__epochs=10)
-    (warning,) = config_checks.check_length(config, steps_per_epoch=100)
+    (warning,) = checks.check_length(config, steps_per_epoch=100)
     assert warning.startswith(f"the warm-up of {warmup} steps (config.optimizer.warmup_steps) ")
     assert trouble in warning
     assert f"set --config.optimizer.warmup_steps={advice}, or train for more epochs" in warning
@@ -383,7 +384,7 @@ def test_a_long_warmup_is_a_warning(warmup, trouble, advice):
 
 def test_a_warmup_of_a_fifth_of_the_run_is_fine():
     config = change(hrnet_coco.get_config(), optimizer__warmup_steps=200, train__epochs=10)
-    assert config_checks.check_length(config, steps_per_epoch=100) == []
+    assert checks.check_length(config, steps_per_epoch=100) == []
 
 
 def test_nothing_is_read(monkeypatch):
@@ -393,4 +394,4 @@ def test_nothing_is_read(monkeypatch):
     config = hrnet_coco.get_config()
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    assert config_checks.check(config) == []
+    assert checks.check(config) == []
