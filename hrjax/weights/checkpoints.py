@@ -11,6 +11,7 @@ import json
 import logging
 import pathlib
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,7 @@ def best(folder: pathlib.Path) -> int | None:
     return max(scored, key=scores.get) if scored else latest(folder)
 
 
-def find(path: str, *, prefer=best) -> pathlib.Path:
+def find(path: str, *, prefer: Callable[[pathlib.Path], int | None] = best) -> pathlib.Path:
     """The folder of one step: `path` itself, or `prefer`'s choice in a run or checkpoints folder.
 
     A step is known by what it contains and may have any name; in a run it is named by its number.

@@ -8,6 +8,7 @@ anything happens.
 import collections
 import math
 import pickle
+import typing
 from collections.abc import Callable
 
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name
@@ -39,11 +40,12 @@ class Unpickler(pickle.Unpickler):
     `load_storage` makes the array of numbers that a tensor looks at, from what the file says of it.
     """
 
-    def __init__(self, file, load_storage: Callable | None = None):
+    def __init__(self, file: typing.BinaryIO, load_storage: Callable | None = None):
         super().__init__(file, encoding="latin1")
         self._load_storage = load_storage
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> typing.Any:
+        """What a pickle may use under this name; raises ForbiddenError for anything else."""
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         module = module.replace("numpy.core", "numpy._core")
         if (module, name) in ALLOWED:
@@ -59,14 +61,15 @@ class Unpickler(pickle.Unpickler):
             "open it with the program that wrote it and save the dict of tensors alone"
         )
 
-    def persistent_load(self, identifier):
+    def persistent_load(self, identifier: tuple) -> typing.Any:
+        """The storage of a tensor; raises ForbiddenError for anything else outside the pickle."""
         kind, dtype = identifier[:2]
         if self._load_storage is None or kind != "storage" or dtype not in STORAGES.values():
             raise ForbiddenError(f"it refers to something outside of it: {str(identifier)[:80]}")
         return _Array(self._load_storage(*identifier[1:]))
 
 
-def plain(content):
+def plain(content: typing.Any) -> typing.Any:
     """`content` with arrays for what stands for them; entries that are neither are left alone."""
     if isinstance(content, _Array):
         return content.array
