@@ -11,6 +11,7 @@ import json
 import logging
 import pathlib
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,7 @@ def best(folder: pathlib.Path) -> int | None:
     return max(scored, key=scores.get) if scored else latest(folder)
 
 
-def find(path: str, *, prefer=best) -> pathlib.Path:
+def find(path: str, *, prefer: Callable[[pathlib.Path], int | None] = best) -> pathlib.Path:
     """The folder of one step: `path` itself, or `prefer`'s choice in a run or checkpoints folder.
 
     A step is known by what it contains and may have any name; in a run it is named by its number.
@@ -202,7 +203,12 @@ def _score(metrics):
 
 def _read_score(step_folder):
     file = step_folder / "metrics" / "metrics"
-    return json.loads(file.read_text())[SCORE] if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return float(json.loads(file.read_text())[SCORE])
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedError(f"{file} is damaged ({error})") from error
 
 
 def _steps(folder):

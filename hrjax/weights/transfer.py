@@ -1,6 +1,7 @@
 """Fills a network's params and stats with the tensors of a file or of another network."""
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 
 import jax
@@ -15,7 +16,7 @@ Tensors = Mapping[str, tuple[str, np.ndarray]]  # what `foreign_names.translate`
 
 
 def from_torch(
-    name: str, state_dict: Mapping[str, np.ndarray], **overrides
+    name: str, state_dict: Mapping[str, np.ndarray], **overrides: typing.Any
 ) -> tuple[models.Graph, dict, dict]:
     """The evaluation graph, params and stats of `name` with the weights of a published checkpoint.
 
@@ -27,7 +28,7 @@ def from_torch(
 
 
 def fill(
-    name: str, tensors: Tensors, *, training: bool = False, **overrides
+    name: str, tensors: Tensors, *, training: bool = False, **overrides: typing.Any
 ) -> tuple[models.Graph, dict, dict]:
     """`from_torch` for translated tensors; the graph trains with `training`."""
     graph, params, stats = models.shapes(name, training=training, **overrides)
