@@ -18,6 +18,7 @@ import sys
 
 import absl.logging
 import jax
+from ml_collections import ConfigDict
 
 from hrjax import models, recipes
 from hrjax.weights import checkpoints, file_formats, source, torch_names
@@ -51,7 +52,9 @@ def main():
         sys.exit(f"error: {error}")
 
 
-def convert(path, output, model="", config=None) -> str:
+def convert(
+    path: str, output: pathlib.Path, model: str = "", config: ConfigDict | None = None
+) -> str:
     """Writes the folder or the file; returns a line that describes it."""
     is_file = output.suffix in file_formats.WRITTEN
     if output.is_file() or (not is_file and checkpoints.latest(output) is not None):
@@ -76,7 +79,7 @@ def find_card(opened):
     try:
         return opened.card
     except (ValueError, OSError) as error:
-        logger.info("without model card; to predict with it, give a config: %s", error)
+        logger.warning("converted without a model card: %s", error)
         return None
 
 

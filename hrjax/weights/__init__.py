@@ -1,1 +1,1 @@
-"""Weights from anywhere: checkpoints, published files, downloads."""
+"""Weights from anywhere: checkpoints, files of other programs, downloads, and model cards."""

@@ -205,7 +205,12 @@ def _score(metrics):
 
 def _read_score(step_folder):
     file = step_folder / "metrics" / "metrics"
-    return json.loads(file.read_text())[SCORE] if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return float(json.loads(file.read_text())[SCORE])
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedError(f"{file} is damaged ({error})") from error
 
 
 def _steps(folder):

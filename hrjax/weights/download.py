@@ -1,4 +1,4 @@
-"""Brings files from the web into a cache, and goes on where a broken transfer stopped."""
+"""Downloads files into a cache and resumes interrupted transfers."""
 
 import hashlib
 import http.client
@@ -11,7 +11,7 @@ import urllib.request
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5  # how often a transfer that breaks is taken up again
+ATTEMPTS = 5  # how often an interrupted transfer is resumed
 TIMEOUT = 60  # seconds without a byte
 CHUNK = 2**20
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -27,7 +27,7 @@ def fetch(address: str) -> pathlib.Path:
     _check(address)
     name = pathlib.PurePosixPath(urllib.parse.urlsplit(address).path).name
     if not name:
-        raise ValueError(f"{address} names no file; give the address of the file itself")
+        raise ValueError(f"{address} does not name a file; give the address of the file itself")
     cache = pathlib.Path(os.environ.get("HRJAX_CACHE") or pathlib.Path.home() / ".cache" / "hrjax")
     folder = cache / "files" / hashlib.sha256(address.encode()).hexdigest()[:12]
     file, part = folder / name, folder / f"{name}.part"
@@ -45,7 +45,7 @@ def _check(address):
     local = parts.scheme == "http" and parts.hostname in LOCAL
     if parts.scheme != "https" and not local:
         raise ValueError(
-            f"{address} is not fetched: expected an https address (http only from this machine)"
+            f"cannot download {address}: expected an https address (http only from this machine)"
         )
 
 
@@ -69,14 +69,14 @@ def _download(address, part):
             problem = str(error) or repr(error)
     raise OSError(
         f"cannot download {address}: {problem} ({ATTEMPTS} attempts); "
-        f"the same command goes on after the {_size(part)} bytes that are here"
+        f"the same command resumes after the {_size(part)} bytes that are here"
     )
 
 
 def _transfer(address, part):
-    """Appends what is missing of a file; returns whether it is whole."""
+    """Appends the missing part of a file; returns whether it is complete."""
     have = _size(part)
-    # The version (ETag) that the beginning is of: where the file has changed, it comes anew.
+    # The version (ETag) of the part that is here; a file that has changed is sent from the start.
     tag = part.with_name(f"{part.name}.etag")
     request = urllib.request.Request(address, headers={"Accept-Encoding": "identity"})
     if have and tag.is_file():
@@ -92,10 +92,10 @@ def _transfer(address, part):
             expected = None if length is None else int(length) + (have if resumed else 0)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-    whole = expected is None or _size(part) == expected
-    if whole:
+    complete = expected is None or _size(part) == expected
+    if complete:
         tag.unlink(missing_ok=True)
-    return whole
+    return complete
 
 
 def _size(file):

@@ -5,6 +5,7 @@ reimplementations.
 """
 
 import re
+import typing
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,7 +20,7 @@ PREFIXES = re.compile(r"^((module|_orig_mod|backbone|keypoint_head|head)\.)+")
 IGNORED = re.compile(r"ema_|.*(num_batches_tracked|relative_position_index)$")
 
 
-def translate(content: Mapping) -> dict[str, tuple[str, np.ndarray]]:
+def translate(content: Mapping[str, typing.Any]) -> dict[str, tuple[str, np.ndarray]]:
     """The tensors of a file by official name without prefix: the name in the file and the array.
 
     Entries that are not arrays are skipped, and so are buffers that follow from other tensors.

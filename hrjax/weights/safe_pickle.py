@@ -1,8 +1,7 @@
 """Reads pickles of PyTorch, Paddle and NumPy as arrays, containers and plain values.
 
-A pickle can run any code when Python's own reader opens it. This one knows the few things that
-files of weights are made of. Whatever else a file asks for ends the reading with an error, before
-anything happens.
+Python's own reader runs whatever code a pickle asks for. This one knows only the few types and
+functions that files of weights need; anything else is an error before it is called.
 """
 
 import collections
@@ -10,6 +9,7 @@ import math
 import pickle
 import typing
 from collections.abc import Callable
+from typing import Any
 
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name
 import numpy as np
@@ -31,13 +31,13 @@ TORCH_DTYPES = {*STORAGES.values(), "uint16", "uint32", "uint64"}
 
 
 class ForbiddenError(ValueError):
-    """A pickle asks for something that weights never need."""
+    """A pickle refers to something that weights never need."""
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds what is listed in ALLOWED and IGNORED, and nothing else.
+    """Resolves the names in ALLOWED and IGNORED, and no others.
 
-    `load_storage` makes the array of numbers that a tensor looks at, from what the file says of it.
+    `load_storage` returns the array behind a tensor's storage, from the file's description of it.
     """
 
     def __init__(self, file: typing.BinaryIO, load_storage: Callable | None = None):
@@ -65,12 +65,12 @@ class Unpickler(pickle.Unpickler):
         """The storage of a tensor; raises ForbiddenError for anything else outside the pickle."""
         kind, dtype = identifier[:2]
         if self._load_storage is None or kind != "storage" or dtype not in STORAGES.values():
-            raise ForbiddenError(f"it refers to something outside of it: {str(identifier)[:80]}")
+            raise ForbiddenError(f"it refers to something outside the file: {str(identifier)[:80]}")
         return _Array(self._load_storage(*identifier[1:]))
 
 
-def plain(content: typing.Any) -> typing.Any:
-    """`content` with arrays for what stands for them; entries that are neither are left alone."""
+def plain(content: Any) -> Any:
+    """`content` with NumPy arrays in place of our stand-ins; all other entries are unchanged."""
     if isinstance(content, _Array):
         return content.array
     if isinstance(content, dict):
@@ -81,19 +81,19 @@ def plain(content: typing.Any) -> typing.Any:
     return content
 
 
-# What a pickle calls must not be able to do harm whatever it is given. NumPy's own functions are
-# not like that (a made-up state lets an array reach beyond its memory), so these stand for them.
+# Functions that a pickle may call must be harmless for any arguments. NumPy's own are not (a forged
+# state lets an array reach beyond its memory), so these replace them.
 
 
 class _Array:
-    """Holds an array; without one, takes it from the state that NumPy writes."""
+    """Holds an array: a given one, or the one in the state that NumPy writes."""
 
     def __init__(self, array=None):
         self.array = array
 
     def __setstate__(self, state):
         if self.array is not None:
-            return  # what PyTorch keeps beside a tensor's numbers
+            return  # attributes that PyTorch saves beside a tensor's numbers
         _, shape, dtype, fortran, data = state
         if dtype.name.kind == "O":
             return
@@ -103,7 +103,7 @@ class _Array:
 
 
 class _Dtype:
-    """NumPy's dtype: a name, and a byte order that comes afterwards."""
+    """NumPy's dtype: a name, and a byte order that is set later."""
 
     def __init__(self, name, *_):
         self.name = np.dtype(str(name))
@@ -120,7 +120,7 @@ class _Parameter:
 
 
 class _Ignored(dict):
-    """Stands for an object that is no weight (a config, a logger's history): keeps nothing."""
+    """Replaces an object that is not a weight (a config, a logger's history) and keeps nothing."""
 
     def __init__(self, *_, **__):
         super().__init__()
@@ -132,7 +132,7 @@ class _Ignored(dict):
         pass
 
     def append(self, value):
-        """Takes what a pickle adds to a list."""
+        """Accepts and drops an element that a pickle adds to a list."""
 
 
 def _tensor(storage, offset, size, stride, *_):
@@ -158,7 +158,7 @@ def _same(value, *_):
 
 def _subclass(rebuild, kind, arguments, *_):
     if rebuild not in (_tensor, _tensor_of_dtype, _Parameter):
-        raise ForbiddenError("it rebuilds a tensor by other means than PyTorch's own")
+        raise ForbiddenError("it rebuilds a tensor with something other than PyTorch's functions")
     return rebuild(*arguments)
 
 
@@ -192,7 +192,7 @@ ALLOWED = {
     ("torch._utils", "_rebuild_parameter_with_state"): _same,
     ("torch._tensor", "_rebuild_from_type_v2"): _subclass,
 }
-# Training programs save configs and histories beside the weights. Nothing of them is kept.
+# Training programs save configs and histories beside the weights; these are dropped.
 IGNORED = {
     *(("builtins", "getattr"), ("builtins", "object"), ("copyreg", "_reconstructor")),
     *(("collections", "defaultdict"), ("collections", "deque"), ("collections", "Counter")),

@@ -160,6 +160,10 @@ def test_processes_that_see_the_step_alone_do_the_same(moved, tmp_path):
     (result,) = json.loads((tmp_path / "drawn" / "results.json").read_text())
     assert len(result["keypoints"]) == 15
 
+    # Prediction needs no recipe: not even the packaged ones are imported.
+    code = "import hrjax, sys; hrjax.Predictor('my horses'); print('configs' in sys.modules)"
+    assert run(site, empty, "-c", code).split()[-1] == "False"
+
     convert = tmp_path / "scripts" / "convert_weights.py"
     run(site, empty, convert, "--source=my horses", f"--output={tmp_path / 'a.safetensors'}")
     code = "import hrjax, sys; print(hrjax.load(sys.argv[1]).final.kernel.shape[-1])"

@@ -101,6 +101,13 @@ def test_keeps_the_last_ones_and_the_best(tmp_path):
     assert checkpoints.latest(tmp_path) == 5
 
 
+def test_a_damaged_score_is_named(tmp_path):
+    write(tmp_path, [0.1])
+    (tmp_path / "1" / "metrics" / "metrics").write_text("")
+    with pytest.raises(checkpoints.DamagedError, match=r"1/metrics/metrics is damaged"):
+        checkpoints.best(tmp_path)
+
+
 def test_keeps_the_best_after_a_restart(tmp_path):
     write(tmp_path, [0.1, 0.9, 0.4])
     with checkpoints.open_folder(tmp_path, keep=1) as manager:
