@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import Skeleton
-from data_pipelines.truth import Truth
 
 # The folder below a dataset's root that holds its images as records (see `records`).
 RECORDS = "records"

@@ -22,8 +22,8 @@ if typing.TYPE_CHECKING:
     from hrjax.models import apply, features, fold_batch_norm, list_models, split
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
+    from hrjax.weights.tensor_loading import from_torch
     from hrjax.weights.torch_names import to_torch
-    from hrjax.weights.transfer import from_torch
 
 __all__ = [
     "Predictor",
@@ -44,7 +44,7 @@ _MODULES = {
     **dict.fromkeys(_IN_MODELS, "hrjax.models"),
     **dict.fromkeys(("create", "load"), "hrjax.networks"),
     "Predictor": "hrjax.prediction.predictor",
-    "from_torch": "hrjax.weights.transfer",
+    "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hrjax import models, tables
+from hrjax import models, text_tables
 
 # The names of parameters that a layer multiplies its input with. MIXED holds several kernels along
 # its first axis, which a call mixes into one.
@@ -214,7 +214,7 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides: 
     height, width = size
     return "\n".join(
         [
-            tables.format_table(rows),
+            text_tables.format_table(rows),
             "",
             f"{name}, one image of {height}x{width}",
             f"parameters          {count_params(params):,}",

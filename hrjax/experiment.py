@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets, geometry
@@ -98,20 +97,3 @@ def prediction_settings(config: ConfigDict) -> PredictionSettings:
         flip_test=config.eval.flip_test,
         fold_batch_norm=config.eval.fold_batch_norm,
     )
-
-
-def check_divisible(batch_size: int, mesh: Mesh, name: str, *, parts: int = 1) -> None:
-    """Raises ValueError unless the devices can share each microbatch of a batch evenly.
-
-    `parts` is the number of microbatches, and `name` the config field of the batch's size.
-    """
-    if parts < 1:
-        raise ValueError(f"config.train.accumulate is {parts}; take 1 or more parts")
-    count = mesh.devices.size * parts
-    if batch_size < 1 or batch_size % count:
-        near = max(count, round(batch_size / count) * count)
-        inside = f" in {parts} parts (config.train.accumulate)" if parts > 1 else ""
-        raise ValueError(
-            f"{name} is {batch_size}, which {mesh.devices.size} devices cannot share evenly"
-            f"{inside}; take a multiple of {count}, e.g. --{name}={near}"
-        )

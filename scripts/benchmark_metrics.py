@@ -17,8 +17,8 @@ import time
 
 import numpy as np
 
+from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import COCO
-from data_pipelines.truth import Truth
 from hrjax import detections
 from hrjax.evaluation import average_precision, nms
 

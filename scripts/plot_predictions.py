@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_pipelines import datasets, truth
+from data_pipelines import datasets, ground_truth
+from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import Skeleton
-from data_pipelines.truth import Truth
 from hrjax import visualize
 from hrjax.prediction import results
 from hrjax.prediction.results import ImageResults
@@ -116,7 +116,7 @@ def skeleton_of(joints: int) -> Skeleton:
 
 def read_truth(file: pathlib.Path, joints: int) -> Truth:
     """The annotated people, with so many joints, of the category of the file that has joints."""
-    return truth.read(file, skeleton_of(joints), category="")
+    return ground_truth.read(file, skeleton_of(joints), category="")
 
 
 def file_name(result: ImageResults, score: float) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 
 from configs import common
-from data_pipelines import check, datasets, downloads, splits
+from data_pipelines import dataset_check, datasets, downloads, splits
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
@@ -80,8 +80,8 @@ def run_check(options) -> int:
     serious = False
     for split in _splits(options):
         people = _read(options, split)
-        print(check.summarize(people), end="\n\n")
-        problems = check.find_problems(people, _with_bar)
+        print(dataset_check.summarize(people), end="\n\n")
+        problems = dataset_check.find_problems(people, _with_bar)
         print("\n".join(map(str, problems)) or "no problems found", end="\n\n")
         sheet = pathlib.Path(options.out or f"{options.dataset}_{split}.jpg")
         visualize.save(contact_sheet(people, _size(options.input)), sheet)

@@ -13,8 +13,8 @@ import os
 import pathlib
 import sys
 
-from data_pipelines import datasets, truth
-from hrjax import tables
+from data_pipelines import datasets, ground_truth
+from hrjax import text_tables
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import average_precision, result_files
 
@@ -50,7 +50,7 @@ def main():
         options.output.write_text(page, encoding="utf-8", errors="backslashreplace")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(tables.one_row(numbers))
+    print(text_tables.one_row(numbers))
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -59,7 +59,7 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
     skeleton = datasets.DATASETS[options.dataset].skeleton
     people = result_files.read(options.results).detections()
     trusted = TRUSTED.get(options.dataset, {})
-    known = truth.read(options.annotations, skeleton, category="", **trusted)
+    known = ground_truth.read(options.annotations, skeleton, category="", **trusted)
     limit = {"max_people": options.max_people}
     numbers = average_precision.coco_ap(people, known, **limit)
     page = html_report.explain(

@@ -105,7 +105,7 @@ def bright():
     from data_pipelines.skeletons import COCO
     from hrjax import models
     from hrjax.inference import PredictionSettings
-    from hrjax.prediction.network import Network
+    from hrjax.prediction.trained_network import Network
 
     class Brightness(nnx.Module):
         def __call__(self, images):

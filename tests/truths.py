@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import COCO
-from data_pipelines.truth import Truth
 
 
 def make_truth(keypoints, image_ids, skeleton=COCO, **columns):

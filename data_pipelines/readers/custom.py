@@ -9,10 +9,10 @@ import math
 import pathlib
 
 from data_pipelines import coco_json, skeletons, splits
+from data_pipelines.ground_truth import Category
 from data_pipelines.readers import joint_names, people
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.skeletons import Skeleton
-from data_pipelines.truth import Category
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from data_pipelines import coco_json, geometry, splits, truth
+from data_pipelines import coco_json, geometry, ground_truth, splits
 from data_pipelines.coco_json import Wrong
+from data_pipelines.ground_truth import Truth
 from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.skeletons import Skeleton
-from data_pipelines.truth import Truth
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def read(
     request: Request,
     path: pathlib.Path,
     folder: pathlib.Path,
-    skeleton: Skeleton | Callable[[pathlib.Path, truth.Category], Skeleton],
+    skeleton: Skeleton | Callable[[pathlib.Path, ground_truth.Category], Skeleton],
     *,
     category: str,
     trust_counts: bool = False,
@@ -34,10 +34,10 @@ def read(
 ) -> splits.Split:
     """The people that a request wants, from the file `path` and the images in `folder`.
 
-    The other arguments are those of `truth.read`.
+    The other arguments are those of `ground_truth.read`.
     """
     options = {"trust_counts": trust_counts, "trust_areas": trust_areas}
-    known = truth.read(path, skeleton, category=category, **options)
+    known = ground_truth.read(path, skeleton, category=category, **options)
     for what, names in known.notes.items():
         logger.info("%s: %d annotations: %s, e.g. %s", path, len(names), what, names[0])
     if request.boxes == ANNOTATED:

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from hrjax import heatmaps, models
-from hrjax.evaluation import nms
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
@@ -22,6 +21,7 @@ PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
+NMS_METHODS = ("hard", "soft", "none")
 METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints")
 
 CHOICES = {
@@ -35,7 +35,7 @@ CHOICES = {
     "train.matmul_precision": PRECISIONS,
     "train.on_nan": ON_NAN,
     "eval.decode": tuple(heatmaps.DECODERS),
-    "eval.nms": tuple(nms.METHODS),
+    "eval.nms": NMS_METHODS,
 }
 # Choices of fields that may also be empty, and what that means.
 OPTIONAL_CHOICES = {
@@ -95,6 +95,8 @@ def check_devices(
     for section in sections:
         batch_size = config[section].batch_size
         parts = config.train.accumulate if section == "train" else 1
+        if parts < 1:
+            raise ValueError(f"config.train.accumulate is {parts}; set it to 1 or more")
         unit = device_count * parts
         if batch_size % unit:
             near = max(1, round(batch_size / unit)) * unit

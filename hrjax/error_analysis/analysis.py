@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.truth import Truth
+from data_pipelines.ground_truth import Truth
 from hrjax.detections import Detections
 from hrjax.error_analysis import matching
 from hrjax.error_analysis.matching import Curves, Ranked

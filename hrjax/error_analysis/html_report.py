@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from data_pipelines import geometry
+from data_pipelines.ground_truth import Truth
 from data_pipelines.transforms import ops
-from data_pipelines.truth import Truth
 from hrjax import visualize
 from hrjax.detections import Detections
 from hrjax.error_analysis import analysis, charts, matching

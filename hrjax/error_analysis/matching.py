@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.truth import Truth
+from data_pipelines.ground_truth import Truth
 from hrjax import oks
 from hrjax.detections import Detections
 

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data_pipelines.truth import AREA_OF_BOX, Truth
+from data_pipelines.ground_truth import AREA_OF_BOX, Truth
 from hrjax.detections import Detections
 
 COCO_NUMBERS = (

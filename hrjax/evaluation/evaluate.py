@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from data_pipelines.batching.loading import Batches
 from data_pipelines.splits import Split
 from hrjax import experiment, inference, visualize
+from hrjax.config import checks
 from hrjax.detections import Predictions
 from hrjax.evaluation import distance_metrics, metrics, protocols, reports
 from hrjax.evaluation.metrics import Evaluation
@@ -33,7 +34,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates a checkpoint or a file of weights; see `report` for what is written."""
     mesh = mesh or distributed.make_mesh()
-    experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
+    checks.check_devices(config, mesh.devices.size, sections=("eval",))
     protocol = protocols.from_config(config)
     metrics.check(protocol)
     reports.check_output(protocol, output)

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipelines import geometry
 from data_pipelines.splits import Split
-from hrjax import detections, tables
+from hrjax import detections, text_tables
 from hrjax.detections import Detections, Predictions
 from hrjax.evaluation import average_precision, distance_metrics, nms
 from hrjax.evaluation.protocols import Protocol
@@ -146,7 +146,7 @@ def _pckh(protocol, split, predictions, people):
         for group, value in groups.items()
         if group != "Mean"
     }
-    return numbers, tables.format_table(rows)
+    return numbers, text_tables.format_table(rows)
 
 
 def _coco_ap(protocol, split, predictions, people):
@@ -154,7 +154,7 @@ def _coco_ap(protocol, split, predictions, people):
         return {}, NO_TRUTH
     _warn_of_limit(protocol, split, people)
     numbers = average_precision.coco_ap(people, split.truth, max_people=protocol.max_people)
-    return numbers, tables.one_row(numbers)
+    return numbers, text_tables.one_row(numbers)
 
 
 def _crowdpose_ap(protocol, split, predictions, people):
@@ -162,7 +162,7 @@ def _crowdpose_ap(protocol, split, predictions, people):
         return {}, NO_TRUTH
     _warn_of_limit(protocol, split, people)
     numbers = average_precision.crowdpose_ap(people, split.truth, max_people=protocol.max_people)
-    return numbers, tables.one_row(numbers)
+    return numbers, text_tables.one_row(numbers)
 
 
 def _keypoints(protocol, split, predictions, people):
@@ -184,7 +184,7 @@ def _keypoints(protocol, split, predictions, people):
             "config.eval.metrics=keypoints has nothing to measure: detected boxes "
             "(config.eval.boxes) allow only AP, and AP needs the sigmas of the joints"
         )
-    return numbers, "\n".join([tables.one_row(numbers), *notes])
+    return numbers, "\n".join([text_tables.one_row(numbers), *notes])
 
 
 def _distances(split, predictions):

@@ -8,9 +8,9 @@ import pathlib
 import numpy as np
 
 from data_pipelines import geometry
+from data_pipelines.ground_truth import Truth
 from data_pipelines.splits import Split
 from data_pipelines.transforms import ops
-from data_pipelines.truth import Truth
 from hrjax import detections, visualize
 from hrjax.detections import Detections, Predictions
 from hrjax.error_analysis import html_report

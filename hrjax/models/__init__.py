@@ -1,6 +1,6 @@
 """Public interface to the networks: create one by name, split it, apply it."""
 
-from hrjax.models.pure import (
+from hrjax.models.pure_functions import (
     MEAN,
     STD,
     Graph,

@@ -19,7 +19,7 @@ from hrjax.models import (
     widehrnet,
 )
 from hrjax.models.layers import HostInitializer
-from hrjax.models.pure import Graph, split
+from hrjax.models.pure_functions import Graph, split
 
 FAMILIES = types.MappingProxyType(
     {

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
 from hrjax import detections, inference, models
-from hrjax.prediction import media, network
-from hrjax.prediction.network import Network
+from hrjax.prediction import media, trained_network
 from hrjax.prediction.results import Poses
+from hrjax.prediction.trained_network import Network
 from hrjax.runtime import distributed
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Predictor:
         if batch_size < 1 or batch_size & (batch_size - 1):
             raise ValueError(f"batch_size must be a power of two; got {batch_size}")
         if not isinstance(checkpoint, Network):
-            checkpoint = network.load(checkpoint, model=model, config=config)
+            checkpoint = trained_network.load(checkpoint, model=model, config=config)
         settings = checkpoint.settings
         self.settings = dataclasses.replace(
             settings,

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import optax
 from flax import serialization
 
-from hrjax.training.packing import pack
+from hrjax.training.parameter_packing import pack
 
 
 @flax.struct.dataclass
 class TrainState:
     """Everything that a step changes; `average` is {"params", "stats"} or None.
 
-    The optimizer and its state use the packed params (`hrjax.training.packing`).
+    The optimizer and its state use the packed params (`hrjax.training.parameter_packing`).
     """
 
     step: jax.Array

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from hrjax import heatmaps, models
 from hrjax.training import losses
 from hrjax.training.distill import Teacher
-from hrjax.training.packing import pack, unpack
+from hrjax.training.parameter_packing import pack, unpack
 from hrjax.training.state import TrainState
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 needs JAX_ENABLE_X64

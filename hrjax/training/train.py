@@ -19,11 +19,11 @@ from hrjax import experiment, inference
 from hrjax.config import checks
 from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals
-from hrjax.training import distill, loop, optimizers, run_log
+from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
-from hrjax.training.state import TrainState, abstract, create_state, from_items, to_items
+from hrjax.training.state import TrainState, create_state
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, model_card, source
+from hrjax.weights import checkpoints, model_card
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def train(
     setup, state = prepare(config, mesh)
     for warning in checks.check_length(config, setup.steps_per_epoch):
         logger.warning(warning)
-    state, position = _restore(setup, state, folder, resume_from)
+    state, position = resume.restore(setup.config, state, folder, resume_from)
     start = int(state.step)
     if start >= setup.total_steps:
         logger.info("this run is finished: %d steps, checkpoints in %s", start, folder)
@@ -75,10 +75,7 @@ def train(
 def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:
     """Everything that training needs before its first step."""
     mesh = mesh or distributed.make_mesh()
-    experiment.check_divisible(config.eval.batch_size, mesh, "config.eval.batch_size")
-    experiment.check_divisible(
-        config.train.batch_size, mesh, "config.train.batch_size", parts=config.train.accumulate
-    )
+    checks.check_devices(config, mesh.devices.size)
     split = open_train_split(config)
     protocol = protocols.from_config(config)
     metrics.check(protocol)
@@ -139,18 +136,6 @@ def open_train_split(config: ConfigDict) -> Split | Mixture:
     return mixed
 
 
-def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
-    """`state` with the weights of `config.init_from`, the averaged ones if any.
-
-    They may be a classifier's or have a head for other joints; see `Source.start_from`.
-    """
-    fresh = {"params": state.params, "stats": state.stats}
-    weights, text = source.open(config.init_from).start_from(config.model.name, fresh)
-    logger.info(text)
-    average = jax.tree.map(jnp.copy, weights) if state.average else None
-    return state.replace(**weights, average=average)
-
-
 def _run(setup, state, position, workdir):
     config, start = setup.config, int(state.step)
     first = jax.process_index() == 0
@@ -173,27 +158,6 @@ def _run(setup, state, position, workdir):
         number = loop.run(setup, state, resources, position)
         checkpoints.wait(manager)
     return number
-
-
-def _restore(setup, state, folder, resume_from):
-    """The state and position to start from: of the run's last good checkpoint, or of another."""
-    target = abstract(to_items(state))
-    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
-        if resume_from:
-            logger.info(
-                "%s has checkpoints; --resume_from is ignored, it is for a new --workdir", folder
-            )
-        step, items, damaged = checkpoints.restore_latest(folder, target)
-        if jax.process_index() == 0:
-            checkpoints.set_aside(damaged)
-        distributed.check_same(str(step), "the checkpoint that they restored")
-    elif resume_from:
-        step = checkpoints.find(resume_from, prefer=checkpoints.latest)
-        items = checkpoints.restore(step, target)
-    else:
-        return load_weights(setup.config, state) if setup.config.init_from else state, {}
-    logger.info("restored %s", step)
-    return from_items(items, state), checkpoints.read_position(step)
 
 
 def _open_batches(setup, position):

@@ -19,7 +19,7 @@ from hrjax.weights import (
     fingerprints,
     foreign_names,
     model_card,
-    transfer,
+    tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
 from hrjax.weights.published import PUBLISHED
@@ -37,7 +37,7 @@ class Source:
     """
 
     location: pathlib.Path
-    tensors: transfer.Tensors | None = None
+    tensors: tensor_loading.Tensors | None = None
     saved_card: ModelCard | None = None
     config_file: pathlib.Path | None = None
     model: str = ""
@@ -164,7 +164,9 @@ class Source:
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
-            graph, *weights = transfer.fill(variant, self.tensors, training=training, **fields)
+            graph, *weights = tensor_loading.fill(
+                variant, self.tensors, training=training, **fields
+            )
             return graph, *distributed.place(weights, sharding)
         graph, params, stats = models.shapes(variant, training=training, **fields)
         target = _sharded({"params": params, "stats": stats}, sharding)
@@ -174,10 +176,12 @@ class Source:
     def start_from(self, variant: str, weights: dict) -> tuple[dict, str]:
         """`weights` ({"params", "stats"} of `variant`) with those of this source, to train from.
 
-        See `transfer.start_from`. The text says what was loaded and what starts fresh.
+        See `tensor_loading.start_from`. The text says what was loaded and what starts fresh.
         """
         sharding = jax.tree.leaves(weights)[0].sharding
-        filled, notes = transfer.start_from(variant, weights, self._all_tensors(variant, sharding))
+        filled, notes = tensor_loading.start_from(
+            variant, weights, self._all_tensors(variant, sharding)
+        )
         text = "; ".join([f"starting from the weights of {self.location}", *notes])
         return distributed.place(filled, sharding), text
 
@@ -188,7 +192,7 @@ class Source:
         target = _sharded(checkpoints.weight_shapes(self.location), sharding)
         restored = checkpoints.restore_weights(self.location, target)
         knows_variant = self.saved_card or self.config_file
-        return transfer.as_tensors(self.variant if knows_variant else variant, restored)
+        return tensor_loading.as_tensors(self.variant if knows_variant else variant, restored)
 
 
 def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import time_jitted
-from hrjax import tables
+from hrjax import text_tables
 from hrjax.models.layers.backend_ops import convolve
 
 # Height, width, inputs; kernel size, outputs, stride, groups, as in the networks at 256x192.
@@ -40,7 +40,7 @@ def sweep(batch: int, seconds: float) -> str:
                 arguments = (x, jnp.asarray(kernel))
                 numbers.append(time_jitted(jax.jit(run), arguments, seconds / 20)["ms"])
         rows.append((name, *(f"{number:.2f}" for number in numbers)))
-    return tables.format_table(rows)
+    return text_tables.format_table(rows)
 
 
 def xla_convolve(x: jax.Array, kernel: jax.Array, *, stride: int, groups: int) -> jax.Array:

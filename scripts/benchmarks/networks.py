@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from benchmarks.timing import Numbers, program_memory, random_batch, time_jitted
-from hrjax import experiment, heatmaps, models, tables
+from hrjax import experiment, heatmaps, models, text_tables
 from hrjax.training import optimizers, train
 
 
@@ -76,7 +76,7 @@ def sweep_memory(config: ConfigDict) -> str:
         shape = "x".join(map(str, depth)) or "-"
         figures = (f"{x:.0f}" for x in (mib, mib / batch, seconds))
         rows.append((str(batch), shape, changed, *figures))
-    return tables.format_table(rows)
+    return text_tables.format_table(rows)
 
 
 def memory_cases(batch: int, modules: tuple[int, ...]) -> list[tuple[int, tuple, dict]]:

@@ -20,8 +20,8 @@ from data_pipelines.skeletons import Skeleton
 from data_pipelines.splits import Split
 from data_pipelines.transforms import chains, ops
 from hrjax import experiment, heatmaps, inference, models
-from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
+from hrjax.prediction.trained_network import Network
 from hrjax.runtime import distributed
 from hrjax.training import train
 

@@ -15,7 +15,7 @@ import pytest
 import hrjax
 from hrjax import main, recipes
 from hrjax.runtime import distributed
-from hrjax.training import train
+from hrjax.training import resume, train
 from hrjax.weights import source
 from scripts import convert_weights
 
@@ -117,7 +117,7 @@ def test_a_moved_step_predicts_evaluates_converts_and_fine_tunes(moved, tmp_path
     with config.unlocked():
         config.data.root, config.init_from = str(second / "data"), "my horses"
     job, state = train.prepare(config)
-    state = train.load_weights(config, state)
+    state = resume.load_weights(config, state)
     _, params, _ = source.open("my horses").restore()
     for name, leaf in params["final"].items():
         np.testing.assert_array_equal(state.params["final"][name], leaf)

@@ -14,7 +14,7 @@ import pytest
 import hrjax
 from hrjax import models
 from hrjax.evaluation import evaluate
-from hrjax.training import train
+from hrjax.training import resume, train
 from hrjax.weights import source, torch_names
 from scripts import convert_weights
 
@@ -75,7 +75,7 @@ def test_training_starts_from_the_checkpoint_and_from_the_file(run, published, t
     _, fresh = train.prepare(tiny)
     for path in (tmp_path / "converted", file):
         tiny.init_from = str(path)
-        state = train.load_weights(tiny, fresh)
+        state = resume.load_weights(tiny, fresh)
         assert_same({"params": state.params, "stats": state.stats}, expected)
     with pytest.raises(FileNotFoundError, match="has no optimizer: these are converted weights"):
         train.train(tiny, tmp_path / "run", resume_from=str(tmp_path / "converted"))
@@ -89,7 +89,7 @@ def test_training_starts_from_a_classifier_and_says_what_it_lacks(published, tin
     use_hrnet(tiny).init_from = str(file)
     _, fresh = train.prepare(tiny)
     caplog.set_level(logging.INFO)
-    state = train.load_weights(tiny, fresh)
+    state = resume.load_weights(tiny, fresh)
     assert_same(state.params["stem"], expected["params"]["stem"])
     assert_same(state.params["final"], fresh.params["final"])
     assert caplog.messages[-1] == (

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hrjax.prediction import media, network, person_detector
+from hrjax.prediction import media, person_detector, trained_network
 from scripts import predict
 
 POINTS = ((40, 30), (100, 80))
@@ -18,7 +18,7 @@ BOXES = ("--boxes=15,10,40,50", "--boxes=80,50,30,60")
 @pytest.fixture
 def run(monkeypatch, tmp_path, bright, capsys):
     """Runs the command with the network `bright`; returns its error message, or ""."""
-    monkeypatch.setattr(network, "load", lambda *_, **__: bright.network)
+    monkeypatch.setattr(trained_network, "load", lambda *_, **__: bright.network)
 
     def command(*arguments):
         fixed = ["predict.py", "--checkpoint=bright", f"--output={tmp_path / 'out'}"]

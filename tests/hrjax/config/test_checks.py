@@ -14,7 +14,7 @@ from data_pipelines import skeletons
 from data_pipelines.transforms import ops
 from hrjax import models
 from hrjax.config import checks
-from hrjax.evaluation import metrics
+from hrjax.evaluation import metrics, nms
 from hrjax.training import optimizers, step
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
@@ -84,6 +84,7 @@ def test_choices_are_those_of_the_code_that_reads_them():
     assert checks.PRECISIONS == step.PRECISIONS
     assert checks.ON_NAN == step.ON_NAN
     assert set(checks.METRICS) == set(metrics.METRICS)
+    assert set(checks.NMS_METHODS) == set(nms.METHODS)
     for name in checks.OPTIMIZERS:
         optimizers.optimizer(change(config, optimizer__name=name).optimizer, lambda step: 1e-3)
     for name in checks.SCHEDULES:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from data_pipelines import truth
+from data_pipelines import ground_truth
 from data_pipelines.skeletons import COCO
 from hrjax import detections
 from hrjax.error_analysis import matching
@@ -17,7 +17,7 @@ def read(folder, contents, results):
     """The truth in the contents of an annotation file, and the results as detections."""
     for name, content in (("truth", contents), ("results", results)):
         (folder / f"{name}.json").write_text(json.dumps(content))
-    known = truth.read(folder / "truth.json", COCO, category="person")
+    known = ground_truth.read(folder / "truth.json", COCO, category="person")
     if not results:
         return known, detections.make([], np.zeros((0, 17, 2)), np.zeros((0, 17)), [])
     return known, result_files.read(folder / "results.json").detections()
@@ -96,7 +96,7 @@ def read_sample(shared):
     """The truth of recorded people of COCO and results about them."""
     results = shared / "reference/golden/metrics/coco_val2017_sample_results.json"
     annotations = shared / "samples/coco/annotations/person_keypoints_val2017.json"
-    known = truth.read(annotations, COCO, category="person")
+    known = ground_truth.read(annotations, COCO, category="person")
     return known, result_files.read(results).detections()
 
 

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines import skeletons, truth
+from data_pipelines import ground_truth, skeletons
 from data_pipelines.skeletons import COCO, CROWDPOSE
 from hrjax import detections
 from hrjax.evaluation import average_precision, nms, result_files
@@ -56,7 +56,7 @@ def truth_of(folder, annotations, skeleton=COCO):
     contents["categories"] = [{"id": 1, "name": "person"}]
     path = folder / "person_keypoints.json"
     path.write_text(json.dumps(contents))
-    return truth.read(path, skeleton, category="person")
+    return ground_truth.read(path, skeleton, category="person")
 
 
 def people_of(known, scores):
@@ -156,7 +156,7 @@ def read_sample(shared, name):
     """The detections and the truth of one of SAMPLES."""
     results, annotations = SAMPLES[name]
     people = result_files.read(shared / "reference/golden/metrics" / results).detections()
-    return people, truth.read(shared / "samples" / annotations, COCO, category="person")
+    return people, ground_truth.read(shared / "samples" / annotations, COCO, category="person")
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -178,7 +178,7 @@ def test_ap_of_a_real_network_is_the_recorded_one(shared, tmp_path):
     path = tmp_path / "four.json"
     path.write_text(json.dumps(contents))
     people = result_files.read(folder / "metrics/coco_4images_real_results.json").detections()
-    numbers = average_precision.coco_ap(people, truth.read(path, COCO, category="person"))
+    numbers = average_precision.coco_ap(people, ground_truth.read(path, COCO, category="person"))
     assert numbers == recorded["coco_4_images_real_model_results"]["pycocotools"]
 
 
@@ -186,7 +186,7 @@ def test_ap_of_published_results_is_as_published(shared):
     folder = shared / "reference/published"
     results = folder / "person_keypoints_val2014_fakekeypoints100_results.json"
     annotations = folder / "person_keypoints_val2014_100_rebuilt.json"
-    known = truth.read(annotations, COCO, category="person")
+    known = ground_truth.read(annotations, COCO, category="person")
     numbers = average_precision.coco_ap(result_files.read(results).detections(), known)
     published = [0.372, 0.636, 0.348, 0.384, 0.386, 0.514, 0.734, 0.504, 0.508, 0.522]
     assert list(numbers.values()) == pytest.approx(published, abs=5e-4)
@@ -209,7 +209,7 @@ def test_the_whole_official_evaluation_is_reproduced(shared):
     people = detections.make(
         images[kept], predictions[kept, :, :2], predictions[kept, :, 2], scores[kept]
     )
-    known = truth.read(shared / "samples" / SAMPLES["coco"][1], COCO, category="person")
+    known = ground_truth.read(shared / "samples" / SAMPLES["coco"][1], COCO, category="person")
     numbers = average_precision.coco_ap(people, known)
     expected = json.loads((folder / "metrics_ap.json").read_text())["values"]["coco_full_evaluate"]
     assert list(numbers.values()) == pytest.approx(list(expected["stats"].values()), abs=1e-6)
@@ -218,7 +218,7 @@ def test_the_whole_official_evaluation_is_reproduced(shared):
 def read_crowdpose(path):
     """The truth of a file as CrowdPose's reader has it."""
     options = {"category": "person", "trust_counts": True, "trust_areas": False}
-    return truth.read(pathlib.Path(path), CROWDPOSE, **options)
+    return ground_truth.read(pathlib.Path(path), CROWDPOSE, **options)
 
 
 def test_crowdpose_ap_is_that_of_its_authors_code(golden, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from data_pipelines import skeletons, truth
+from data_pipelines import ground_truth, skeletons
 from data_pipelines.splits import Split
 from hrjax.detections import Predictions
 from hrjax.evaluation import metrics, protocols
@@ -46,7 +46,7 @@ def make_split(tmp_path, skeleton=skeletons.COCO, **annotation):
         "visible": np.ones((3, k), np.float32),
         "image_id": np.array([4, 4, 5]),
     }
-    known = truth.read(path, skeleton, category="person")
+    known = ground_truth.read(path, skeleton, category="person")
     return Split("val", skeleton, str(path), columns, {}, truth=known)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import hrjax
-from data_pipelines import truth
+from data_pipelines import ground_truth
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
 from hrjax import detections, experiment, inference, recipes
 from hrjax.evaluation import average_precision, evaluate
-from hrjax.prediction.network import Network
 from hrjax.prediction.predictor import Predictor
+from hrjax.prediction.trained_network import Network
 from hrjax.runtime import distributed
 
 POINTS = ((40, 30), (100, 80), (135, 25))
@@ -244,6 +244,6 @@ def test_real_people_are_predicted_as_well_as_published(shared):
         results.append((ids, poses.keypoints, poses.scores, poses.person_scores))
     people = detections.make(*map(np.concatenate, zip(*results, strict=True)))
     assert len(people) == 468
-    known = truth.read(file, COCO, category="person")
+    known = ground_truth.read(file, COCO, category="person")
     # The last digits depend on OpenCV's resampling.
     assert average_precision.coco_ap(people, known)["AP"] == pytest.approx(0.6585, abs=0.005)

@@ -93,10 +93,10 @@ def test_a_step_that_is_not_finite_is_skipped(start):
 
 def test_the_number_of_microbatches_must_divide_the_batch(micro):
     micro.train.accumulate = 3
-    with pytest.raises(ValueError, match=r"batch_size is 8.*in 3 parts \(config.train.accumulate"):
+    with pytest.raises(ValueError, match=r"batch_size is 8.*of 3 microbatches \(config.train.acc"):
         train.prepare(micro)
     micro.train.accumulate = 0
-    with pytest.raises(ValueError, match="accumulate is 0; take 1 or more"):
+    with pytest.raises(ValueError, match="accumulate is 0; set it to 1 or more"):
         train.prepare(micro)
 
 

@@ -16,7 +16,7 @@ from data_pipelines import datasets
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
 from hrjax.runtime import distributed
-from hrjax.training import loop, run_log, train
+from hrjax.training import loop, resume, run_log, train
 from hrjax.training.state import abstract, to_items
 from hrjax.weights import checkpoints
 
@@ -184,7 +184,7 @@ def test_init_from_takes_only_the_weights(tiny, tmp_path):
     tiny.train.ema_decay = 0.0
     tiny.init_from = str(tmp_path / "old")
     _, fresh = train.prepare(tiny)
-    state = train.load_weights(tiny, fresh)
+    state = resume.load_weights(tiny, fresh)
     assert int(state.step) == 0
     step = checkpoints.find(str(tmp_path / "old"))
     target = jax.tree.map(

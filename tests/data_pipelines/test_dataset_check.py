@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import check
+from data_pipelines import dataset_check
 from data_pipelines.readers import coco, custom
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO, Skeleton
@@ -47,7 +47,7 @@ def _write(root, change=lambda contents: None, *, images=2):
 
 
 def _problems(split):
-    return {problem.what: problem.places for problem in check.find_problems(split, iter)}
+    return {problem.what: problem.places for problem in dataset_check.find_problems(split, iter)}
 
 
 def test_a_good_dataset_has_no_problems(tmp_path):
@@ -122,7 +122,7 @@ def test_defects_of_images_are_found(tmp_path):
 
 def test_joints_of_a_side_without_a_pair_are_found():
     skeleton = Skeleton(COCO.names, COCO.flip_pairs[1:], (), COCO.sigmas, ())
-    (problem,) = check.check_names(skeleton)
+    (problem,) = dataset_check.check_names(skeleton)
     assert problem.places == ("left_eye", "right_eye")
     assert not problem.serious
 
@@ -148,7 +148,7 @@ def _write_oriented(path, size, orientation):
 def test_images_with_an_orientation_are_named(tmp_path, size, orientation, message):
     split = _write(tmp_path)
     _write_oriented(tmp_path / "images" / "1.png", size, orientation)
-    (problem,) = check.find_problems(split, iter)
+    (problem,) = dataset_check.find_problems(split, iter)
     assert str(problem).startswith(message)
 
 
@@ -185,7 +185,7 @@ def test_sides_are_told_by_short_names_too(tmp_path):
 
 
 def test_the_summary_counts_people_and_joints(tmp_path):
-    text = check.summarize(_write(tmp_path))
+    text = dataset_check.summarize(_write(tmp_path))
     assert "2 people to use in 2 images; dropped: none; 14 joints labeled" in text
     (row,) = [line.split() for line in text.splitlines() if "right_knee" in line]
     assert row[0::2] == ["right_knee", "2"]
@@ -193,4 +193,6 @@ def test_the_summary_counts_people_and_joints(tmp_path):
 
 def test_real_people_have_no_serious_problems(shared):
     split = coco.read(Request(str(shared / "samples" / "coco"), "val"))
-    assert not [str(problem) for problem in check.find_problems(split, iter) if problem.serious]
+    assert not [
+        str(problem) for problem in dataset_check.find_problems(split, iter) if problem.serious
+    ]

@@ -6,7 +6,7 @@ import pytest
 
 import hrjax
 from hrjax import models, recipes
-from hrjax.prediction import network
+from hrjax.prediction import trained_network
 from hrjax.prediction.predictor import Predictor
 from hrjax.weights import torch_names
 
@@ -20,14 +20,14 @@ def file(tmp_path):
 
 
 def test_settings_are_the_recipes_or_those_of_a_given_config(file):
-    opened = network.load(file, model="hrnet_tiny_64x32")
+    opened = trained_network.load(file, model="hrnet_tiny_64x32")
     assert (opened.settings.input_size, opened.settings.decode) == ((64, 32), "quarter")
     assert opened.settings.flip_test
     assert opened.settings.fold_batch_norm
     config = recipes.find("hrnet_tiny_96x96", "mpii")
     config.eval.fold_batch_norm, config.eval.joint_threshold = False, 0.4
     config.heatmap.encoding = "udp"
-    opened = network.load(file, config=config)
+    opened = trained_network.load(file, config=config)
     assert (opened.settings.input_size, opened.settings.udp) == ((96, 96), True)
     assert not opened.settings.fold_batch_norm
     assert opened.joint_threshold == 0.4

@@ -9,7 +9,7 @@ import pytest
 
 import hrjax
 from hrjax import models
-from hrjax.weights import file_formats, foreign_names, torch_names, transfer
+from hrjax.weights import file_formats, foreign_names, tensor_loading, torch_names
 from tests.hrjax.models import recorded
 from tests.hrjax.weights.official import ones, zeros
 
@@ -35,7 +35,7 @@ def table():
 
 def start_from(name, state):
     """Weights of ones, with those of an official state dict of `name`."""
-    return transfer.start_from(name, ones(name), foreign_names.translate(state))
+    return tensor_loading.start_from(name, ones(name), foreign_names.translate(state))
 
 
 def load(state):

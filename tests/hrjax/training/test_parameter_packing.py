@@ -5,7 +5,7 @@ import optax
 from ml_collections import ConfigDict
 
 from hrjax.training import optimizers
-from hrjax.training.packing import SMALL, pack, unpack
+from hrjax.training.parameter_packing import SMALL, pack, unpack
 
 
 def tree():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from data_pipelines import datasets, truth
+from data_pipelines import datasets, ground_truth
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.skeletons import Skeleton
 
@@ -33,7 +33,7 @@ def _skeleton(file):
 
 
 def _truth_of(file, tmp_path):
-    return truth.read(file.write(tmp_path), _skeleton(file), category=file.category)
+    return ground_truth.read(file.write(tmp_path), _skeleton(file), category=file.category)
 
 
 def _check_people(file, known):
@@ -124,7 +124,7 @@ def _document(**changes):
 def _read(tmp_path, document, category="thing", **options):
     path = tmp_path / "things.json"
     path.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
-    return truth.read(path, SKELETON, category=category, **options)
+    return ground_truth.read(path, SKELETON, category=category, **options)
 
 
 def _each(part, **fields):
@@ -329,9 +329,9 @@ def test_the_message_counts_other_annotations_with_the_same_flaw(tmp_path):
 
 
 def test_images_are_found_by_id_in_any_order():
-    rows = truth.find_rows(np.array([30, 10, 20]), np.array([10, 20, 30, 15, 99]))
+    rows = ground_truth.find_rows(np.array([30, 10, 20]), np.array([10, 20, 30, 15, 99]))
     assert rows.tolist() == [1, 2, 0, -1, -1]
-    assert truth.find_rows(np.zeros(0, np.int64), np.array([1])).tolist() == [-1]
+    assert ground_truth.find_rows(np.zeros(0, np.int64), np.array([1])).tolist() == [-1]
 
 
 def test_workers_get_a_split_without_its_truth(tmp_path):
