@@ -11,7 +11,7 @@ batch 256 on 8 RTX 3090.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default ditehrnet_18."""
     config = common.recipe(variant, default="ditehrnet_18", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -10,7 +10,7 @@ Published PCKh@0.5 on MPII val, ground-truth boxes (the table of the authors' RE
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default ditehrnet_18."""
     config = common.recipe(variant, default="ditehrnet_18", dataset="mpii", input_size=(256, 256))
 

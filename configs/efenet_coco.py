@@ -11,7 +11,7 @@ the input, so sigma is 4 cells: 8 pixels of the input, as in other recipes.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default efenet_small."""
     config = common.recipe(variant, default="efenet_small", dataset="coco", input_size=(256, 192))
 

@@ -12,7 +12,7 @@ authors' Adam never uses.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -9,7 +9,7 @@ Figures with a detector's boxes are lower. Trained from ImageNet weights with ba
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="coco", input_size=(256, 192))
 

@@ -12,7 +12,7 @@ on COCO val2017, boxes of the 56.4-AP person detector (the table of its HRNet wi
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="coco", input_size=(256, 192))
     config = common.v2(config)

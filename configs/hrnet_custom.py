@@ -10,7 +10,7 @@ are those that the files name; docs/data.md describes what else can be set. Chec
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="custom", input_size=(256, 192))
 

@@ -9,7 +9,7 @@ Published PCKh@0.5 on MPII val, ground-truth boxes (the table of the authors' RE
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="mpii", input_size=(256, 256))
 

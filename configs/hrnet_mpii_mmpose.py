@@ -8,7 +8,7 @@ Trained from ImageNet weights with batch 64 per GPU; configs/hrnet_mpii.py has t
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnet_w32."""
     config = common.recipe(variant, default="hrnet_w32", dataset="mpii", input_size=(256, 256))
 

@@ -12,7 +12,7 @@ applies to all parameters.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnext_small."""
     config = common.recipe(variant, default="hrnext_small", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -11,7 +11,7 @@ authors' README has no figures for CrowdPose.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnext_small."""
     config = common.recipe(
         variant, default="hrnext_small", dataset="crowdpose", input_size=(256, 192)

@@ -12,7 +12,7 @@ evaluated here as is.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default hrnext_small."""
     config = common.recipe(variant, default="hrnext_small", dataset="coco", input_size=(256, 192))
     config = common.evaluate_on(config, "ochuman")

@@ -11,7 +11,7 @@ wider_naive_litehrnet_18 66.0. Trained from scratch with batch 512 (384x288: 256
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default litehrnet_18."""
     config = common.recipe(variant, default="litehrnet_18", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -14,7 +14,7 @@ Paddle's teacher runs in training mode; --config.distill.batch_statistics reprod
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default litehrnet_30."""
     config = common.recipe(variant, default="litehrnet_30", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -9,7 +9,7 @@ Figures with a detector's boxes are lower. Trained from scratch with batch 64 pe
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default litehrnet_30."""
     config = common.recipe(variant, default="litehrnet_30", dataset="coco", input_size=(256, 192))
 

@@ -10,7 +10,7 @@ below are what differs. A small network gets milder augmentation than HRNet.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default litehrnet_18."""
     config = common.recipe(variant, default="litehrnet_18", dataset="coco", input_size=(256, 192))
     config = common.v2(config)

@@ -11,7 +11,7 @@ scratch with batch 256 on 8 GPUs.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default litehrnet_18."""
     config = common.recipe(variant, default="litehrnet_18", dataset="mpii", input_size=(256, 256))
 

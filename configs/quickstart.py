@@ -12,7 +12,7 @@ The first command takes minutes and reaches a PCKh@0.5 of 82 to 83, the second h
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default widehrnet_18, made narrow and shallow."""
     config = common.recipe(variant, default="widehrnet_18", dataset="mpii", input_size=(96, 96))
     config.data.input_size = (96, 96)  # whatever the variant's name says

@@ -12,7 +12,7 @@ OpenCV's order, blue first.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default pose_resnet_50."""
     config = common.recipe(variant, default="pose_resnet_50", dataset="coco", input_size=(256, 192))
     large = config.data.input_size == (384, 288)

@@ -11,7 +11,7 @@ files leave the channels in OpenCV's order, blue first.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default pose_resnet_50."""
     config = common.recipe(variant, default="pose_resnet_50", dataset="mpii", input_size=(256, 256))
 

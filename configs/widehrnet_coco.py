@@ -11,7 +11,7 @@ widehrnet_18_se AP 69.8, AR 75.6. Trained from scratch with batch 256 on 8 V100.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default widehrnet_18_se."""
     config = common.recipe(
         variant, default="widehrnet_18_se", dataset="coco", input_size=(256, 192)

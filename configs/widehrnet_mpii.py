@@ -12,7 +12,7 @@ _30 use lr 5e-4, the others 2e-3.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default widehrnet_18."""
     config = common.recipe(variant, default="widehrnet_18", dataset="mpii", input_size=(256, 256))
 

@@ -11,7 +11,7 @@ than the authors' 16, which suits batch norm and divides among 8 devices.
 from configs import common
 
 
-def get_config(variant=""):
+def get_config(variant: str = "") -> common.ConfigDict:
     """The recipe for `variant`, by default widehrnet_18."""
     config = common.recipe(variant, default="widehrnet_18", dataset="mpii", input_size=(256, 256))
     config = common.v2(config)

@@ -8,7 +8,8 @@ so that they agree on which people there are and how large they are. The rules:
   has no labeled joints: AP ignores detections of it.
 - `labeled` is the number of labeled joints, whatever the file's num_keypoints says, unless the
   reader trusts the file's counts (CrowdPose's leave out head and neck).
-- `areas` are the file's where they are positive and finite, else AREA_OF_BOX of the box.
+- `areas` are the file's where they are positive and finite, else those of the boxes, as pycocotools
+  has it for results. CrowdPose's are always AREA_OF_BOX of the boxes, as in its metric.
 - `crowds` are the file's iscrowd as a bool; null and missing mean no crowd.
 - Annotation ids are used in messages only. Ids of images and categories are whole numbers, 1.0
   included, and no two images have the same.
@@ -25,7 +26,7 @@ from data_pipelines import coco_columns, coco_json
 from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.skeletons import Skeleton
 
-# The share of a box that a person fills where a file has no areas, as CrowdPose's metric has it.
+# The share of a box that a person fills in CrowdPose's metric, whose files have no areas.
 AREA_OF_BOX = 0.53
 
 
@@ -101,8 +102,8 @@ def read(
     """The truth in a file of COCO's format, cleaned by the rules above.
 
     `skeleton` may be a function of the file and its category. An empty `category` is the only one
-    that has joints. `trust_counts` and `trust_areas` say whether num_keypoints and area are the
-    file's where it has them.
+    that has joints. `trust_counts` takes num_keypoints from the file where it is there. Without
+    `trust_areas` areas are CrowdPose's.
     """
     document = coco_json.load(path)
     chosen = choose_category(document, category)
@@ -163,9 +164,11 @@ def _category_name(entry):
 
 
 def _areas(people, *, trust):
-    share = AREA_OF_BOX * people.boxes[:, 2:].clip(min=0).prod(axis=1)
-    good = np.isfinite(people.areas) & (people.areas > 0) & trust
-    return np.where(good, people.areas, share)
+    of_boxes = people.boxes[:, 2:].clip(min=0).prod(axis=1)
+    if not trust:
+        return AREA_OF_BOX * of_boxes
+    good = np.isfinite(people.areas) & (people.areas > 0)
+    return np.where(good, people.areas, of_boxes)
 
 
 def _labeled(people, *, trust):
@@ -199,7 +202,7 @@ def _notes(people, *, trust_counts, trust_areas):
     wrong_counts = ~np.isnan(people.counts) & (people.counts != labeled)
     what = "num_keypoints differs from the number of labeled joints"
     found = {
-        f"area is not positive: {AREA_OF_BOX} of the box is used": wrong_areas,
+        "area is not positive: that of the box is used": wrong_areas,
         what if trust_counts else f"{what}, which is used": wrong_counts,
     }
     repaired = {

@@ -199,7 +199,7 @@ def convention_count(calls: list[Call], convention: Convention) -> int:
     return total
 
 
-def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides) -> str:
+def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides: Any) -> str:
     """A table of a variant's modules, `depth` levels deep, and the totals."""
     graph, params, stats = models.shapes(name, **overrides)
     calls = trace(graph, params, stats, size)

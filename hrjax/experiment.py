@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,7 +36,7 @@ def open_held_out(config: ConfigDict) -> Split:
     return dataclasses.replace(split, columns={**split.columns, **places})
 
 
-def open_split(config: ConfigDict, name: str, **options) -> Split:
+def open_split(config: ConfigDict, name: str, **options: Any) -> Split:
     """The split `name` of the config's dataset, drawn first where the config asks for it.
 
     `options` are those of `datasets.read_config`.

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-ROOMS = ("hrjax.models",)  # packages, with everything inside
+ROOMS = ("hrjax", "data_pipelines", "configs")  # packages, with everything inside
 CALLED = ("__init__", "__call__")  # special methods that are public as well
 
 

@@ -22,7 +22,7 @@ class Teacher:
     weights: dict
     dtype: str
 
-    def heatmaps(self, weights: dict, images, key):
+    def heatmaps(self, weights: dict, images: jax.Array, key: jax.Array) -> jax.Array:
         """Its heatmaps of normalized images, for a student to learn; without gradients."""
         params = jax.tree.map(lambda x: x.astype(self.dtype), weights["params"])
         shown, _ = models.apply(self.graph, params, weights["stats"], images, key)

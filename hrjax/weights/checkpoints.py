@@ -7,12 +7,14 @@ The card is written into the same temporary folder as the arrays, which Orbax re
 complete: a step has both or does not exist.
 """
 
+import contextlib
 import json
 import logging
 import pathlib
 import zlib
 from collections.abc import Callable
 
+import absl.logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -260,10 +262,26 @@ def _read(reader, folder, target, checksum):
 def _shapes_of(reader, folder):
     """Shapes and types of the arrays of an item."""
     try:
-        tree = reader.metadata(folder).item_metadata.tree
+        with _without_expected_warning():
+            tree = reader.metadata(folder).item_metadata.tree
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
     except Exception as error:
         raise _damage(folder, error) from error
+
+
+@contextlib.contextmanager
+def _without_expected_warning():
+    """Silences a warning of Orbax: the items of a step have no metadata file of their own."""
+    log = absl.logging.get_absl_logger()
+    log.addFilter(_is_not_expected)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_not_expected)
+
+
+def _is_not_expected(record):
+    return not record.getMessage().startswith("Metadata file does not exist")
 
 
 def _damage(folder, error):

@@ -7,6 +7,7 @@ functions that files of weights need; anything else is an error before it is cal
 import collections
 import math
 import pickle
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -39,11 +40,12 @@ class Unpickler(pickle.Unpickler):
     `load_storage` returns the array behind a tensor's storage, from the file's description of it.
     """
 
-    def __init__(self, file, load_storage: Callable | None = None):
+    def __init__(self, file: typing.BinaryIO, load_storage: Callable | None = None):
         super().__init__(file, encoding="latin1")
         self._load_storage = load_storage
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> typing.Any:
+        """What a pickle may use under this name; raises ForbiddenError for anything else."""
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         module = module.replace("numpy.core", "numpy._core")
         if (module, name) in ALLOWED:
@@ -59,7 +61,8 @@ class Unpickler(pickle.Unpickler):
             "open it with the program that wrote it and save the dict of tensors alone"
         )
 
-    def persistent_load(self, identifier):
+    def persistent_load(self, identifier: tuple) -> typing.Any:
+        """The storage of a tensor; raises ForbiddenError for anything else outside the pickle."""
         kind, dtype = identifier[:2]
         if self._load_storage is None or kind != "storage" or dtype not in STORAGES.values():
             raise ForbiddenError(f"it refers to something outside the file: {str(identifier)[:80]}")

@@ -183,7 +183,7 @@ def test_untidy_files_are_read(tmp_path, oddity):
 @pytest.mark.parametrize("area", [0, -1, None, float("nan"), float("inf")])
 def test_areas_that_are_not_positive_are_of_the_boxes(tmp_path, area):
     known = _read(tmp_path, _each("annotations", area=area))
-    assert known.areas.tolist() == [0.53 * 120 * 160] * 6
+    assert known.areas.tolist() == [120 * 160] * 6
     assert _read(tmp_path, _document()).areas.tolist() == [19200.0] * 6
 
 
@@ -191,7 +191,7 @@ def test_repaired_annotations_are_named(tmp_path):
     document = _first(area=0)
     document["annotations"][2] |= {"num_keypoints": 1, "id": None}
     assert _read(tmp_path, document).notes == {
-        "area is not positive: 0.53 of the box is used": ("1",),
+        "area is not positive: that of the box is used": ("1",),
         "num_keypoints differs from the number of labeled joints, which is used": (
             "the one in row 2",
         ),

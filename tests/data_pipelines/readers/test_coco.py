@@ -143,10 +143,10 @@ def test_missing_dataset_says_what_to_download(tmp_path):
         coco.read(Request(str(tmp_path), "train"))
 
 
-def test_people_without_an_area_have_the_usual_one(tmp_path):
+def test_people_without_an_area_have_that_of_their_box(tmp_path):
     _write(tmp_path, _contents(_annotation(1, area=0), _annotation(2, area=None)))
     areas = coco.read(Request(str(tmp_path), "val")).columns["area"]
-    assert areas.tolist() == [0.53 * 31 * 61] * 2
+    assert areas.tolist() == [31 * 61] * 2
 
 
 def test_missing_images_are_noticed_before_training(tmp_path):

@@ -279,8 +279,8 @@ def hand(annotation_id, image_id, **changes):
 def test_ap_of_other_joints_needs_only_boxes_and_keypoints(tmp_path):
     known = truth_of(tmp_path, [hand(1, 7), hand(2, 8)], HAND)
     points = np.array([[[10.0, 10], [20, 20], [99, 99]]] * 2)
-    # In image 8 the first joint is one sigma off: area 0.53 * 40 * 50, OKS (exp(-1/2) + 1) / 2.
-    points[1, 0, 0] += 2 * 0.1 * np.sqrt(0.53 * 40 * 50)
+    # In image 8 the first joint is one sigma off: area 40 * 50, OKS (exp(-1/2) + 1) / 2.
+    points[1, 0, 0] += 2 * 0.1 * np.sqrt(40 * 50)
     people = detections.make([7, 8], points, np.ones((2, 3)), np.array([0.9, 0.8]))
     numbers = average_precision.coco_ap(people, known)
     assert (1 + np.exp(-0.5)) / 2 == pytest.approx(0.803, abs=1e-3)

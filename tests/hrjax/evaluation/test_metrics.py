@@ -103,8 +103,8 @@ def test_your_own_dataset_is_scored_by_distances_and_ap(config, tmp_path):
     assert evaluation.numbers["PCK@0.2"] == 1
     assert evaluation.numbers["AUC"] == pytest.approx(15 / 20)
     assert evaluation.numbers["EPE"] == pytest.approx(7, abs=1e-5)
-    # OKS exp(-49 / (2 * 0.2² * 0.53 * 8000)) = 0.866 passes 8 of 10.
-    assert evaluation.numbers["AP"] == pytest.approx(0.8)
+    # OKS exp(-49 / (2 * 0.2² * 8000)) = 0.926 passes 9 of 10.
+    assert evaluation.numbers["AP"] == pytest.approx(0.9)
     assert metrics.score_name(protocols.from_config(config)) == "PCK@0.05"
 
 

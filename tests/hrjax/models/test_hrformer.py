@@ -28,6 +28,16 @@ def test_relative_positions_of_a_window_of_four_pixels():
     np.testing.assert_array_equal(hrformer.relative_positions(2), expected)
 
 
+def test_relative_positions_are_those_of_the_official_code():
+    index = hrformer.relative_positions(7)
+    assert index.shape == (49, 49)
+    assert (index.diagonal() == 84).all()
+    assert index[0, 48] == 0
+    assert index[48, 0] == 168
+    assert index[0, 1] == 83  # a column to the right
+    assert index[0, 7] == 84 - 13  # a row further down
+
+
 def test_padding_is_centered():
     # The branches of 256x192 and of 384x288, as the reference pads them.
     sizes = [64, 48, 32, 24, 16, 12, 8, 6, 96, 72, 36, 18, 9]

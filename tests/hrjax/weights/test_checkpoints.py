@@ -297,3 +297,14 @@ def test_a_full_disk_leaves_the_last_checkpoint_usable(tmp_path):
     assert checkpoints.latest(tmp_path) == 1
     target = {"model": {"a": jax.ShapeDtypeStruct((200_000,), jnp.float32)}}
     np.testing.assert_array_equal(checkpoints.restore(tmp_path / "1", target)["model"]["a"], 1.0)
+
+
+def test_restoring_logs_no_warning_of_orbax(tmp_path):
+    write(tmp_path, [None])
+    program = f"""
+import pathlib
+from hrjax.weights import checkpoints
+checkpoints.weight_shapes(pathlib.Path({str(tmp_path / "1")!r}))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")

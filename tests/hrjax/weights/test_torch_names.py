@@ -3,7 +3,6 @@
 import json
 
 from hrjax import models
-from hrjax.models import hrformer
 from hrjax.weights import torch_names
 from tests.hrjax.models import recorded
 from tests.hrjax.weights.official import zeros
@@ -31,13 +30,3 @@ def test_official_buffers_are_written_too(shared):
         ours = zeros(golden["model"], golden["num_joints"])
         expected = {key: tuple(shape) for key, shape, _ in theirs["tensors"]}
         assert {key: array.shape for key, array in ours.items()} == expected
-
-
-def test_relative_positions_are_counted_as_the_official_code_counts_them():
-    index = hrformer.relative_positions(7)
-    assert index.shape == (49, 49)
-    assert (index.diagonal() == 84).all()
-    assert index[0, 48] == 0
-    assert index[48, 0] == 168
-    assert index[0, 1] == 83  # a column to the right
-    assert index[0, 7] == 84 - 13  # a row further down
