@@ -90,7 +90,8 @@ def _evaluate(command, mesh):
 
     config, output = command.config, command.flags.output
     weights = command.weights or source.open(command.flags.checkpoint or command.workdir)
-    _log_differences(weights, config)
+    if command.weights or weights.config_file or weights.saved_card:
+        _log_differences(weights, config)
     workdir = command.workdir
     if weights.run and not command.flags.workdir:
         workdir = weights.run
@@ -99,20 +100,19 @@ def _evaluate(command, mesh):
 
 
 def _log_differences(weights, config):
-    """Says in one line how the config differs from that of the run or of the model card."""
+    """Says in one line how the config differs from the one that came with the weights."""
     from hrjax.runtime import run_folder
 
-    if not (weights.config_file or weights.saved_card):
-        return
     own, now = (run_folder.flatten(x.to_dict()) for x in (weights.config, config))
     differences = [
         f"{name} is {now.get(name)!r} instead of {own.get(name)!r}"
         for name in sorted(own.keys() | now.keys())
         if name.startswith(EVALUATED) and own.get(name) != now.get(name)
     ]
-    which = "the run's own config" if weights.config_file else "the config of its model card"
+    which = "the config of its model card" if weights.saved_card else "the recipe of its variant"
+    which = "the run's own config" if weights.config_file else which
     but = f", but {', '.join(differences)}" if differences else ""
-    logger.info("evaluating %s with %s%s", weights.location, which, but)
+    logger.info("evaluating with %s%s", which, but)
 
 
 def _join(command):
