@@ -94,4 +94,5 @@ def save_checkpoint(folder, weights, card):
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.WARNING)
     main()
