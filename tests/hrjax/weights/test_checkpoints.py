@@ -214,8 +214,8 @@ def remove_the_mark(step_folder):
     (step_folder / "_CHECKPOINT_METADATA").unlink()
 
 
-# Orbax closes its event loop while the other array is still being read, and whatever TensorStore then
-# wants to say to that loop is ignored with this warning.
+# Orbax closes its event loop while the other array is still being read; what TensorStore then tells
+# that loop is lost with this warning.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "damage",
