@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from variants import EVERY
 
 from hrjax import models
 from hrjax.weights import fingerprints, foreign_names
@@ -23,7 +24,7 @@ def test_the_table_has_every_variant_once_by_family():
     assert len({*known}) == len(known)
 
 
-@pytest.mark.parametrize("name", models.VARIANTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_table_is_up_to_date(name):
     # If this fails because a network changed: python -m hrjax.weights.fingerprints
     family = models.FAMILIES[name].__name__.rpartition(".")[2]

@@ -6,6 +6,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from variants import EVERY
 
 import hrjax
 from hrjax import models
@@ -97,7 +98,7 @@ def test_there_and_back_is_the_identity(name):
         np.testing.assert_array_equal(back[key], array)
 
 
-@pytest.mark.parametrize("name", models.VARIANTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_variant_reads_what_it_writes(name):
     filled, notes = start_from(name, zeros(name))
     assert not notes
