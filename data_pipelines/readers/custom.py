@@ -49,6 +49,7 @@ def make_skeleton(path: pathlib.Path, category: Category, joints: Joints) -> Ske
     """
     names = joints.names or _names(path, category)
     _check_joints(path, names, joints)
+    _warn_of_another_order(path, category, names)
     known = dict(zip(skeletons.COCO.names, skeletons.COCO.sigmas, strict=True))
     known |= dict(zip(skeletons.CROWDPOSE.names, skeletons.CROWDPOSE.sigmas, strict=True))
     guessed = [name for name in names if name not in known]
@@ -70,6 +71,17 @@ def make_skeleton(path: pathlib.Path, category: Category, joints: Joints) -> Ske
         sigmas=joints.sigmas or tuple(known.get(name, SIGMA) for name in names),
         upper_body=joints.upper_body or joint_names.upper_body(names),
     )
+
+
+def _warn_of_another_order(path, category, names):
+    """Warns where the file has the joints in another order than the config, or a trained model."""
+    own = category.fields.get("keypoints")
+    if isinstance(own, list) and tuple(own) != names and sorted(map(str, own)) == sorted(names):
+        logger.warning(
+            "%s has the joints %s; config.data.skeleton.names, which is used, has them in another "
+            "order: %s",
+            *(path, ", ".join(map(str, own)), ", ".join(names)),
+        )
 
 
 def _names(path, category):

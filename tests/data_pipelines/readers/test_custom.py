@@ -69,6 +69,18 @@ def test_the_config_says_it_all(tmp_path):
     assert split[0]["image_path"] == str(tmp_path / "pictures" / "7.jpg")
 
 
+def test_the_same_joints_in_another_order_are_a_warning(tmp_path, caplog):
+    _write(tmp_path)
+    names = tuple(reversed(NAMES))
+    split = datasets.read_config(_config(tmp_path, **{"data.skeleton.names": names}), "train")
+    assert split.skeleton.names == names
+    assert "has the joints nose, left_paw, right_paw, tail" in caplog.text
+    assert "another order: tail, right_paw, left_paw, nose" in caplog.text
+    caplog.clear()
+    datasets.read_config(_config(tmp_path, **{"data.skeleton.names": tuple(NAMES)}), "train")
+    assert "another order" not in caplog.text
+
+
 def test_detections_are_read(tmp_path):
     _write(tmp_path)
     file = tmp_path / "found.json"
