@@ -31,7 +31,7 @@ ALLOWED = {
         *(f"hrjax.{name}" for name in ("models", "heatmaps", "recipes", "runtime")),
     },
 }
-# Rooms that never import each other, in this order: who does not import whom.
+# Pairs of rooms of which the first must not import the second.
 APART = (
     ("hrjax.evaluation", "hrjax.training"),
     ("hrjax.evaluation", "hrjax.prediction"),
