@@ -115,7 +115,7 @@ def check_length(config: ConfigDict, steps_per_epoch: int) -> list[str]:
     total = epochs * steps_per_epoch
     if warmup <= LONG_WARMUP * total:
         return []
-    run = f"{total} steps ({epochs} epochs of {steps_per_epoch})"
+    run = f"{total} steps ({_epochs(epochs)} of {steps_per_epoch})"
     trouble = f"is more than a fifth of the run's {run}"
     if warmup >= total:
         trouble = f"does not end within the run's {run}: lr never reaches its value"
@@ -302,6 +302,10 @@ def _unused(config):
         )
 
 
+def _epochs(count):
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
 def _unreached(config):
     """A warning about milestones after the end of the run."""
     settings, epochs = config.optimizer, config.train.epochs
@@ -312,7 +316,7 @@ def _unreached(config):
         near = sorted({max(1, round(share * epochs)) for share in (0.8, 0.95)} - {epochs})
         advice = f"set --config.optimizer.milestones={','.join(map(str, near))} or " if near else ""
         yield (
-            f"config.optimizer.milestones {what} are not reached in {epochs} epochs "
+            f"config.optimizer.milestones {what} are not reached in {_epochs(epochs)} "
             f"(config.train.epochs), so lr does not fall there; {advice}"
             "--config.optimizer.schedule=cosine"
         )

@@ -1,6 +1,7 @@
 """The metrics by name: from the predictions of a split to numbers and a table."""
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -149,19 +150,11 @@ def _pckh(protocol, split, predictions, people):
     return numbers, text_tables.format_table(rows)
 
 
-def _coco_ap(protocol, split, predictions, people):
+def _ap(compute, protocol, split, predictions, people):
     if not split.truth.annotated:
         return {}, NO_TRUTH
     _warn_of_limit(protocol, split, people)
-    numbers = average_precision.coco_ap(people, split.truth, max_people=protocol.max_people)
-    return numbers, text_tables.one_row(numbers)
-
-
-def _crowdpose_ap(protocol, split, predictions, people):
-    if not split.truth.annotated:
-        return {}, NO_TRUTH
-    _warn_of_limit(protocol, split, people)
-    numbers = average_precision.crowdpose_ap(people, split.truth, max_people=protocol.max_people)
+    numbers = compute(people, split.truth, max_people=protocol.max_people)
     return numbers, text_tables.one_row(numbers)
 
 
@@ -229,8 +222,10 @@ def _warn_of_limit(protocol, split, people):
 NOWHERE = -1e6
 NO_TRUTH = "no ground truth: nothing to score; the predictions are in the results file"
 METRICS = {
-    "coco_ap": Metric("AP", ("image_id",), _coco_ap),
-    "crowdpose_ap": Metric("AP", ("image_id",), _crowdpose_ap),
+    "coco_ap": Metric("AP", ("image_id",), functools.partial(_ap, average_precision.coco_ap)),
+    "crowdpose_ap": Metric(
+        "AP", ("image_id",), functools.partial(_ap, average_precision.crowdpose_ap)
+    ),
     "pckh": Metric("PCKh@0.5", ("truth_keypoints", "truth_visible", "head_size"), _pckh),
     "keypoints": Metric("PCK@0.05", ("image_id",), _keypoints),
 }
