@@ -19,7 +19,14 @@ import importlib.metadata
 import typing
 
 if typing.TYPE_CHECKING:
-    from hrjax.models import apply, features, fold_batch_norm, list_models, split
+    from hrjax.models import (
+        apply,
+        features,
+        fold_batch_norm,
+        list_models,
+        lowering_for,
+        split,
+    )
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
     from hrjax.weights.tensor_loading import from_torch
@@ -35,10 +42,11 @@ __all__ = [
     "from_torch",
     "list_models",
     "load",
+    "lowering_for",
     "split",
     "to_torch",
 ]
-_IN_MODELS = ("apply", "features", "fold_batch_norm", "list_models", "split")
+_IN_MODELS = ("apply", "features", "fold_batch_norm", "list_models", "lowering_for", "split")
 # Imported at first use: JAX takes a second, and the readers of data and checkpoints another.
 _MODULES = {
     **dict.fromkeys(_IN_MODELS, "hrjax.models"),

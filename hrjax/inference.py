@@ -65,8 +65,7 @@ def make_predict_step(
         with jax.default_matmul_precision("highest"):
             return models.apply(*network, images)[0]
 
-    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    def predict_step(weights, batch):
+    def predict(weights, batch):
         images = models.normalize(batch["image"], settings.color)
         if settings.flip_test:
             # Both go through the network in one call. A crop and its mirror image are neighbors,
@@ -80,6 +79,11 @@ def make_predict_step(
         keypoints, scores = read_keypoints(maps, batch["to_original"], images.shape[1], settings)
         same = {key: batch[key] for key in ("index", "mask")}
         return {**same, "keypoints": keypoints, "scores": scores}
+
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    def predict_step(weights, batch):
+        with models.lowering_for(mesh.devices.flat[0].platform):
+            return predict(weights, batch)
 
     return predict_step
 

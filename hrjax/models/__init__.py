@@ -1,5 +1,6 @@
 """Public interface to the networks: create one by name, split it, apply it."""
 
+from hrjax.models.layers import lowering_for
 from hrjax.models.pure_functions import (
     MEAN,
     STD,
@@ -36,6 +37,7 @@ __all__ = [
     "fold_batch_norm",
     "heatmap_stride",
     "list_models",
+    "lowering_for",
     "merge",
     "normalize",
     "shapes",

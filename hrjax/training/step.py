@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hrjax import heatmaps, models
@@ -21,6 +22,7 @@ ON_NAN = ("stop", "skip")
 
 def make_train_step(
     graph: models.Graph,
+    mesh: Mesh,
     optimizer: optax.GradientTransformation,
     learning_rate: optax.Schedule,
     config: ConfigDict,
@@ -28,17 +30,15 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """A jitted step: (state, batch) → (state, {"loss", "pck", "lr", "finite"}).
 
-    The memory of the state is reused (donated). `learning_rate` gives the rate that the optimizer
-    uses, for the log. `finite` is whether the loss and the new weights are finite. If they are not
-    and the config skips such steps, the state is unchanged except for its step counters. With a
-    `teacher`, "distill" is its part of the loss.
+    It runs on the devices of `mesh`. The memory of the state is reused (donated). `learning_rate`
+    gives the rate that the optimizer uses, for the log. `finite` is whether the loss and the new
+    weights are finite. If they are not and the config skips such steps, the state is unchanged
+    except for its step counters. With a `teacher`, "distill" is its part of the loss.
     """
     _check(config)
     derive = jax.value_and_grad(_make_loss(graph, config, teacher), has_aux=True)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    @jax.default_matmul_precision(config.train.matmul_precision)
-    def train_step(state, batch, *teacher_weights):
+    def take_step(state, batch, *teacher_weights):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
         gradients, stats, numbers = _gradients(
@@ -54,6 +54,13 @@ def make_train_step(
         if config.train.on_nan == "skip":
             after = jax.tree.map(functools.partial(_keep_unless, finite), state, after)
         return after, {**numbers, "lr": rate, "finite": finite}
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_step(*arguments):
+        platform = mesh.devices.flat[0].platform
+        precision = jax.default_matmul_precision(config.train.matmul_precision)
+        with models.lowering_for(platform), precision:
+            return take_step(*arguments)
 
     if teacher is None:
         return train_step

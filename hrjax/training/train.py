@@ -100,7 +100,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         protocol=protocol,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
-        train_step=make_train_step(graph, optimizer, learning_rate, config, teacher),
+        train_step=make_train_step(graph, mesh, optimizer, learning_rate, config, teacher),
         card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(protocol)),
         predict_step=inference.make_predict_step(
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton

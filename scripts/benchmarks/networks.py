@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.timing import Numbers, program_memory, random_batch, time_jitted
 from hrjax import experiment, heatmaps, models, text_tables
+from hrjax.runtime import distributed
 from hrjax.training import optimizers, train
 
 
@@ -51,7 +52,8 @@ def training_step(config: ConfigDict, graph: models.Graph) -> tuple[Callable, Ca
     """A step with Adam, a function from params and stats to its state, and a batch of noise."""
     optimizer = optimizers.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
     make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
-    step = train.make_train_step(graph, optimizer, learning_rate, config)
+    mesh = distributed.make_mesh(jax.devices()[:1])
+    step = train.make_train_step(graph, mesh, optimizer, learning_rate, config)
     batch = random_batch(config)
     return step, make_state, {key: batch[key] for key in ("image", "keypoints", "visible")}
 

@@ -1,7 +1,8 @@
 """The layers and blocks that all networks are built from.
 
 Convolutions, norms and drop path are layers; blocks combine them. Arrays are NHWC, and layers
-compute in the dtype of their input. `backend_ops` decides how each backend computes them.
+compute in the dtype of their input. `backend_ops` decides how each platform computes them,
+and `target` which platform that is.
 """
 
 from hrjax.models.layers.blocks import (
@@ -36,10 +37,12 @@ from hrjax.models.layers.initialization import (
 )
 from hrjax.models.layers.norms import BatchNorm, LayerNorm
 from hrjax.models.layers.remat import enable_remat, run_block
+from hrjax.models.layers.target import PLATFORMS, lowering_for, target_platform
 
 __all__ = [
     "BOTTLENECK_NAMES",
     "CONV_STD",
+    "PLATFORMS",
     "Activation",
     "BasicBlock",
     "BatchNorm",
@@ -65,9 +68,11 @@ __all__ = [
     "gelu",
     "give_draws",
     "half_width",
+    "lowering_for",
     "normal",
     "remove_streams",
     "run_block",
     "shuffle",
+    "target_platform",
     "uniform",
 ]

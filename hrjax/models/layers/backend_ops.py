@@ -1,7 +1,8 @@
 """How each backend computes convolutions, matrix products, sums and long chains of blocks.
 
-All functions are exact; only the way to the result depends on the backend. The longer halves of
-handwritten derivatives are under jit, which saves 40% of the time to trace a training step.
+All functions are exact; only the way to the result depends on the `target_platform`. The longer
+halves of handwritten derivatives are under jit, which saves 40% of the time to trace a training
+step.
 """
 
 import functools
@@ -14,12 +15,9 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from hrjax.models.layers.target import target_platform
+
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
-
-
-def target_platform() -> str:
-    """The platform to compute for: "cpu", "gpu" or "tpu"."""
-    return jax.default_backend()
 
 
 def convolve(

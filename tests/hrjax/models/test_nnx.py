@@ -12,6 +12,7 @@ import hrjax
 from configs import hrnet_coco
 from hrjax import heatmaps, models
 from hrjax.models.layers import drop_paths, give_draws
+from hrjax.runtime import distributed
 from hrjax.training.state import create_state
 from hrjax.training.step import make_train_step
 
@@ -71,7 +72,8 @@ def train_step_losses(model, config):
     """The losses of the training step that `hrjax.main` runs."""
     batch, _ = batch_of_people(model, config)
     graph, params, stats = hrjax.split(model)
-    step = make_train_step(graph, OPTIMIZER, lambda _: 0.1, config)
+    mesh = distributed.make_mesh(jax.devices()[:1])
+    step = make_train_step(graph, mesh, OPTIMIZER, lambda _: 0.1, config)
     state = create_state(params, stats, OPTIMIZER, average=False)
     losses = []
     for _ in range(STEPS):

@@ -11,6 +11,7 @@ from hrjax.models.layers.backend_ops import (
     fusion_barrier,
     matmul,
 )
+from hrjax.models.layers.target import lowering_for
 
 
 def noise(*shape, seed=0):
@@ -129,7 +130,7 @@ def test_dense_kernels_for_each_sample_are_an_error():
 
 
 @pytest.mark.parametrize("outputs", [6, 3])
-def test_transposed_convolutions_are_equal_on_all_backends(monkeypatch, outputs):
+def test_transposed_convolutions_are_equal_on_all_backends(outputs):
     x, kernel = noise(2, 3, 5, 4), noise(4, 4, 4, outputs, seed=1)
 
     def value_and_gradients():
@@ -140,15 +141,15 @@ def test_transposed_convolutions_are_equal_on_all_backends(monkeypatch, outputs)
         return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
 
     ours = value_and_gradients()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    theirs = value_and_gradients()
+    with lowering_for("gpu"):
+        theirs = value_and_gradients()
     assert theirs[1].shape == (2, 6, 10, outputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, theirs)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 6), (6, 4), (5, 5)])
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_matmul_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inputs, outputs):
+def test_matmul_has_the_gradients_of_a_matrix_product(backend, inputs, outputs):
     x, matrix, weight = noise(2, 3, 5, inputs), noise(inputs, outputs), noise(2, 3, 5, outputs)
 
     def gradients(product):
@@ -156,8 +157,9 @@ def test_matmul_has_the_gradients_of_a_matrix_product(monkeypatch, backend, inpu
 
     expected = gradients(jnp.matmul)
     np.testing.assert_array_equal(matmul(x, matrix), x @ matrix)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    for ours, theirs in zip(gradients(matmul), expected, strict=True):
+    with lowering_for(backend):
+        pairs = zip(gradients(matmul), expected, strict=True)
+    for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -219,12 +221,12 @@ def calls(function, *devices):
     return text.count(" call(")
 
 
-def test_a_fusion_barrier_is_a_call_in_both_directions_on_cpu_only(monkeypatch):
+def test_a_fusion_barrier_is_a_call_in_both_directions_on_cpu_only():
     assert calls(lambda x: fusion_barrier(x)) == 1
     assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum())) == 2
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert calls(lambda x: fusion_barrier(x)) == 0
-    assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum())) == 0
+    with lowering_for("gpu"):
+        assert calls(lambda x: fusion_barrier(x)) == 0
+        assert calls(jax.grad(lambda x: (fusion_barrier(x) ** 2).sum())) == 0
 
 
 def test_a_fusion_barrier_keeps_a_batch_sharded():
@@ -261,14 +263,14 @@ def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
     np.testing.assert_array_equal(gradient[1, 1], 16 * 64 * 64)
 
 
-def test_depthwise_convolutions_are_left_to_xla_off_cpu(monkeypatch):
+def test_depthwise_convolutions_are_left_to_xla_off_cpu():
     def jaxpr(x):
         return str(jax.make_jaxpr(lambda x: convolve(x, x[:3, :3], stride=1, groups=8))(x))
 
     x = jnp.ones((4, 4, 1, 8))
     assert "feature_group_count" not in jaxpr(x)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert "feature_group_count=8" in jaxpr(x)
+    with lowering_for("gpu"):
+        assert "feature_group_count=8" in jaxpr(x)
 
 
 @pytest.mark.parametrize("outputs", [4, 12])
