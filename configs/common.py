@@ -173,6 +173,9 @@ def _train(config):
     config.train = ConfigDict()
     config.train.epochs = 210
     config.train.batch_size = 32  # people per step, on all devices together
+    # People whose statistics batch norm uses together, as those of one GPU in the references; the
+    # groups do not depend on the number of devices. 0: the whole batch.
+    config.train.batch_norm_size = 0
     # What the network computes in: float32, bfloat16, float64 (with JAX_ENABLE_X64=1).
     config.train.dtype = "float32"
     # Of float32 matrix products on accelerators: default, high, highest.

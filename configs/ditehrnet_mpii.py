@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 500
     config.train.epochs = 260
     config.train.batch_size = 256
+    config.train.batch_norm_size = 32
     config.augment.scale = 0.25
     config.augment.rotation = 30.0
     config.heatmap.sigma = 2.0

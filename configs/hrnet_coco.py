@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 0
     config.train.epochs = 210
     config.train.batch_size = 96 if large_w48 else 128
+    config.train.batch_norm_size = 24 if large_w48 else 32
     config.augment.scale = 0.35
     config.augment.rotation = 45.0
     config.heatmap.sigma = 3.0 if large else 2.0

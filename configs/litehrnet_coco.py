@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 500
     config.train.epochs = 210
     config.train.batch_size = 256 if large else 512
+    config.train.batch_norm_size = 32 if large else 64
     config.augment.scale = 0.25
     config.augment.rotation = 30.0
     config.heatmap.sigma = 3.0 if large else 2.0

@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 1000
     config.train.epochs = 300
     config.train.batch_size = 256 if large else 512
+    config.train.batch_norm_size = 32 if large else 64
     config.augment.scale = 0.35
     config.augment.rotation = 40.0
     config.heatmap.sigma = 3.0 if large else 2.0

@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 0
     config.train.epochs = 140
     config.train.batch_size = 128
+    config.train.batch_norm_size = 32
     config.augment.scale = 0.3
     config.augment.rotation = 40.0
     config.heatmap.sigma = 3.0 if large else 2.0

@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.warmup_steps = 500
     config.train.epochs = 210
     config.train.batch_size = 16
+    config.train.batch_norm_size = 16
     config.augment.scale = 0.25
     config.augment.rotation = 30.0
     config.heatmap.sigma = 2.0

@@ -62,6 +62,7 @@ NOT_NEGATIVE = (
     *("augment.half_body_joints", "augment.rotation", "augment.shift", "distill.weight"),
     *("optimizer.lr_base_batch", "optimizer.weight_decay", "optimizer.warmup_steps"),
     *("loss.hard_joints", "train.max_skips", "eval.every_epochs", "eval.max_people"),
+    "train.batch_norm_size",
 )
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),
@@ -284,6 +285,23 @@ def _training(config):
         yield (
             "config.train.dtype is float64, which JAX computes only with JAX_ENABLE_X64=1 in the "
             "environment; set that, or --config.train.dtype=float32"
+        )
+    yield from _batch_norm_groups(config)
+
+
+def _batch_norm_groups(config):
+    size, accumulate = config.train.batch_norm_size, config.train.accumulate
+    if not (_is_count(size) and size and _is_count(accumulate) and accumulate):
+        return
+    people = config.train.batch_size // accumulate
+    if people > size and people % size:
+        parts = f" in each of {accumulate} microbatches" if accumulate > 1 else ""
+        near = round(people / size) * size * accumulate
+        yield (
+            f"config.train.batch_norm_size is {size}, but the {people} people{parts} of "
+            f"config.train.batch_size={config.train.batch_size} make no whole groups of that many; "
+            f"set --config.train.batch_size={near}, or --config.train.batch_norm_size=0 for "
+            "statistics of the whole batch"
         )
 
 

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hrjax.models.layers import ConvBN, enable_remat, give_draws, remove_streams
+from hrjax.models.layers import (
+    ConvBN,
+    enable_remat,
+    give_draws,
+    remove_streams,
+    set_batch_norm_size,
+)
 
 # ImageNet's, of RGB / 255, which the references of all families train with.
 MEAN = (0.485, 0.456, 0.406)
@@ -72,18 +78,22 @@ def apply(
     key: jax.Array | None = None,
     *,
     remat: bool = False,
+    batch_norm_size: int = 0,
 ) -> tuple[jax.Array, dict]:
     """Heatmaps (n, h/s, w/s, k) of normalized images (n, h, w, 3), and the statistics afterwards.
 
     A pure function, for jit and grad; it trains or evaluates as `graph.training` says. Drop path
     needs a `key` in training; networks without it need none. With `remat` the insides of blocks are
-    recomputed for gradients instead of kept.
+    recomputed for gradients instead of kept. In training, batch norm uses the statistics of the
+    batch, or of each group of `batch_norm_size` neighboring images if that is not 0.
     """
     model = merge(graph, params, stats)
     if key is not None:
         give_draws(model, key, len(images))
     if remat:
         enable_remat(model)
+    if batch_norm_size:
+        set_batch_norm_size(model, batch_norm_size)
     heatmaps = model(images)
     return heatmaps, _with_string_keys(nnx.state(model, nnx.BatchStat))
 

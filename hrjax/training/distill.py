@@ -22,10 +22,13 @@ class Teacher:
     weights: dict
     dtype: str
 
-    def heatmaps(self, weights: dict, images: jax.Array, key: jax.Array) -> jax.Array:
+    def heatmaps(
+        self, weights: dict, images: jax.Array, key: jax.Array, batch_norm_size: int
+    ) -> jax.Array:
         """Its heatmaps of normalized images, for a student to learn; without gradients."""
         params = jax.tree.map(lambda x: x.astype(self.dtype), weights["params"])
-        shown, _ = models.apply(self.graph, params, weights["stats"], images, key)
+        network = (self.graph, params, weights["stats"])
+        shown, _ = models.apply(*network, images, key, batch_norm_size=batch_norm_size)
         return jax.lax.stop_gradient(shown)
 
 

@@ -83,7 +83,8 @@ def _make_loss(graph, config, teacher):
     def compute(params, stats, batch, key, *teacher_weights):
         params = jax.tree.map(lambda x: x.astype(dtype), params)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
-        outputs, stats = models.apply(graph, params, stats, images, key, remat=config.train.remat)
+        options = {"remat": config.train.remat, "batch_norm_size": config.train.batch_norm_size}
+        outputs, stats = models.apply(graph, params, stats, images, key, **options)
         targets, weights = heatmaps.encode(
             batch["keypoints"],
             batch["visible"],
@@ -101,7 +102,9 @@ def _make_loss(graph, config, teacher):
         )
         numbers = {"pck": heatmaps.pck(outputs, targets, weights)}
         if teacher is not None:
-            soft_targets = teacher.heatmaps(*teacher_weights, images, key)
+            soft_targets = teacher.heatmaps(
+                *teacher_weights, images, key, config.train.batch_norm_size
+            )
             distill = losses.joint_mse(outputs, soft_targets, weights, factor=config.distill.weight)
             loss, numbers = loss + distill, {**numbers, "distill": distill}
         return loss, (stats, {"loss": loss, **numbers})
@@ -113,8 +116,10 @@ def _gradients(derive, state, batch, key, teacher_weights, config):
     """The gradients of a batch, the batch norm statistics after it, and its numbers.
 
     With `config.train.accumulate` above 1 the batch is split into that many microbatches, computed
-    one after the other. Gradients and numbers are means over them; batch norm normalizes each
-    microbatch by its own statistics and updates the running ones once for each.
+    one after the other. Gradients and numbers are means over them. Batch norm normalizes each
+    microbatch by its own statistics and updates the running ones once for each. But where
+    `config.train.batch_norm_size` sets the groups that batch norm normalizes, these and the running
+    statistics are the same for any number of microbatches.
     """
     count = config.train.accumulate
     if count == 1:
@@ -123,16 +128,36 @@ def _gradients(derive, state, batch, key, teacher_weights, config):
 
     def add(carry, microbatch):
         stats, total = carry
-        (_, (stats, numbers)), gradients = derive(stats, *microbatch, *teacher_weights)
-        return (stats, jax.tree.map(jnp.add, total, gradients)), numbers
+        before = state.stats if grouped else stats
+        (_, (stats, numbers)), gradients = derive(before, *microbatch, *teacher_weights)
+        after = stats if grouped else None
+        return (stats, jax.tree.map(jnp.add, total, gradients)), (numbers, after)
 
-    # Rows are dealt out in turn, so that each device has an equal share of each microbatch.
-    rows = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
+    grouped = config.train.batch_norm_size > 0
+    rows = _deal(batch, count, config.train.batch_norm_size)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    carry, numbers = jax.lax.scan(add, (state.stats, zeros), (rows, jax.random.split(key, count)))
-    stats, total = carry
+    keys = jax.random.split(key, count)
+    (stats, total), (numbers, after) = jax.lax.scan(add, (state.stats, zeros), (rows, keys))
+    if grouped:
+        stats = jax.tree.map(lambda x: jnp.mean(x, 0), after)
     gradients = jax.tree.map(lambda x: x / count, total)
     return gradients, stats, jax.tree.map(jnp.mean, numbers)
+
+
+def _deal(batch, count, group_size):
+    """The rows of a batch as (count, rows of a microbatch, …).
+
+    They are dealt out in turn, so that each device has an equal share of each microbatch: one by
+    one, or by whole groups of batch norm where a microbatch holds any.
+    """
+    rows = len(batch["image"]) // count
+    unit = group_size if 0 < group_size <= rows else 1
+
+    def deal(x):
+        dealt = x.reshape(-1, count, unit, *x.shape[1:]).swapaxes(0, 1)
+        return dealt.reshape(count, rows, *x.shape[1:])
+
+    return jax.tree.map(deal, batch)
 
 
 def _moving_average(average, params, stats, decay):

@@ -76,6 +76,7 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
     """Everything that training needs before its first step."""
     mesh = mesh or distributed.make_mesh()
     checks.check_devices(config, mesh.devices.size)
+    _say_where_groups_are(config, mesh.devices.size)
     split = open_train_split(config)
     protocol = protocols.from_config(config)
     metrics.check(protocol)
@@ -108,6 +109,17 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
     )
     state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
     return setup, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def _say_where_groups_are(config, device_count):
+    size = config.train.batch_norm_size
+    share = config.train.batch_size // config.train.accumulate // device_count
+    if size and share % size and device_count > 1:
+        logger.info(
+            "each device has %d people of a batch, no whole groups of config.train.batch_norm_size"
+            "=%d: the devices exchange sums at every batch norm, which takes time",
+            *(share, size),
+        )
 
 
 def open_train_split(config: ConfigDict) -> Split | Mixture:

@@ -15,6 +15,7 @@ from configs import common
 from data_pipelines import datasets, skeletons
 from data_pipelines.transforms import chains
 from hrjax import models
+from hrjax.config import checks
 from hrjax.training import optimizers
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / "configs"
@@ -206,6 +207,46 @@ def test_recipe_has_the_numbers_of_the_reference(recipe, variant, expected):
     assert config.train.epochs == epochs
     if config.optimizer.schedule == "step":
         assert config.optimizer.milestones == milestones
+
+
+# People per GPU without synchronized batch norm in the references; 0: synchronized, or our own.
+GROUPS = {
+    "hrnet_coco": 32,
+    "hrnet_coco:hrnet_w48_384x288": 24,
+    "hrnet_coco_v2": 32,
+    "hrnet_coco_v2:hrnet_w48_384x288": 24,
+    "hrnet_coco_paddle": 64,
+    "hrnet_mpii": 32,
+    "hrnet_mpii_mmpose": 64,
+    "hrnet_custom": 0,
+    "resnet_coco": 32,
+    "resnet_mpii": 32,
+    "litehrnet_coco": 64,
+    "litehrnet_coco:litehrnet_18_384x288": 32,
+    "litehrnet_coco_distilled": 64,
+    "litehrnet_coco_paddle": 64,
+    "litehrnet_coco_v2": 64,
+    "litehrnet_mpii": 32,
+    "ditehrnet_coco": 32,
+    "ditehrnet_mpii": 32,
+    "widehrnet_coco": 32,
+    "widehrnet_mpii": 16,
+    "widehrnet_mpii_v2": 0,
+    "hrformer_coco": 0,
+    "hrnext_coco": 0,
+    "hrnext_crowdpose": 0,
+    "hrnext_ochuman": 0,
+    "efenet_coco": 0,
+    "efenet_mpii": 0,
+    "quickstart": 0,
+}
+
+
+def test_batch_norm_groups_are_the_shares_of_the_references_gpus():
+    assert {recipe.partition(":")[0] for recipe in GROUPS} == {*RECIPES}
+    loaded = {recipe: load(*recipe.split(":")) for recipe in GROUPS}
+    assert {recipe: config.train.batch_norm_size for recipe, config in loaded.items()} == GROUPS
+    assert not [recipe for recipe in RECIPES if [*checks._batch_norm_groups(loaded[recipe])]]
 
 
 LENGTHS = {

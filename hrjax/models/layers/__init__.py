@@ -35,7 +35,7 @@ from hrjax.models.layers.initialization import (
     normal,
     uniform,
 )
-from hrjax.models.layers.norms import BatchNorm, LayerNorm
+from hrjax.models.layers.norms import BatchNorm, LayerNorm, set_batch_norm_size
 from hrjax.models.layers.remat import enable_remat, run_block
 from hrjax.models.layers.target import PLATFORMS, lowering_for, target_platform
 
@@ -72,6 +72,7 @@ __all__ = [
     "normal",
     "remove_streams",
     "run_block",
+    "set_batch_norm_size",
     "shuffle",
     "target_platform",
     "uniform",

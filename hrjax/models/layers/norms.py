@@ -1,5 +1,7 @@
 """Batch normalization and layer normalization."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,8 +14,9 @@ from hrjax.models.layers.initialization import Initializer, constant
 class BatchNorm(nnx.Module):
     """Batch normalization as PyTorch does it: the running variance is the unbiased one.
 
-    Computes in float32 or better and returns the dtype of its input. For a batch that is sharded
-    over devices the statistics are those of the whole batch.
+    Computes in float32 or better and returns the dtype of its input. The statistics are those of
+    the whole batch, also where it is sharded over devices, or those of each of its groups after
+    `set_batch_norm_size`; the running ones then move by the mean over the groups.
 
     `bias` is that of the preceding convolution, one value for each channel, where the convolution
     has not added it: it shifts the running mean and nothing else, so adding it to the images would
@@ -22,6 +25,7 @@ class BatchNorm(nnx.Module):
 
     momentum = 0.1
     epsilon = 1e-5
+    group_size = 0  # images in a group; 0: the whole batch is one
 
     def __init__(self, channels: int, *, rngs: Initializer):
         self.scale = nnx.Param(constant(rngs, (channels,), 1.0))
@@ -39,9 +43,22 @@ class BatchNorm(nnx.Module):
             # Not by `affine`: where the mean is large, its shift would lose digits.
             factor = scale * lax.rsqrt(self.var.get_value() + self.epsilon)
             return ((y - (self.mean.get_value() - bias)) * factor + shift).astype(x.dtype)
-        y, mean, var = standardize(y, scale, shift, self.epsilon)
-        self._update(mean + bias, var, count=x.size // x.shape[-1])
-        return y.astype(x.dtype)
+        size = self._images_together(len(x))
+        groups = y.reshape(-1, size, *y.shape[1:])  # keeps a sharded batch where it is
+        if len(groups) == 1:
+            y, mean, var = standardize(y, scale, shift, self.epsilon)
+        else:
+            by_group = jax.vmap(lambda group: standardize(group, scale, shift, self.epsilon))
+            y, *statistics = by_group(groups)
+            mean, var = (jnp.mean(values, 0) for values in statistics)
+        self._update(mean + bias, var, count=size * math.prod(x.shape[1:-1]))
+        return y.reshape(x.shape).astype(x.dtype)
+
+    def _images_together(self, batch_size):
+        size = min(self.group_size or batch_size, batch_size)
+        if batch_size % size:
+            raise ValueError(f"batch norm cannot split {batch_size} images into groups of {size}")
+        return size
 
     def affine(self) -> tuple[jax.Array, jax.Array]:
         """The factor and the shift that batch normalization amounts to in evaluation."""
@@ -59,6 +76,16 @@ class BatchNorm(nnx.Module):
             before = running.get_value()
             after = (1 - self.momentum) * before + self.momentum * now
             running.set_value(after.astype(before.dtype))
+
+
+def set_batch_norm_size(model: nnx.Module, size: int) -> None:
+    """Makes the batch norms of `model` normalize groups of `size` neighboring images (0: all).
+
+    The references train on several GPUs without synchronization: each normalizes its own share.
+    """
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, BatchNorm):
+            module.group_size = size
 
 
 class LayerNorm(nnx.Module):

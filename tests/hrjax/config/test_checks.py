@@ -359,6 +359,27 @@ def test_batches_are_shared_evenly_by_devices():
         checks.check_devices(config, 7)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "size"),
+    [(64, 1, 32), (64, 2, 32), (32, 1, 32), (16, 1, 32), (64, 4, 32), (60, 1, 0)],
+)
+def test_batches_are_split_into_groups_for_batch_norm(batch_size, accumulate, size):
+    fields = {"batch_size": batch_size, "accumulate": accumulate, "batch_norm_size": size}
+    fields = {f"train__{name}": value for name, value in fields.items()}
+    checks.check(change(hrnet_coco.get_config(), **fields))
+
+
+def test_groups_for_batch_norm_must_be_whole():
+    config = change(hrnet_coco.get_config(), train__batch_size=80)
+    assert problem(config).startswith(
+        "config.train.batch_norm_size is 32, but the 80 people of config.train.batch_size=80 make "
+        "no whole groups of that many; set --config.train.batch_size=64, or"
+    )
+    config = change(config, train__accumulate=2)
+    assert "the 40 people in each of 2 microbatches of config.train.ba" in problem(config)
+    assert "set --config.train.batch_size=64, or" in problem(config)
+
+
 def test_microbatches_are_shared_evenly_by_devices():
     config = change(hrnet_coco.get_config(), train__batch_size=32, train__accumulate=4)
     checks.check_devices(config, 8)

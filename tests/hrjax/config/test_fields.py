@@ -19,7 +19,7 @@ def config():
         ("seeds", ["seed"]),
         ("lr", ["optimizer.lr"]),  # without its section
         ("train.lr", ["optimizer.lr"]),  # in another section
-        ("train.batchsize", ["train.batch_size"]),
+        ("train.batchsize", ["train.batch_size", "train.batch_norm_size"]),
         ("data.mix.dataset", ["data.mix.datasets", "data.dataset"]),
         ("optimizer.learning_rate", []),
     ],

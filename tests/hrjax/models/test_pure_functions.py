@@ -37,6 +37,22 @@ def test_training_updates_the_statistics_and_evaluation_keeps_them(model):
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, stats)), strict=True))
 
 
+def test_groups_for_batch_norm_are_batches_of_their_own(model):
+    graph, params, stats = hrjax.split(model)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 32, 32, 3)), jnp.float32)
+
+    def train(images, size=0):
+        apply = jax.jit(lambda *args: hrjax.apply(graph, *args, batch_norm_size=size))
+        return jax.tree.map(np.asarray, apply(params, stats, images))
+
+    (first, before), (second, after) = train(images[:2]), train(images[2:])
+    heatmaps, moved = train(images, size=2)
+    expected = np.concatenate([first, second])
+    np.testing.assert_allclose(heatmaps, expected, rtol=1e-4, atol=1e-4 * expected.std())
+    for name, a, b in zip(*map(jax.tree.leaves, (moved, before, after)), strict=True):
+        np.testing.assert_allclose(name, (a + b) / 2, rtol=1e-4, atol=1e-6)
+
+
 def test_folded_batch_norm_changes_no_heatmap(model):
     _, params, stats = hrjax.split(model)
     model.eval()

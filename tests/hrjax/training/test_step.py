@@ -72,6 +72,21 @@ def test_microbatches_and_remat_give_the_gradient_of_the_batch(start):
     assert int(state.step) == 1
 
 
+def test_with_groups_for_batch_norm_microbatches_change_nothing_but_memory(start):
+    batch = batch_of(8)
+    step, state = start(batch_norm_size=2)
+    whole, numbers = step(state, batch)
+    step, state = start(batch_norm_size=2, accumulate=2)
+    split, again = step(state, batch)
+    assert_close(split.params, whole.params, rtol=1e-5)
+    assert_close(split.stats, whole.stats, rtol=1e-5)
+    assert numbers["loss"] == pytest.approx(float(again["loss"]), rel=1e-6)
+    step, state = start()
+    ungrouped, _ = step(state, batch)
+    with pytest.raises(AssertionError):
+        assert_close(ungrouped.params, whole.params, rtol=1e-5)
+
+
 def test_a_step_that_is_not_finite_is_skipped(start):
     step, before = start(**SAVING)
     kept = jax.tree.map(np.array, before)

@@ -48,7 +48,9 @@ def run_steps(config, devices, batches):
     return np.array(values), state
 
 
-def test_eight_devices_train_like_one_in_float64(tiny):
+@pytest.mark.parametrize("groups", [{}, {"batch_norm_size": 2}, {"batch_norm_size": 1}])
+def test_eight_devices_train_like_one_in_float64(tiny, groups):
+    tiny.train.update(groups)
     tiny.optimizer.name = "sgd"
     tiny.optimizer.lr = 0.1
     tiny.train.dtype = "float64"

@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from hrjax.models.layers import (
     BatchNorm,
     HostInitializer,
     LayerNorm,
+    Sequential,
+    set_batch_norm_size,
 )
 
 
@@ -19,6 +22,48 @@ def test_batch_norm_keeps_the_unbiased_variance():
     np.testing.assert_allclose(np.ravel(y), expected, rtol=1e-6)
     np.testing.assert_allclose(norm.mean.get_value(), [0.3], rtol=1e-6)
     np.testing.assert_allclose(norm.var.get_value(), [0.9 + 0.1 * 14 / 3], rtol=1e-6)
+
+
+def test_batch_norm_in_groups_moves_the_running_statistics_by_their_mean():
+    # Values 1, 3 and 2, 6: means 2 and 4, unbiased variances 2 and 8.
+    norm = BatchNorm(1, rngs=HostInitializer(0))
+    set_batch_norm_size(Sequential(norm), 1)
+    y = norm(jnp.asarray([1.0, 3, 2, 6]).reshape(2, 2, 1, 1))
+    np.testing.assert_allclose(np.ravel(y), [-1, 1, -1, 1], rtol=1e-5)
+    np.testing.assert_allclose(norm.mean.get_value(), [0.1 * 3], rtol=1e-6)
+    np.testing.assert_allclose(norm.var.get_value(), [0.9 + 0.1 * 5], rtol=1e-6)
+
+
+def test_batch_norm_in_groups_larger_than_the_batch_takes_all_of_it():
+    x = jnp.asarray([1.0, 2, 3, 6]).reshape(2, 2, 1, 1)
+    grouped = BatchNorm(1, rngs=HostInitializer(0))
+    set_batch_norm_size(grouped, 32)
+    np.testing.assert_array_equal(grouped(x), BatchNorm(1, rngs=HostInitializer(0))(x))
+
+
+def test_batch_norm_groups_must_divide_the_batch():
+    norm = BatchNorm(1, rngs=HostInitializer(0))
+    set_batch_norm_size(norm, 2)
+    with pytest.raises(ValueError, match="cannot split 3 images into groups of 2"):
+        norm(jnp.ones((3, 2, 2, 1)))
+
+
+def test_batch_norm_groups_on_devices_of_their_own_need_no_communication():
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+
+    def collectives(size):
+        def loss(x):
+            norm = BatchNorm(3, rngs=HostInitializer(0))
+            set_batch_norm_size(norm, size)
+            return jnp.sum(norm(x) ** 3)
+
+        jitted = jax.jit(jax.grad(loss), in_shardings=rows, out_shardings=rows)
+        text = jitted.lower(jnp.ones((16, 8, 8, 3))).compile().as_text()
+        return sum(text.count(f" {kind}(") for kind in ("all-reduce", "all-gather", "all-to-all"))
+
+    assert collectives(0) > 0
+    assert collectives(2) == collectives(4) == 0
 
 
 def test_batch_norm_evaluates_with_the_running_statistics():
