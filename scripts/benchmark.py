@@ -6,6 +6,8 @@
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
     python scripts/benchmark.py --sweep=conv --batch=8
     python scripts/benchmark.py --sweep=memory --model=hrnet_w32 --input=256x192 --batch=8
+    python scripts/benchmark.py --target=h200 --mode=train --model=hrnet_w32 --input=256x192 \\
+        --batch=64 --dtype=bfloat16
 
 Modes:
   forward     the network alone
@@ -22,6 +24,11 @@ Modes:
 and XLA's own convolution. --sweep=memory compiles training steps without running them, and prints
 the memory that XLA plans for them by batch size, depth and memory-saving option.
 
+--target compiles forward, train or predict for a device that need not be present, runs nothing, and
+prints what the program does there: kernels by kind, transposes and copies of parameters,
+collectives, memory, bytes moved and operations, and a bound on the time: the sum over kernels of
+the largest of bytes / bandwidth, operations / peak and the 1.5 us of a launch. It is no prediction.
+
 Without --root, people are drawn into a temporary folder. Times are medians. The yardstick, a
 2048x2048 by 2048x2048 float32 matrix product, is measured before and after in the same process.
 Times in units of the yardstick are comparable across machines.
@@ -29,13 +36,15 @@ Times in units of the yardstick are comparable across machines.
 
 import argparse
 import json
+import pathlib
 import statistics
 import tempfile
+import time
 
 import jax
 from ml_collections import ConfigDict
 
-from benchmarks import convolutions, networks, people, timing
+from benchmarks import convolutions, networks, people, programs, targets, timing
 from configs import common
 from data_pipelines.synthetic import drawing
 from hrjax import models
@@ -48,6 +57,12 @@ MODES = {
     "predict": people.time_predict,
     "decode": networks.time_decoding,
     "end_to_end": people.time_end_to_end,
+}
+
+LOWERED = {
+    "forward": networks.lower_forward,
+    "train": networks.lower_training,
+    "predict": networks.lower_prediction,
 }
 
 
@@ -71,10 +86,23 @@ def main() -> None:
     parser.add_argument("--group_images", action="store_true", help="decode each image once")
     parser.add_argument("--records", action="store_true", help="read images from records")
     parser.add_argument("--workers", type=int, default=0, help="worker processes that load data")
+    parser.add_argument("--batch_norm_size", type=int, default=0, help="people in a group; 0: all")
+    parser.add_argument("--target", choices=[*targets.TARGETS], help="a device to compile for")
+    parser.add_argument("--devices", type=int, default=1, help="of the target, sharing the batch")
+    parser.add_argument("--dump", default="", help="a file for the program compiled for the target")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
     memory.keep_freed_memory()
 
+    if options.target:
+        try:
+            numbers = read_program(options)
+        except ValueError as error:
+            parser.error(str(error))
+        if not options.json:
+            numbers |= {f"kernels: {kind}": n for kind, n in numbers.pop("kinds").items()}
+        print(json.dumps(numbers) if options.json else timing.as_text(numbers))
+        return
     if options.sweep == "conv":
         print(convolutions.sweep(options.batch, options.seconds))
         return
@@ -93,6 +121,26 @@ def main() -> None:
     print(json.dumps(numbers) if options.json else timing.as_text(numbers))
 
 
+def read_program(options: argparse.Namespace) -> dict:
+    """Compiles for the target and reads what the program does there."""
+    if options.mode not in LOWERED:
+        choices = ", ".join(LOWERED)
+        raise ValueError(f"--target has no --mode={options.mode}; choose one of: {choices}")
+    mesh = targets.make_mesh(options.target, options.devices)
+    lowered = LOWERED[options.mode](make_config(options, ""), mesh)
+    start = time.perf_counter()
+    compiled = lowered.compile(compiler_options=targets.compiler_options(options.target))
+    seconds = time.perf_counter() - start
+    text = compiled.as_text()
+    if options.dump:
+        pathlib.Path(options.dump).write_text(text, encoding="utf-8")
+    numbers = programs.summarize(programs.kernels(text), targets.TARGETS[options.target])
+    mib = timing.program_memory(compiled)
+    numbers |= {"compile_seconds": seconds, "program_memory_mib": mib}
+    asked = ("target", "devices", "mode", "model", "input", "batch", "dtype", "batch_norm_size")
+    return {**{name: getattr(options, name) for name in asked}, **numbers}
+
+
 def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
     """A recipe for the options, with the data in `--root` or drawn into `folder`."""
     height, width = (int(side) for side in options.input.split("x"))
@@ -106,6 +154,7 @@ def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
     config.train.dtype = options.dtype
     config.train.accumulate = options.accumulate
     config.train.remat = options.remat
+    config.train.batch_norm_size = options.batch_norm_size
     config.eval.every_epochs = 0
     drawn = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
     if options.mode in drawn and not options.root:

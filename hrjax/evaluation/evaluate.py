@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.batching.loading import Batches
 from data_pipelines.splits import Split
-from hrjax import experiment, inference, visualize
+from hrjax import experiment, inference, models, visualize
 from hrjax.config import checks
 from hrjax.detections import Predictions
 from hrjax.evaluation import distance_metrics, metrics, protocols, reports
@@ -69,6 +69,7 @@ def predict(
 
     `batches` are those of `experiment.eval_batches`, and are closed. None if `stop` wants to end.
     """
+    weights = models.in_layouts(weights)
     count = split.skeleton.num_joints
     keypoints = np.full((len(split), count, 2), np.nan, np.float32)
     joint_scores = np.full((len(split), count), np.nan, np.float32)

@@ -1,6 +1,6 @@
 """Public interface to the networks: create one by name, split it, apply it."""
 
-from hrjax.models.layers import lowering_for
+from hrjax.models.layers import in_layouts, lowering_for, target_platform, weight_format
 from hrjax.models.pure_functions import (
     MEAN,
     STD,
@@ -36,6 +36,7 @@ __all__ = [
     "features",
     "fold_batch_norm",
     "heatmap_stride",
+    "in_layouts",
     "list_models",
     "lowering_for",
     "merge",
@@ -43,5 +44,7 @@ __all__ = [
     "shapes",
     "split",
     "split_size",
+    "target_platform",
     "update",
+    "weight_format",
 ]

@@ -61,10 +61,11 @@ class Predictor:
     @functools.cached_property
     def _folded(self):
         """The graph and the weights that predict: with the first image, batch norm is folded."""
+        graph = self._network.graph
         weights = {"params": self._network.params, "stats": self._network.stats}
         if self.settings.fold_batch_norm:
-            return _fold(self._network.graph, weights)
-        return self._network.graph, weights
+            graph, weights = _fold(graph, weights)
+        return graph, models.in_layouts(weights)
 
     @functools.cached_property
     def _step(self):

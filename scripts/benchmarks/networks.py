@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from benchmarks.timing import Numbers, program_memory, random_batch, time_jitted
-from hrjax import experiment, heatmaps, models, text_tables
+from data_pipelines import datasets
+from hrjax import experiment, heatmaps, inference, models, text_tables
 from hrjax.runtime import distributed
 from hrjax.training import optimizers, train
 
@@ -33,6 +35,63 @@ def time_training(config: ConfigDict, seconds: float) -> Numbers:
     return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
 
 
+def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """The network alone as `time_forward` runs it, for the devices of a mesh."""
+    fields = experiment.model_fields(config)
+    graph, *weights = models.shapes(config.model.name, **fields)
+    folded = []  # the graph, which `eval_shape` cannot return
+
+    def fold(params, stats):
+        graph_of_folded, *arrays = models.fold_batch_norm(graph, params, stats)
+        folded.append(graph_of_folded)
+        return arrays
+
+    params, stats = jax.eval_shape(fold, *weights)
+    dtype = jnp.dtype(config.train.dtype)
+    params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
+    images = jax.ShapeDtypeStruct((config.train.batch_size, *config.data.input_size, 3), dtype)
+    forward = jax.jit(lambda params, stats, images: models.apply(folded[0], params, stats, images))
+    with models.lowering_for(mesh.devices.flat[0].platform):
+        return forward.lower(*_placed((params, stats), mesh), _sharded(images, mesh))
+
+
+def lower_training(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """A training step with Adam, for the devices of a mesh."""
+    fields = experiment.model_fields(config)
+    graph, params, stats = models.shapes(config.model.name, training=True, **fields)
+    step, make_state, batch = training_step(config, graph, mesh)
+    state = jax.eval_shape(make_state, params, stats)
+    whole = NamedSharding(mesh, PartitionSpec())
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    return step.lower(state, _sharded(batch, mesh))
+
+
+def lower_prediction(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """From crops to joints with the flip test, as evaluation runs it, for the devices of a mesh."""
+    fields = experiment.model_fields(config)
+    graph, params, stats = models.shapes(config.model.name, **fields)
+    settings = experiment.prediction_settings(config)
+    skeleton = datasets.find(config.data.dataset).skeleton
+    step = inference.make_predict_step(graph, mesh, settings, skeleton)
+    names = ("image", "to_original", "index", "mask")
+    batch = {name: value for name, value in random_batch(config).items() if name in names}
+    return step.lower(_placed({"params": params, "stats": stats}, mesh), _sharded(batch, mesh))
+
+
+def _placed(weights, mesh):
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def place(x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=models.weight_format(x.shape, whole))
+
+    return jax.tree.map(place, weights)
+
+
+def _sharded(batch, mesh):
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), batch)
+
+
 def time_decoding(config: ConfigDict, seconds: float) -> Numbers:
     """Milliseconds of the network, and the time of each decoding method as a fraction of it."""
     graph, params, stats = models.fold_batch_norm(*experiment.create_model(config)[1:])
@@ -48,11 +107,16 @@ def time_decoding(config: ConfigDict, seconds: float) -> Numbers:
     return numbers
 
 
-def training_step(config: ConfigDict, graph: models.Graph) -> tuple[Callable, Callable, dict]:
-    """A step with Adam, a function from params and stats to its state, and a batch of noise."""
+def training_step(
+    config: ConfigDict, graph: models.Graph, mesh: Mesh | None = None
+) -> tuple[Callable, Callable, dict]:
+    """A step with Adam, a function from params and stats to its state, and a batch of noise.
+
+    It runs on the devices of `mesh`, by default on the first one.
+    """
     optimizer = optimizers.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
     make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
-    mesh = distributed.make_mesh(jax.devices()[:1])
+    mesh = mesh or distributed.make_mesh(jax.devices()[:1])
     step = train.make_train_step(graph, mesh, optimizer, learning_rate, config)
     batch = random_batch(config)
     return step, make_state, {key: batch[key] for key in ("image", "keypoints", "visible")}

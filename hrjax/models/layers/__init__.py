@@ -35,6 +35,7 @@ from hrjax.models.layers.initialization import (
     normal,
     uniform,
 )
+from hrjax.models.layers.layouts import in_layouts, weight_format
 from hrjax.models.layers.norms import BatchNorm, LayerNorm, set_batch_norm_size
 from hrjax.models.layers.remat import enable_remat, run_block
 from hrjax.models.layers.target import PLATFORMS, lowering_for, target_platform
@@ -68,6 +69,7 @@ __all__ = [
     "gelu",
     "give_draws",
     "half_width",
+    "in_layouts",
     "lowering_for",
     "normal",
     "remove_streams",
@@ -76,4 +78,5 @@ __all__ = [
     "shuffle",
     "target_platform",
     "uniform",
+    "weight_format",
 ]

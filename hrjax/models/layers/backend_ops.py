@@ -28,7 +28,9 @@ def convolve(
     With a `dilation` the kernel's taps are that many pixels apart, and the padding grows with it.
 
     This function alone decides how convolutions are computed. A 1x1 convolution is a matrix product
-    everywhere. On GPU and TPU the rest is left to XLA. XLA's CPU backend is near peak speed on
+    everywhere. On GPU and TPU the rest is left to XLA, except for depthwise convolutions on GPU
+    that need no gradient: as shifted multiply-adds these share a kernel with their neighbors, where
+    cuDNN's would be kernels of their own. XLA's CPU backend is near peak speed on
     dense convolutions, but not on the gradients of their kernels, which are matrix products here,
     and 15 to 50 times slower than PyTorch on grouped convolutions: depthwise ones become shifted
     multiply-adds, other grouped ones a dense convolution for each group.
@@ -37,12 +39,15 @@ def convolve(
     if size == 1 and groups == 1:
         return matmul(x[:, ::stride, ::stride], kernel[0, 0])
     pad = (size // 2 * dilation,) * 2
+    depthwise = groups == x.shape[-1] == outputs
+    if target_platform() == "gpu" and depthwise:
+        return _depthwise_on_gpu(x, kernel, stride, dilation)
     if target_platform() != "cpu":
         options = {"rhs_dilation": (dilation, dilation), "feature_group_count": groups}
         return _xla_convolve(x, kernel, stride, (pad, pad), **options)
     if groups == 1:
         return _dense(x, kernel, stride, (pad, pad), dilation)
-    if groups == x.shape[-1] == outputs:
+    if depthwise:
         return _depthwise(x, kernel[:, :, 0], stride, dilation)
     parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
     return jnp.concatenate([_dense(*part, stride, (pad, pad), dilation) for part in parts], axis=-1)
@@ -217,6 +222,29 @@ def _depthwise_backward(stride, dilation, saved, gradient):
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise_on_gpu(x, kernel, stride, dilation):
+    """Shifted products, or XLA's convolution where a gradient is taken."""
+    return _depthwise(x, kernel[:, :, 0], stride, dilation)
+
+
+def _depthwise_on_gpu_forward(x, kernel, stride, dilation):
+    return jax.vjp(functools.partial(_xla_depthwise, stride, dilation), x, kernel)
+
+
+def _depthwise_on_gpu_backward(stride, dilation, pullback, gradient):
+    return pullback(gradient)
+
+
+_depthwise_on_gpu.defvjp(_depthwise_on_gpu_forward, _depthwise_on_gpu_backward)
+
+
+def _xla_depthwise(stride, dilation, x, kernel):
+    pad = (kernel.shape[0] // 2 * dilation,) * 2
+    options = {"rhs_dilation": (dilation, dilation), "feature_group_count": x.shape[-1]}
+    return _xla_convolve(x, kernel, stride, (pad, pad), **options)
 
 
 def _depthwise_taps(x, kernel, stride, dilation):

@@ -44,11 +44,12 @@ class BatchNorm(nnx.Module):
             factor = scale * lax.rsqrt(self.var.get_value() + self.epsilon)
             return ((y - (self.mean.get_value() - bias)) * factor + shift).astype(x.dtype)
         size = self._images_together(len(x))
+        guess = self.mean.get_value().astype(dtype) - bias
         groups = y.reshape(-1, size, *y.shape[1:])  # keeps a sharded batch where it is
         if len(groups) == 1:
-            y, mean, var = standardize(y, scale, shift, self.epsilon)
+            y, mean, var = standardize(y, scale, shift, guess, self.epsilon)
         else:
-            by_group = jax.vmap(lambda group: standardize(group, scale, shift, self.epsilon))
+            by_group = jax.vmap(lambda x: standardize(x, scale, shift, guess, self.epsilon))
             y, *statistics = by_group(groups)
             mean, var = (jnp.mean(values, 0) for values in statistics)
         self._update(mean + bias, var, count=size * math.prod(x.shape[1:-1]))

@@ -263,14 +263,42 @@ def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
     np.testing.assert_array_equal(gradient[1, 1], 16 * 64 * 64)
 
 
-def test_depthwise_convolutions_are_left_to_xla_off_cpu():
-    def jaxpr(x):
-        return str(jax.make_jaxpr(lambda x: convolve(x, x[:3, :3], stride=1, groups=8))(x))
+def test_depthwise_convolutions_are_left_to_xla_on_tpu_and_for_gradients_on_gpu():
+    ones = jnp.ones((4, 4, 1, 8))
 
-    x = jnp.ones((4, 4, 1, 8))
-    assert "feature_group_count" not in jaxpr(x)
+    def by_xla(function):
+        return "feature_group_count = 8" in jax.jit(function).lower(ones).as_text()
+
+    def forward(x):
+        return jnp.sum(convolve(x, x[:3, :3], stride=1, groups=8))
+
+    assert not by_xla(forward)
+    assert not by_xla(jax.grad(forward))
     with lowering_for("gpu"):
-        assert "feature_group_count=8" in jaxpr(x)
+        assert not by_xla(forward)
+        assert by_xla(jax.grad(forward))
+    with lowering_for("tpu"):
+        assert by_xla(forward)
+        assert by_xla(jax.grad(forward))
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_depthwise_convolutions_are_equal_on_all_backends(stride, dilation):
+    x, kernel = noise(2, 9, 8, 4), noise(3, 3, 1, 4, seed=1)
+
+    def value_and_gradients(platform):
+        def loss(x, kernel):
+            y = convolve(x, kernel, stride=stride, groups=4, dilation=dilation)
+            return jnp.sum(jnp.sin(y)), y
+
+        with lowering_for(platform):
+            value = convolve(x, kernel, stride=stride, groups=4, dilation=dilation)
+            return value, jax.grad(loss, (0, 1), has_aux=True)(x, kernel)
+
+    ours = value_and_gradients("cpu")
+    for platform in ("gpu", "tpu"):
+        theirs = value_and_gradients(platform)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, theirs)
 
 
 @pytest.mark.parametrize("outputs", [4, 12])

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from hrjax.models.layers.functional import attend, gelu, standardize, standardize_pixels
+from hrjax.models.layers.target import lowering_for
 
 
 def noise(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+IDENTITY = jnp.ones(5), jnp.zeros(5), jnp.zeros(5)  # scale, bias, and a guess at the mean
 
 
 def test_standardize_has_the_gradient_of_the_formula():
@@ -17,7 +21,7 @@ def test_standardize_has_the_gradient_of_the_formula():
     x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
 
     def loss(x):
-        return jnp.sum(weights * standardize(x, jnp.ones(5), jnp.zeros(5), 1e-5)[0])
+        return jnp.sum(weights * standardize(x, *IDENTITY, 1e-5)[0])
 
     axes = (0, 1, 2)
     std = np.sqrt(np.var(x, axes) + 1e-5)
@@ -26,7 +30,8 @@ def test_standardize_has_the_gradient_of_the_formula():
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), expected / std, atol=2e-6)
 
 
-def test_standardize_has_the_gradients_of_autodiff():
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_standardize_has_the_gradients_of_autodiff(platform):
     x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
 
     def plain(x, scale, bias):
@@ -37,16 +42,20 @@ def test_standardize_has_the_gradients_of_autodiff():
         loss = jax.grad(lambda *arguments: jnp.sum(weights * function(*arguments)), (0, 1, 2))
         return jax.jit(loss)(x, noise(5, seed=2), noise(5, seed=3))
 
-    ours = gradients(lambda *arguments: standardize(*arguments, 1e-5)[0])
+    with lowering_for(platform):
+        ours = gradients(lambda *arguments: standardize(*arguments, jnp.zeros(5), 1e-5)[0])
     for a, b in zip(ours, gradients(plain), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize("height", [8, 11, 3])
-def test_the_variance_of_channels_far_from_zero_keeps_its_digits(height):
+@pytest.mark.parametrize(("platform", "guess"), [("cpu", 0.0), ("gpu", 99.98)])
+def test_the_variance_of_channels_far_from_zero_keeps_its_digits(platform, guess, height):
     # In float32 the mean square less the square of the mean, 10,000, would be off by the variance.
     x = 100 + 0.01 * noise(2, height, 6, 3)
-    _, mean, var = jax.jit(lambda x: standardize(x, jnp.ones(3), jnp.zeros(3), 1e-5))(x)
+    arguments = jnp.ones(3), jnp.zeros(3), jnp.full(3, guess), 1e-5
+    with lowering_for(platform):
+        _, mean, var = jax.jit(lambda x: standardize(x, *arguments))(x)
     exact = np.asarray(x, np.float64)
     np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-7)
     np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=1e-5)
@@ -54,7 +63,7 @@ def test_the_variance_of_channels_far_from_zero_keeps_its_digits(height):
 
 def test_constant_channels_have_no_variance():
     x = jnp.full((2, 9, 5, 1), 12345.67)
-    y, mean, var = standardize(x, jnp.ones(1), jnp.ones(1), 1e-5)
+    y, mean, var = standardize(x, jnp.ones(1), jnp.ones(1), jnp.zeros(1), 1e-5)
     np.testing.assert_array_equal((y == 1).all(), True)
     np.testing.assert_allclose(mean, 12345.67, rtol=1e-7)
     np.testing.assert_allclose(var, 0, atol=1e-9)

@@ -43,8 +43,9 @@ def test_one_jitted_function_is_traced_for_each_target():
     assert forward()
 
 
-def depthwise_convolutions(text):
-    return text.count("feature_group_count = 8")
+def fusion_barriers(exported):
+    """The calls that keep XLA's CPU backend from fusing across a block."""
+    return exported.mlir_module().count('inlineable = "false"')
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -61,7 +62,7 @@ def test_a_network_is_exported_for_an_absent_platform(platform):
     here = jax.export.export(forward)(images)
     with hrjax.lowering_for(platform):
         there = jax.export.export(forward, platforms=[platform])(images)
-    assert depthwise_convolutions(here.mlir_module()) == 0
-    assert depthwise_convolutions(there.mlir_module()) > 0
+    assert fusion_barriers(here) > 0
+    assert fusion_barriers(there) == 0
     assert there.platforms == (platform,)
     np.testing.assert_allclose(here.call(images), forward(images), rtol=1e-4, atol=1e-7)

@@ -1,0 +1,34 @@
+"""How weights lie in the memory of a device, so that no compiled call transposes them."""
+
+from typing import Any
+
+import jax
+from jax.experimental.layout import Format, Layout
+from jax.sharding import Sharding
+
+from hrjax.models.layers.target import PLATFORMS
+
+_OUTPUTS_FIRST = Layout(major_to_minor=(3, 0, 1, 2))
+
+
+def weight_format(shape: tuple[int, ...], sharding: Sharding) -> Format | Sharding:
+    """Where an array of weights of this shape lies, and on a GPU also in which order.
+
+    cuDNN convolves images in NHWC with kernels whose output channels come first, while `shape` is
+    (k, k, inputs, outputs). 1x1 kernels are matrices, and depthwise ones (k, k, 1, c) are read tap
+    by tap.
+    """
+    platform = next(iter(sharding.device_set)).platform
+    dense = len(shape) == 4 and shape[0] > 1 and shape[2] > 1
+    return Format(_OUTPUTS_FIRST, sharding) if dense and PLATFORMS[platform] == "gpu" else sharding
+
+
+def in_layouts(weights: Any) -> Any:
+    """A tree of weights in the order that their devices compute with; equal in every value.
+
+    On a GPU, compiled calls would otherwise transpose the kernels each time.
+    """
+    formats = jax.tree.map(lambda x: weight_format(x.shape, x.sharding), weights)
+    if not any(isinstance(wanted, Format) for wanted in jax.tree.leaves(formats)):
+        return weights
+    return jax.jit(lambda tree: tree, out_shardings=formats)(weights)

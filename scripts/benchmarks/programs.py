@@ -1,0 +1,202 @@
+"""Reads an optimized program of XLA: kernels, what they move and compute, and a bound on time.
+
+A program is the text of a compiled function (`compiled.as_text()`). Each instruction of its entry
+computation is a kernel, except for those that only name memory.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterator
+
+from benchmarks.targets import Target
+
+LAUNCH = 1.5e-6  # seconds that a kernel takes at least, also in a CUDA graph
+NAMES_ONLY = {
+    *("parameter", "constant", "bitcast", "get-tuple-element", "tuple", "partition-id"),
+    *("after-all", "opt-barrier", "domain"),
+}
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+# What a kernel may do that moves the values of its operands and computes nothing.
+MOVES = {"parameter", "transpose", "copy", "bitcast", "reshape", "slice", "concatenate", "pad"}
+SIZES = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
+SIZES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8, "token": 0}
+
+_INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([a-z][\w\-]*)\((.*)$")
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+_ARRAY = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\]")
+_LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation; `line` is what follows the opening parenthesis."""
+
+    name: str
+    shape: str
+    opcode: str
+    line: str
+
+    @functools.cached_property
+    def operands(self) -> list[str]:
+        """The names of its operands."""
+        return re.findall(r"%([\w.\-]+)", self.line.partition(")")[0])
+
+    @property
+    def size(self) -> float:
+        """The bytes of its result."""
+        arrays = _ARRAY.findall(self.shape)
+        return sum(SIZES.get(dtype, 4) * _count(dims) for dtype, dims in arrays)
+
+    @property
+    def dims(self) -> list[int]:
+        """The dimensions of its result, or of the first array in it."""
+        return [int(n) for n in _ARRAY.search(self.shape)[2].split(",") if n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel: its kind, bytes read and written, operations, and whether it only moves weights."""
+
+    kind: str
+    bytes: float
+    operations: float
+    moves_weights: bool
+
+    def seconds(self, target: Target) -> float:
+        """The least that it takes on a target."""
+        return max(self.bytes / target.bandwidth, self.operations / target.arithmetic, LAUNCH)
+
+
+def kernels(text: str) -> list[Kernel]:
+    """The kernels of a program, in the order in which they run."""
+    computations, entry = _parse(text)
+    return [
+        kernel
+        for name in _scheduled(computations, entry)
+        for kernel in _of_computation(computations, computations[name])
+    ]
+
+
+def summarize(found: list[Kernel], target: Target) -> dict:
+    """Counts, bytes and operations of a program's kernels, and a bound on its time.
+
+    The bound is no time: kernels take longer than their memory traffic, arithmetic or launch.
+    """
+    kinds = collections.Counter(kernel.kind for kernel in found)
+    together = [kernel for kernel in found if kernel.kind.startswith(COLLECTIVES)]
+    return {
+        "kernels": len(found),
+        "parameter_moves": sum(kernel.moves_weights for kernel in found),
+        "collectives": len(together),
+        "collective_mib": sum(kernel.bytes for kernel in together) / 2 / 2**20,
+        "gib_moved": sum(kernel.bytes for kernel in found) / 2**30,
+        "gflop": sum(kernel.operations for kernel in found) / 1e9,
+        "bound_ms": 1000 * sum(kernel.seconds(target) for kernel in found),
+        "kinds": dict(kinds.most_common()),
+    }
+
+
+def _count(dims):
+    return math.prod(int(n) for n in dims.split(",") if n)
+
+
+def _parse(text) -> tuple[dict[str, dict[str, Instruction]], str]:
+    """The instructions of each computation by name, and the name of the entry."""
+    computations, entry, inside = {}, "", None
+    for line in text.splitlines():
+        if opening := _COMPUTATION.match(line):
+            inside = computations[opening[2]] = {}
+            entry = opening[2] if opening[1] else entry
+        elif line.startswith("}"):
+            inside = None
+        elif inside is not None and (found := _INSTRUCTION.match(line)):
+            inside[found[2]] = Instruction(found[2], found[3], found[4], found[5])
+    return computations, entry
+
+
+def _scheduled(computations, entry) -> Iterator[str]:
+    """The entry, and the bodies of its loops and calls, each once."""
+    yield entry
+    for instruction in computations[entry].values():
+        if instruction.opcode in ("while", "call", "conditional"):
+            for name in re.findall(r"(?:body|to_apply|calls)=%?([\w.\-]+)", instruction.line):
+                yield from _scheduled(computations, name)
+
+
+def _of_computation(computations, instructions) -> Iterator[Kernel]:
+    weights = _weights(computations, instructions)
+    for instruction in instructions.values():
+        opcode = instruction.opcode
+        if opcode in (*NAMES_ONLY, "while", "call", "conditional") or opcode.endswith("-done"):
+            continue
+        inner = computations.get(_called(instruction), {})
+        read = [instructions[name] for name in instruction.operands if name in instructions]
+        opcodes = {step.opcode for step in inner.values()} or {opcode}
+        yield Kernel(
+            kind=_kind(instruction),
+            bytes=instruction.size + sum(operand.size for operand in read),
+            operations=_operations(instruction, instructions)
+            + sum(_operations(step, inner) for step in inner.values()),
+            moves_weights=bool(read)
+            and all(operand.name in weights for operand in read)
+            and opcodes <= MOVES | {"convert"}
+            and bool(opcodes & MOVES - {"parameter", "bitcast", "reshape"}),
+        )
+
+
+def _weights(computations, instructions) -> set[str]:
+    """Names of the parameters of a network, and of what only moves or converts them."""
+    names = set()
+    for instruction in instructions.values():
+        if instruction.opcode == "parameter":
+            if re.search(r'op_name="[^"]*params', instruction.line):
+                names.add(instruction.name)
+        elif instruction.operands and names.issuperset(instruction.operands):
+            inner = computations.get(_called(instruction), {instruction.name: instruction})
+            if {step.opcode for step in inner.values()} <= MOVES | NAMES_ONLY | {"convert"}:
+                names.add(instruction.name)
+    return names
+
+
+def _called(instruction):
+    found = re.search(r"calls=%?([\w.\-]+)", instruction.line)
+    return found[1] if found else ""
+
+
+def _kind(instruction):
+    """The opcode, with what a fusion computes or what a custom call calls."""
+    if instruction.opcode == "custom-call":
+        return re.search(r'custom_call_target="([^"]*)"', instruction.line)[1].lstrip("_$")
+    if instruction.opcode == "fusion":
+        return re.sub(r"(_fusion)?[._]*\d*(\.\w+)?$", "", instruction.name)
+    return instruction.opcode.removesuffix("-start")
+
+
+def _operations(instruction, instructions) -> float:
+    """Multiplications and additions of a convolution or a matrix product, otherwise 0."""
+    shapes = [instructions[name].dims for name in instruction.operands if name in instructions]
+    target = re.search(r'custom_call_target="([^"]*)"', instruction.line)
+    target = target[1] if target else ""
+    if "conv" in target or instruction.opcode == "convolution":
+        return _convolution(target, instruction, shapes)
+    if instruction.opcode == "dot" or "matmul" in target:
+        contracted = re.search(r'lhs_contracting_d\w+[="\s:]*[{\[]([\d,"]*)', instruction.line)
+        axes = [int(n) for n in re.findall(r"\d+", contracted[1])] if contracted else []
+        return 2 * math.prod(instruction.dims) * math.prod(shapes[0][axis] for axis in axes)
+    return 0.0
+
+
+def _convolution(target, instruction, shapes):
+    # Input, kernel and output of the forward convolution, whichever of them is the result.
+    first, second, result = *shapes[:2], instruction.dims
+    if "BackwardFilter" in target:
+        outputs, kernel = second, result
+    elif "BackwardInput" in target:
+        outputs, kernel = first, second
+    else:
+        outputs, kernel = result, second
+    labels = _LABELS.search(instruction.line)[2]
+    return 2 * math.prod(outputs) * math.prod(kernel) / kernel[labels.index("o")]

@@ -1,0 +1,102 @@
+"""The reader of compiled programs, on a program written by hand and on those of this machine."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import programs, targets
+from benchmarks.targets import Target
+
+SLOW = Target("cuda", "", bandwidth=1e9, arithmetic=1e9)
+PROGRAM = """\
+HloModule jit_step, is_scheduled=true
+
+%fused_turn (parameter_0: f32[3,3,4,8]) -> f32[8,3,3,4] {
+  %parameter_0 = f32[3,3,4,8]{3,2,1,0} parameter(0)
+  ROOT %transpose.1 = f32[8,3,3,4]{3,2,1,0} transpose(%parameter_0), dimensions={3,0,1,2}
+}
+
+%product_computation (parameter_0.1: f32[100,8], parameter_1.1: f32[8,5]) -> f32[100,5] {
+  %parameter_0.1 = f32[100,8]{1,0} parameter(0)
+  %parameter_1.1 = f32[8,5]{1,0} parameter(1)
+  ROOT %dot.3 = f32[100,5]{1,0} dot(%parameter_0.1, %parameter_1.1), lhs_contracting_dims={1}, \
+rhs_contracting_dims={0}
+}
+
+ENTRY %main.9 (params: f32[3,3,4,8], params.1: f32[8,5], images: f32[1,10,10,4]) -> f32[100,5] {
+  %params = f32[3,3,4,8]{3,2,1,0} parameter(0), metadata={op_name="params['stem']['kernel']"}
+  %params.1 = f32[8,5]{1,0} parameter(1), metadata={op_name="params['final']['kernel']"}
+  %images = f32[1,10,10,4]{3,2,1,0} parameter(2), metadata={op_name="images"}
+  %wrapped_transpose.7 = f32[8,3,3,4]{3,2,1,0} fusion(%params), kind=kInput, calls=%fused_turn
+  %cudnn-conv.1 = (f32[1,10,10,8]{3,2,1,0}, u8[0]{0}) custom-call(%images, %wrapped_transpose.7), \
+window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convForward"
+  %get-tuple-element.2 = f32[1,10,10,8]{3,2,1,0} get-tuple-element(%cudnn-conv.1), index=0
+  %bitcast.4 = f32[100,8]{1,0} bitcast(%get-tuple-element.2)
+  %gemm_fusion_dot.12 = f32[100,5]{1,0} fusion(%bitcast.4, %params.1), kind=kCustom, \
+calls=%product_computation
+  %all-reduce-start.1 = f32[100,5]{1,0} all-reduce-start(%gemm_fusion_dot.12), channel_id=1
+  ROOT %all-reduce-done.1 = f32[100,5]{1,0} all-reduce-done(%all-reduce-start.1)
+}
+"""
+
+
+def test_kernels_are_the_instructions_that_do_something():
+    kinds = [kernel.kind for kernel in programs.kernels(PROGRAM)]
+    assert kinds == ["wrapped_transpose", "cudnn$convForward", "gemm_fusion_dot", "all-reduce"]
+
+
+def test_a_transpose_of_weights_moves_them_and_a_convolution_does_not():
+    assert [kernel.moves_weights for kernel in programs.kernels(PROGRAM)] == [True, *[False] * 3]
+
+
+def test_bytes_are_read_and_written_and_operations_multiply_and_add():
+    turn, convolution, product, together = programs.kernels(PROGRAM)
+    assert turn.bytes == 2 * 4 * 288
+    assert turn.operations == 0
+    assert convolution.bytes == 4 * (400 + 288 + 800)
+    assert convolution.operations == 2 * 100 * 8 * (9 * 4)
+    assert product.operations == 2 * 100 * 5 * 8
+    assert together.bytes == 2 * 4 * 500
+
+
+def test_the_bound_sums_the_largest_need_of_each_kernel():
+    numbers = programs.summarize(programs.kernels(PROGRAM), SLOW)
+    # Bytes of the transpose and the sum, operations of the two others, at a billion a second.
+    assert numbers["bound_ms"] == pytest.approx(1e-6 * (2304 + 57600 + 8000 + 4000))
+    assert numbers["kernels"] == 4
+    assert numbers["parameter_moves"] == numbers["collectives"] == 1
+    fast = programs.summarize(programs.kernels(PROGRAM), targets.TARGETS["h200"])
+    assert fast["bound_ms"] == pytest.approx(4 * 1.5e-3)  # four launches
+
+
+@pytest.mark.parametrize(
+    ("target", "operands", "result"),
+    [
+        ("BackwardInput", ("f32[1,10,10,8]", "f32[8,3,3,4]"), "f32[1,10,10,4]"),
+        ("BackwardFilter", ("f32[1,10,10,4]", "f32[1,10,10,8]"), "f32[8,3,3,4]"),
+    ],
+)
+def test_the_gradients_of_a_convolution_take_as_many_operations(target, operands, result):
+    first, second = operands
+    text = f"""ENTRY %main (a: {first}, b: {second}) -> {result} {{
+  %a = {first} parameter(0)
+  %b = {second} parameter(1)
+  ROOT %c = ({result}, u8[0]) custom-call(%a, %b), dim_labels=b01f_o01i->b01f, \
+custom_call_target="__cudnn$conv{target}"
+}}
+"""
+    (kernel,) = programs.kernels(text)
+    assert kernel.operations == 2 * 100 * 8 * (9 * 4)
+
+
+def test_a_program_of_this_machine_is_read():
+    compiled = jax.jit(lambda x, y: jnp.sin(x) @ y).lower(jnp.ones((8, 8)), jnp.ones((8, 8)))
+    numbers = programs.summarize(programs.kernels(compiled.compile().as_text()), SLOW)
+    assert numbers["kernels"] >= 2
+    assert numbers["gflop"] in (0, pytest.approx(2 * 8**3 / 1e9))  # 0: a call of Eigen's product
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"--target=b200 needs XLA's comp.*'jax\[cuda13\]=="):
+        targets.make_mesh("b200", 1)
