@@ -129,7 +129,8 @@ def read_program(options: argparse.Namespace) -> dict:
     mesh = targets.make_mesh(options.target, options.devices)
     lowered = LOWERED[options.mode](make_config(options, ""), mesh)
     start = time.perf_counter()
-    compiled = lowered.compile(compiler_options=targets.compiler_options(options.target))
+    compiler = targets.compiler_options(options.target, training=options.mode == "train")
+    compiled = lowered.compile(compiler_options=compiler)
     seconds = time.perf_counter() - start
     text = compiled.as_text()
     if options.dump:

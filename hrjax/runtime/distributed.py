@@ -14,8 +14,12 @@ from hrjax.runtime.signals import StopRequest
 
 # Our names and JAX's. JAX detects the rest by itself (auto: Slurm, Open MPI, TPU pods, GKE).
 LAUNCHERS = {"none": "deactivate", "auto": None, "slurm": "slurm", "mpi": "ompi"}
-# XLA reads these flags when a device is first used.
-DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+# XLA reads these flags when a device is first used. Without autotuning, some products of training
+# steps find no tiles in Triton, and the compilation would fail; cuBLAS computes them.
+DETERMINISTIC = (
+    *("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0"),
+    "--xla_gpu_enable_triton_gemm=false",
+)
 SHOWN_DEVICES = 16
 TIMEOUT = 60  # seconds without a heartbeat until a process counts as lost
 

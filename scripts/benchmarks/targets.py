@@ -98,6 +98,9 @@ def _register_plugins():
     xla_bridge._discover_and_register_pjrt_plugins()
 
 
-def compiler_options(name: str) -> dict:
+def compiler_options(name: str, *, training: bool) -> dict:
     """Options for compiling without the device, on which autotuning would measure."""
-    return {"xla_gpu_autotune_level": 0} if TARGETS[name].platform == "cuda" else {}
+    if TARGETS[name].platform != "cuda":
+        return {}
+    # Untuned, some products of training steps find no tiles in Triton; cuBLAS computes them then.
+    return {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": not training}
