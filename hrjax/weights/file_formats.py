@@ -12,7 +12,8 @@ import zlib
 import numpy as np
 import safetensors.numpy
 
-from hrjax.weights import download, model_card, safe_pickle
+from data_pipelines.downloads import web
+from hrjax.weights import model_card, safe_pickle
 from hrjax.weights.model_card import ModelCard
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first object that torch.save wrote before PyTorch 1.6
@@ -28,9 +29,9 @@ BROKEN = (
 
 def find(path: str) -> pathlib.Path | None:
     """The file of weights at a path or https address; None where `path` names no such file."""
-    if download.is_address(path):
+    if web.is_address(path):
         _reader(urllib.parse.urlsplit(path).path)
-        return download.fetch(path)
+        return web.fetch(path)
     file = pathlib.Path(path)
     return file if file.is_file() or path.endswith(tuple(READERS)) else None
 
