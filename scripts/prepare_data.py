@@ -166,7 +166,7 @@ def run_download(options) -> int:
         print(f"fetching {source.name} ({source.size})")
         archive = web.fetch(address)
         archives.place(source, archive, root)
-        archive.unlink()
+        archive.unlink(missing_ok=True)
     for source in by_hand:
         print(
             f"fetch by hand: {source.name} ({source.size}) from {source.page}\n"

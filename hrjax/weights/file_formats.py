@@ -2,12 +2,11 @@
 
 import os
 import pathlib
-import urllib.parse
 
 import numpy as np
 import safetensors.numpy
 
-from data_pipelines.downloads import web
+from data_pipelines.downloads import cache, checksums, web
 from data_pipelines.files import require_regular_file
 from hrjax.weights import model_card
 from hrjax.weights.model_card import ModelCard
@@ -20,12 +19,22 @@ MAX_HEADER = 16 * 2**20  # bytes of the list of tensors of a .safetensors file
 
 
 def find(path: str) -> pathlib.Path | None:
-    """The file of weights at a path or https address; None where `path` names no such file."""
-    if web.is_address(path):
-        _reader(urllib.parse.urlsplit(path).path)
+    """The file of weights at a path or https address; None where `path` names no such file.
+
+    `#sha256=DIGITS` at the end of `path` requires the file's SHA-256, or its first digits.
+    """
+    source, digits = checksums.split(path)
+    if web.is_address(source):
+        _reader(cache.file_name(source))
         return web.fetch(path)
-    file = pathlib.Path(path)
-    return file if file.is_file() or path.endswith(tuple(READERS)) else None
+    file = pathlib.Path(source)
+    is_file = file.is_file() or source.endswith(tuple(READERS))
+    if digits and not is_file:
+        raise ValueError(f"{source} is not a file of weights; only files have a SHA-256")
+    if digits:
+        require_regular_file(file)
+        checksums.require(file, digits)
+    return file if is_file else None
 
 
 def read(path: pathlib.Path) -> dict:

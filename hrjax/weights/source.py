@@ -19,10 +19,10 @@ from hrjax.weights import (
     fingerprints,
     foreign_names,
     model_card,
+    published,
     tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
-from hrjax.weights.published import PUBLISHED
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,18 +199,19 @@ def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
     """The weights at a path or https address, or of a published name.
 
     A path leads to a run (whose best step is taken), its checkpoints folder, one step wherever it
-    is, converted weights, or a file of any framework. `model` names the variant, with the input
-    size (hrnet_w48_384x288) where it is not the recipe's, of weights that do not say it themselves.
+    is, converted weights, or a file of any framework. `#sha256=DIGITS` after a file, an address or
+    a published name requires the SHA-256, of which the first 8 digits are enough. `model` names the
+    variant, with the input size (hrnet_w48_384x288) where it is not the recipe's, of weights that
+    do not say it themselves.
     """
     if isinstance(path, Source):
         return path
     path = os.fspath(path)
-    published = PUBLISHED.get(path)
-    address = published.address if published else path
+    row, address = published.find(path)
     file = file_formats.find(address)
     opened = _open_checkpoint(path) if file is None else _open_file(file)
-    if published:
-        opened = dataclasses.replace(opened, model=published.model, dataset=published.dataset)
+    if row:
+        opened = dataclasses.replace(opened, model=row.model, dataset=row.dataset)
     return _with_model(opened, model) if model else opened
 
 
@@ -232,7 +233,7 @@ def _open_checkpoint(path):
         raise FileNotFoundError(
             f"there is no checkpoint {path} (from {pathlib.Path.cwd()}): expected a run, a step of "
             "it, converted weights, a file of weights, its https address, or one of: "
-            f"{', '.join(PUBLISHED)}"
+            f"{', '.join(published.PUBLISHED)}"
         )
     step = checkpoints.find(path)
     card, config_file = checkpoints.read_card(step), run_folder.find_config(step)

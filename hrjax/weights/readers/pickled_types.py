@@ -37,7 +37,7 @@ MAX_AXES = 32
 MAX_KEY = 10_000  # characters of a key
 MAX_TUPLE_KEY = 16  # elements of a key that is a tuple
 FLAT = (str, bytes, int, float, bool, types.NoneType)
-SHOWN = 100  # characters of a name in a message
+SHOWN = 200  # characters of a file's text in a message
 
 
 class ForbiddenError(ValueError):
@@ -224,7 +224,7 @@ def _bytes(data):
         return data.encode("latin-1")
     if type(data) not in (bytes, bytearray):
         raise ValueError("an array's numbers are not bytes")
-    return bytes(data)
+    return data
 
 
 def _array(data, dtype, shape, order):
@@ -233,7 +233,9 @@ def _array(data, dtype, shape, order):
         raise ValueError(f"an array's shape is {printable(str(sizes))}")
     if _dtype(dtype).hasobject or order not in ("C", "F"):
         raise ValueError("an array holds objects, or its order is unknown")
-    return np.frombuffer(_bytes(data), _dtype(dtype)).reshape(sizes, order=order)
+    array = np.frombuffer(_bytes(data), _dtype(dtype))
+    array.flags.writeable = False
+    return array.reshape(sizes, order=order)
 
 
 def _from_buffer(budget, data, dtype, shape, order, axes=None):

@@ -19,6 +19,7 @@ from hrjax.weights.readers.pickled_types import DROPPED, ForbiddenError, Global
 
 MAX_DEPTH = 100  # of containers inside containers
 MAX_LINE = 1000  # bytes of a number or a name that is written as text
+MAX_INDEX = 12  # bytes of an index that is written as text
 MAX_INTEGER = 32  # bytes of a binary integer; the largest in use are states of random generators
 LONG_TEXT = 2**20  # bytes above which a text must be an array's bytes, written as latin-1
 
@@ -289,11 +290,11 @@ OPERATIONS = {
     b"\x90": lambda r: r.add(r.pop_mark()),
     b"\x91": _frozenset,
     # The memo.
-    b"p": lambda r: r.put(int(r.line())),
+    b"p": lambda r: r.put(int(r.line(MAX_INDEX))),
     b"q": lambda r: r.put(r.take(1)[0]),
     b"r": lambda r: r.put(r.unsigned(4)),
     b"\x94": lambda r: r.put(len(r.memo)),
-    b"g": lambda r: r.push(r.memo[int(r.line())]),
+    b"g": lambda r: r.push(r.memo[int(r.line(MAX_INDEX))]),
     b"h": lambda r: r.push(r.memo[r.take(1)[0]]),
     b"j": lambda r: r.push(r.memo[r.unsigned(4)]),
     # Names, calls, and states of what calls made.

@@ -31,6 +31,9 @@ class Server(http.server.BaseHTTPRequestHandler):
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         body = state["content"][start:]
         self.send_response(206 if start else 200)
+        if start:
+            size = len(state["content"])
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", state["version"])
         self.end_headers()
