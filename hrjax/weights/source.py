@@ -53,7 +53,7 @@ class Source:
         if self.model:
             return recipes.split_model(self.model)[0]
         if self.tensors is not None:
-            return fingerprints.identify(self.tensors)
+            return _named(self.location, fingerprints.identify, self.tensors)
         raise ValueError(
             f"{self.location} has neither a model.json nor its run's config.json, so nothing says "
             "which network it is of; name the model, or give the config that it was trained with"
@@ -164,11 +164,16 @@ class Source:
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
-            graph, *weights = tensor_loading.fill(
-                variant, self.tensors, training=training, **fields
+            graph, *weights = _named(
+                self.location,
+                tensor_loading.fill,
+                variant,
+                self.tensors,
+                training=training,
+                **fields,
             )
             return graph, *distributed.place(weights, sharding)
-        graph, params, stats = models.shapes(variant, training=training, **fields)
+        graph, params, stats = tensor_loading.shapes(variant, training=training, **fields)
         target = _sharded({"params": params, "stats": stats}, sharding)
         restored = checkpoints.restore_weights(self.location, target)
         return graph, restored["params"], restored["stats"]
@@ -225,7 +230,16 @@ def _open_file(file):
     content = file_formats.read(file)
     text = content.pop(file_formats.CARD, None)
     card = None if text is None else model_card.parse(text, f"{file_formats.CARD} in {file}")
-    return Source(file, tensors=foreign_names.translate(content), saved_card=card)
+    tensors = _named(file, foreign_names.translate, content)
+    return Source(file, tensors=tensors, saved_card=card)
+
+
+def _named(file, function, *arguments, **options):
+    """A call of `function` for a file's content; its errors begin with the file's name."""
+    try:
+        return function(*arguments, **options)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _open_checkpoint(path):

@@ -149,7 +149,7 @@ def resolve(value: Any) -> Any:
     if type(value) is Storage:
         return value.data.view(value.dtype)
     if type(value) is Dtype:
-        return value.dtype
+        return str(value.dtype)
     if type(value) is Global:
         return value.name
     return {} if value is DROPPED else value
