@@ -150,7 +150,9 @@ def _check(card):
     ]
     problems += _field_problems(card.fields)
     if not 1 <= min(card.input_size) <= max(card.input_size) <= MAX_FIELD:
-        problems.append(f"input_size is {card.input_size}, expected two from 1 to {MAX_FIELD}")
+        problems.append(
+            f"input_size is {card.input_size}, expected two positive numbers up to {MAX_FIELD}"
+        )
     if card.sigma <= 0:
         problems.append(f"sigma is {card.sigma}, expected a positive number")
     problems += _skeleton_problems(card.skeleton)

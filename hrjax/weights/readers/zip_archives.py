@@ -15,7 +15,7 @@ START = b"PK\x03\x04"
 STORED, DEFLATED = 0, 8
 MAX_DIRECTORY = 8 * 2**20  # bytes of the list of entries; 100,000 entries fit
 MAX_RATIO = 20  # of an archive's content to its size; weights shrink to half at most
-SMALL = 256 * 2**20  # bytes that the content of any archive may have
+SMALL = 128 * 2**20  # bytes that the content of any archive may have
 CHUNK = 2**20
 
 END = struct.Struct("<4s4H2LH")
