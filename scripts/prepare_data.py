@@ -155,24 +155,32 @@ def run_download(options) -> int:
     root = pathlib.Path(options.root)
     by_hand = []
     for source in sources.SOURCES[options.dataset]:
-        if source.is_in(root):
-            print(f"already there: {source.proofs[0]}")
-            continue
         mirror = options.mirror.rstrip("/")
         address = f"{mirror}/{source.name}" if mirror else source.address
-        if not address:
+        if archives.is_placed(source, root):
+            print(f"already there: {source.proofs[0]}")
+        elif address:
+            _fetch(source, address, root)
+        else:
             by_hand.append(source)
-            continue
-        print(f"fetching {source.name} ({source.size})")
-        archive = web.fetch(address)
-        archives.place(source, archive, root)
-        archive.unlink(missing_ok=True)
     for source in by_hand:
         print(
             f"fetch by hand: {source.name} ({source.size}) from {source.page}\n"
             f"    so that there is {root / source.proofs[0]}"
         )
     return int(bool(by_hand))
+
+
+def _fetch(source, address, root):
+    with archives.missing(source, root) as is_missing:
+        if not is_missing:
+            return
+        print(f"fetching {source.name} ({source.size})")
+        archive = web.fetch(address)
+        try:
+            archives.place(source, archive, root)
+        finally:
+            archive.unlink(missing_ok=True)
 
 
 def _splits(options):

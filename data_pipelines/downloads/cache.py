@@ -1,8 +1,6 @@
 """The cache of downloads: where it is, and how processes share it."""
 
 import contextlib
-import errno
-import fcntl
 import logging
 import os
 import pathlib
@@ -12,11 +10,12 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 
+from data_pipelines.downloads import locks
+
 logger = logging.getLogger(__name__)
 
 MAX_NAME = 100  # characters
 PATIENCE = 40  # seconds to wait for another process's download that does not grow
-POLL = 0.1
 
 
 def find(place: pathlib.PurePath) -> pathlib.Path | None:
@@ -63,7 +62,7 @@ def partial(file: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     lock = file.with_name(f"{file.name}.lock")
     part = file.with_name(f"{file.name}.part")
-    descriptor = _acquire(lock, part)
+    descriptor, _ = locks.acquire(lock, file.name, _stalled(part))
     if descriptor is None:
         with tempfile.TemporaryDirectory(prefix=f"{file.name}.", dir=file.parent) as folder:
             yield pathlib.Path(folder, part.name)
@@ -71,8 +70,21 @@ def partial(file: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield part
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
+        locks.release(lock, descriptor)
+
+
+def _stalled(part):
+    """A function that says whether a part has not grown for a while."""
+    size, since = None, time.monotonic()
+
+    def is_stalled():
+        nonlocal size, since
+        now = part.stat().st_size if part.exists() else None
+        if now != size:
+            size, since = now, time.monotonic()
+        return time.monotonic() - since > PATIENCE
+
+    return is_stalled
 
 
 def _roots():
@@ -88,38 +100,3 @@ def _roots():
         # Another user could have made it, to put files of theirs there.
         if not root.is_symlink() and root.stat().st_uid == os.getuid():
             yield root, True
-
-
-def _acquire(lock, part):
-    """A locked descriptor, or None where the lock cannot be had in time."""
-    size, since, told = None, time.monotonic(), False
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
-                return None  # the disk has no locks
-        else:
-            if _is_still_there(descriptor, lock):
-                return descriptor
-            os.close(descriptor)  # its holder has removed it
-            continue
-        if not told:
-            logger.info("waiting for another process that downloads %s", part.stem)
-            told = True
-        now = part.stat().st_size if part.exists() else None
-        if now != size:
-            size, since = now, time.monotonic()
-        if time.monotonic() - since > PATIENCE:
-            logger.warning("the other process makes no progress; downloading %s again", part.stem)
-            return None
-        time.sleep(POLL)
-
-
-def _is_still_there(descriptor, lock):
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(lock))
-    except FileNotFoundError:
-        return False

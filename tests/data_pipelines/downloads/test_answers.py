@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from data_pipelines.downloads import cache, checksums, web
+from data_pipelines.downloads import cache, checksums, locks, web
 
 CONTENT = bytes(range(256)) * 20
 SIZE = len(CONTENT)
@@ -293,9 +293,9 @@ def test_a_folder_that_another_user_put_there_is_not_the_cache(tmp_path, monkeyp
 
 def test_a_disk_without_locks_gives_every_process_a_part_of_its_own(tmp_path, monkeypatch):
     def no_locks(*_):
-        raise OSError(cache.errno.ENOLCK, "no locks")
+        raise OSError(locks.errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     with cache.partial(tmp_path / "w") as one, cache.partial(tmp_path / "w") as two:
         assert one != two
 
@@ -305,7 +305,7 @@ def test_a_holder_that_makes_no_progress_does_not_block_others(tmp_path, monkeyp
     monkeypatch.setattr(cache, "PATIENCE", 0.3)
     with cache.partial(tmp_path / "w") as one, cache.partial(tmp_path / "w") as two:
         assert one != two
-    assert "waiting for another process that downloads w" in caplog.text
+    assert f"waiting for process {os.getpid()}, which has w" in caplog.text
     assert list(tmp_path.glob("*")) == [tmp_path / "w.lock"] or not list(tmp_path.glob("*"))
 
 

@@ -1,6 +1,6 @@
 """Reads the files of weights that lines of its input name, within limits; answers a line for each.
 
-An answer is `read`, `refused`, or what went wrong.
+It says `ready` first. An answer is `read`, `refused`, or what went wrong.
 """
 
 import pathlib
@@ -16,6 +16,7 @@ SPARE = 200 * 2**20  # bytes that reading may take besides three times the decla
 
 
 def main():
+    print("ready", flush=True)
     for line in sys.stdin:
         path = pathlib.Path(line.rstrip("\n"))
         with path.open("rb") as file:
