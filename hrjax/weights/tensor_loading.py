@@ -12,7 +12,7 @@ from hrjax import models
 from hrjax.weights import fingerprints, foreign_names, torch_names
 
 SHOWN = 8  # names in a note
-LINES = 100  # problems in a message
+LINES = 30  # problems in a message
 MAX_MESSAGE = 1000  # characters
 Tensors = Mapping[str, tuple[str, np.ndarray]]  # what `foreign_names.translate` returns
 
