@@ -30,7 +30,7 @@ def make(place: pathlib.PurePath) -> pathlib.Path:
     is no home folder or it cannot be written.
     """
     problem = "there is no home folder"
-    for root, is_temporary in _roots():
+    for root, is_temporary in _roots(make=True):
         path = root / place
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _stalled(part):
     return is_stalled
 
 
-def _roots():
+def _roots(make=False):
     """The folders that the cache may be in, the best first, and whether they are temporary."""
     if os.environ.get("HRJAX_CACHE"):
         yield pathlib.Path(os.environ["HRJAX_CACHE"]), False
@@ -96,7 +96,8 @@ def _roots():
             yield pathlib.Path.home() / ".cache" / "hrjax", False
     with contextlib.suppress(OSError):
         root = pathlib.Path(tempfile.gettempdir()) / f"hrjax-{os.getuid()}"
-        root.mkdir(mode=0o700, exist_ok=True)
+        if make:
+            root.mkdir(mode=0o700, exist_ok=True)
         # Another user could have made it, to put files of theirs there.
         if not root.is_symlink() and root.stat().st_uid == os.getuid():
             yield root, True

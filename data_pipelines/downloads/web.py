@@ -26,6 +26,7 @@ TIMEOUT = 20  # seconds without a byte
 SLOWEST = 100  # bytes per second, over a minute
 RESERVE = 2**30  # bytes that a transfer of unknown length leaves free on the disk
 CHUNK = 2**20
+MAX_REASON = 200  # characters of a server's words in a message
 LOCAL = ("localhost", "127.0.0.1", "::1")
 QUOTED = "%/:=&?~#+!$,;'@()*[]"  # characters of an address that stay as they are
 VERSION = re.compile(r"[!-~][ -~]{0,200}")  # what can be sent back in a header
@@ -149,7 +150,8 @@ def _network():
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
-        raise _InterruptedError(str(error) or repr(error)) from error
+        reason = " ".join((str(error) or repr(error)).split())[:MAX_REASON]
+        raise _InterruptedError(reason) from error
 
 
 def _open(request, part):
@@ -166,7 +168,7 @@ def _open(request, part):
         if cause.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             _restart(part)
             raise
-        reason = " ".join(str(cause).split())[:200]
+        reason = " ".join(str(cause).split())[:MAX_REASON]
         raise OSError(f"cannot download {address}: the server says {reason}") from cause
     headers = response.headers
     if response.status not in (http.client.OK, http.client.PARTIAL_CONTENT):

@@ -25,7 +25,7 @@ def find(path: str) -> pathlib.Path | None:
     """
     source, digits = checksums.split(path)
     if web.is_address(source):
-        _reader(cache.file_name(source))
+        _reader(cache.file_name(source) or source)
         return web.fetch(path)
     file = pathlib.Path(source)
     is_file = file.is_file() or source.endswith(tuple(READERS))
@@ -57,7 +57,8 @@ def read(path: pathlib.Path) -> dict:
         except ForbiddenError as error:
             raise ValueError(f"{path} is not safe to read: {error}") from error
         except Exception as error:
-            reason = printable((str(error) or repr(error)).splitlines()[0])
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            reason = printable(f"{kind}{error}".splitlines()[0])
             raise ValueError(
                 f"{path} ({size} bytes) is cut short, damaged or not a file of weights "
                 f"({reason}); get it again"
