@@ -2,7 +2,8 @@
 
 OPERATIONS = 500_000  # of a pickle, besides those that a large file has; a tensor takes about 45
 BYTES_PER_OPERATION = 128
-COPIES = 2  # how often each byte of a pickle may be an argument of a call
+ARGUMENTS = 4  # how often each byte of a pickle may be an argument of a call
+TEXTS = 2  # bytes in memory for each byte of text that is not ASCII
 VIEWS = 8  # how often each number may be part of a tensor: storages are shared, tensors expanded
 SMALL = 64 * 2**20  # bytes of tensors that even the smallest file may describe
 TUPLE_KEYS = 1000  # whose hashes, unlike those of texts, a file can make collide
@@ -13,7 +14,8 @@ class Budget:
 
     def __init__(self, size: int):
         self.operations = OPERATIONS + size // BYTES_PER_OPERATION
-        self._arguments = self._texts = COPIES * size + OPERATIONS
+        self._arguments = ARGUMENTS * size + OPERATIONS
+        self._texts = TEXTS * size + OPERATIONS
         self._viewed = VIEWS * size + SMALL
         self._tuple_keys = TUPLE_KEYS
 

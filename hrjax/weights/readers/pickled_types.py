@@ -260,11 +260,14 @@ def _dict(budget, pairs=()):
     return dict(pairs)
 
 
-def _set(budget, items=()):
-    if type(items) not in (list, tuple):
-        raise ValueError(f"its pickle makes a set of a {type(items).__name__}")
-    check_keys(budget, items)
-    return set(items)
+def _set_of(kind):
+    def make(budget, items=()):
+        if type(items) not in (list, tuple):
+            raise ValueError(f"its pickle makes a set of a {type(items).__name__}")
+        check_keys(budget, items)
+        return kind(items)
+
+    return make
 
 
 def _plain(kind, *accepted):
@@ -306,7 +309,8 @@ CALLS = {
     ("builtins", "tuple"): _plain(tuple, tuple, list),
     ("builtins", "list"): _plain(list, tuple, list),
     ("builtins", "dict"): _dict,
-    ("builtins", "set"): _set,
+    ("builtins", "set"): _set_of(set),
+    ("builtins", "frozenset"): _set_of(frozenset),
     ("builtins", "int"): _plain(int, int, bool),
     ("builtins", "float"): _plain(float, float),
     ("builtins", "bool"): _plain(bool, int, bool),

@@ -141,7 +141,16 @@ def test_keys_that_collide_are_refused():
 
 
 def test_flat_keys_are_read():
-    content = {1: "a", "b": 2, b"c": 3, 0.5: 4, None: 5, (1, "x"): 6, "words": {"a", ("b", 1)}}
+    content = {
+        1: "a",
+        "b": 2,
+        b"c": 3,
+        0.5: 4,
+        None: 5,
+        (1, "x"): 6,
+        "words": {"a", ("b", 1)},
+        "fixed": frozenset("ab"),
+    }
     for protocol in range(6):
         assert load(pickle.dumps(content, protocol)) == content
 
