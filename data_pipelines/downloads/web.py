@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5  # how often an interrupted transfer is resumed
 TIMEOUT = 20  # seconds without a byte
+SILENCES = 2  # how often that may happen
 SLOWEST = 100  # bytes per second, over a minute
 RESERVE = 2**30  # bytes that a transfer of unknown length leaves free on the disk
 CHUNK = 2**20
@@ -35,6 +36,10 @@ HTML = re.compile(rb"\s*<(!doctype html|html|head)", re.IGNORECASE)
 
 class _InterruptedError(OSError):
     """A transfer ended early, or the part that is here does not fit; it may be tried again."""
+
+
+class _SilentError(_InterruptedError):
+    """Nothing has come for a while."""
 
 
 def is_address(path: str) -> bool:
@@ -104,20 +109,20 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
 
 def _download(address, part, digits):
     """Makes `part` the complete file."""
-    problem = ""
-    for _ in range(ATTEMPTS):
-        resumed = _size(part) > 0
+    problem, attempts, silences = "", 0, 0
+    while attempts < ATTEMPTS and silences < SILENCES:
+        attempts, resumed = attempts + 1, _size(part) > 0
         try:
             _transfer(address, part, digits)
             _check_content(address, part, digits, resumed)
             return
         except _InterruptedError as error:
-            problem = str(error)
+            problem, silences = str(error), silences + isinstance(error, _SilentError)
             logger.info("%s: %s", address, problem)
     have = _size(part) if _read_version(part)[1] else 0
     rest = f"the same command resumes after the {have} bytes that are here"
     raise OSError(
-        f"cannot download {address}: {problem} ({ATTEMPTS} attempts); "
+        f"cannot download {address}: {problem} ({attempts} attempts); "
         f"{rest if have else 'try again later'}"
     )
 
@@ -151,7 +156,8 @@ def _network():
         yield
     except (OSError, http.client.HTTPException) as error:
         reason = " ".join((str(error) or repr(error)).split())[:MAX_REASON]
-        raise _InterruptedError(reason) from error
+        is_silent = isinstance(getattr(error, "reason", error), TimeoutError)
+        raise (_SilentError if is_silent else _InterruptedError)(reason) from error
 
 
 def _open(request, part):
@@ -183,8 +189,10 @@ def _open(request, part):
 def _answer(opener, request):
     try:
         return opener.open(request, timeout=TIMEOUT)
-    except UnicodeError as error:
-        raise OSError(str(error)) from error
+    except ValueError as error:  # of an address; those of redirects say so themselves
+        if str(error).startswith("cannot download"):
+            raise
+        raise ValueError(f"cannot download {request.full_url}: {error}") from error
 
 
 def _check_range(response, part, expected):
@@ -266,10 +274,11 @@ def _copy(response, part, total):
 def _check_content(address, part, digits, resumed):
     """Removes a complete part that is not the file that was asked for, and raises an error."""
     with part.open("rb") as file:
-        is_page = HTML.match(file.read(200)) is not None
-    if is_page:
+        start = file.read(200)
+    if not start or HTML.match(start):
         _restart(part)
-        raise OSError(f"cannot download {address}: the server sends a page (HTML), not a file")
+        what = "a page (HTML), not a file" if start else "an empty file"
+        raise OSError(f"cannot download {address}: the server sends {what}")
     actual = checksums.compute(part) if digits else ""
     if actual.startswith(digits):
         return

@@ -184,6 +184,20 @@ def test_names_that_give_their_sha256(name, digits):
     assert checksums.promised(name) == digits
 
 
+def test_an_empty_file_is_refused(serve):
+    address, _ = serve(whole(b""), whole())
+    with pytest.raises(OSError, match=r"cannot download .* sends an empty file"):
+        web.fetch(address)
+    assert web.fetch(address).read_bytes() == CONTENT
+
+
+def test_an_address_that_cannot_be_is_one_message(serve):
+    address, _ = serve(answer(302, Location="http://[::1", Content_Length=0))
+    for wrong in (address, "https://[::1/w.pth"):
+        with pytest.raises(ValueError, match=r"cannot download .*Invalid IPv6 URL"):
+            web.fetch(wrong)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -226,7 +240,7 @@ def test_a_redirect_in_a_circle_is_one_line(serve):
 def test_a_server_that_hangs_is_given_up(serve, monkeypatch):
     monkeypatch.setattr(web, "TIMEOUT", 0.2)
     address, _ = serve(*[None] * web.ATTEMPTS)
-    with pytest.raises(OSError, match=r"timed out.* \(5 attempts\); try again later"):
+    with pytest.raises(OSError, match=r"timed out.* \(2 attempts\); try again later"):
         web.fetch(address)
 
 
