@@ -2,20 +2,13 @@
 
 import contextlib
 import hashlib
-import logging
-import os
 import pathlib
-import signal
 import socket
-import stat
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 
-from data_pipelines.downloads import cache, checksums, locks, web
+from data_pipelines.downloads import cache, web
 
 CONTENT = bytes(range(256)) * 20
 SIZE = len(CONTENT)
@@ -168,22 +161,6 @@ def test_digits_in_a_published_name_are_required(serve):
     assert web.fetch(named).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("name", "digits"),
-    [
-        ("resnet50-0676ba61.pth", "0676ba61"),
-        ("hrnet_w32_coco_256x192-c78dce93_20200708.pth", "c78dce93"),
-        ("td-hm_hrnet-w32_8xb64-210e_coco-256x192-81c58e40_20220909.pth", "81c58e40"),
-        ("top_down_20200708-c63dc769.pth.tar", "c63dc769"),
-        ("hrnet_w32_256x192.pth", ""),
-        ("model-20200708.pth", ""),
-        ("model-best.pth", ""),
-    ],
-)
-def test_names_that_give_their_sha256(name, digits):
-    assert checksums.promised(name) == digits
-
-
 def test_an_empty_file_is_refused(serve):
     address, _ = serve(whole(b""), whole())
     with pytest.raises(OSError, match=r"cannot download .* sends an empty file"):
@@ -251,144 +228,3 @@ def test_a_server_that_trickles_is_given_up(serve, monkeypatch):
     address, _ = serve(*[whole()] * web.ATTEMPTS)
     with pytest.raises(OSError, match=r"bytes in \d+ seconds"):
         web.fetch(address)
-
-
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [
-        ("https://a.org/w.pth?x=../../y", "w.pth"),
-        ("https://a.org/a%20b.pth", "a_b.pth"),
-        ("https://a.org/%2e%2e%2f%2e%2e%2fw.pth", "_.._w.pth"),
-        ("https://a.org/w%00.pth", "w_.pth"),
-        ("https://a.org/a/..", ""),
-        ("https://a.org/a/%2e%2e", ""),
-        ("https://a.org/.hidden.pth", "hidden.pth"),
-        (f"https://a.org/{'w' * 300}.pth", f"{'w' * 96}.pth"),
-        (f"https://a.org/{'%C3%A9' * 300}.pth", f"{'_' * 96}.pth"),
-        ("https://a.org/a\\..\\w.pth", "a_.._w.pth"),
-    ],
-)
-def test_names_stay_inside_the_cache(address, name):
-    assert cache.file_name(address) == name
-
-
-def test_a_cache_that_cannot_be_used_is_replaced_by_a_temporary_one(
-    serve, tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
-    (tmp_path / "blocked").write_text("a file where a folder should be")
-    monkeypatch.setenv("HRJAX_CACHE", str(tmp_path / "blocked" / "cache"))
-    address, _ = serve(whole())
-    file = web.fetch(address)
-    assert file.is_relative_to(tmp_path / f"hrjax-{os.getuid()}")
-    assert stat.S_IMODE((tmp_path / f"hrjax-{os.getuid()}").stat().st_mode) == 0o700
-    assert f"downloads are kept in {tmp_path}/hrjax-" in caplog.text
-    assert web.fetch(address) == file
-
-
-def test_without_a_home_the_cache_is_temporary(tmp_path, monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("HRJAX_CACHE", raising=False)
-    monkeypatch.setattr(cache.pathlib.Path, "home", no_home)
-    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert cache.make(pathlib.PurePath("files/a/w.pth")).is_relative_to(tmp_path)
-
-
-def test_a_folder_that_another_user_put_there_is_not_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("HRJAX_CACHE", "/dev/null/cache")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"hrjax-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match=r"no folder for downloads: .*; set HRJAX_CACHE"):
-        cache.make(pathlib.PurePath("files/a/w.pth"))
-
-
-def test_a_disk_without_locks_gives_every_process_a_part_of_its_own(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(locks.errno.ENOLCK, "no locks")
-
-    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
-    with cache.partial(tmp_path / "w") as one, cache.partial(tmp_path / "w") as two:
-        assert one != two
-
-
-def test_a_holder_that_makes_no_progress_does_not_block_others(tmp_path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(cache, "PATIENCE", 0.3)
-    with cache.partial(tmp_path / "w") as one, cache.partial(tmp_path / "w") as two:
-        assert one != two
-    assert f"waiting for process {os.getpid()}, which has w" in caplog.text
-    assert list(tmp_path.glob("*")) == [tmp_path / "w.lock"] or not list(tmp_path.glob("*"))
-
-
-SLOW_SERVER = """
-import http.server, pathlib, sys, time
-content = pathlib.Path(sys.argv[1]).read_bytes()
-class Slow(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        asked = self.headers.get("Range", "")
-        start = int(asked.removeprefix("bytes=").partition("-")[0] or 0)
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("ETag", '"v1"')
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        for place in range(start, len(content), len(content) // 20 + 1):
-            self.wfile.write(content[place : min(len(content), place + len(content) // 20 + 1)])
-            time.sleep(0.05)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-FETCH = """
-import sys
-from data_pipelines.downloads import web
-print(web.checksums.compute(web.fetch(sys.argv[1])))
-"""
-
-
-def test_a_killed_download_does_not_block_the_next(tmp_path):
-    run_pair(tmp_path, number=0, kill_after=0.3)
-
-
-@pytest.mark.long
-def test_ten_pairs_of_processes_get_one_file_whole(tmp_path):
-    for number in range(10):
-        run_pair(tmp_path, number, kill_after=None if number % 2 else 0.1 * number)
-
-
-def run_pair(tmp_path, number, kill_after):
-    """Two processes fetch one file; the first may be killed in the middle, and comes again."""
-    content = bytes([number]) + os.urandom(2_000_000)
-    (tmp_path / "content").write_bytes(content)
-    environment = os.environ | {"HRJAX_CACHE": str(tmp_path / f"cache{number}")}
-    python = [sys.executable, "-c"]
-    server = subprocess.Popen([*python, SLOW_SERVER, tmp_path / "content"], stdout=subprocess.PIPE)
-    address = f"http://127.0.0.1:{int(server.stdout.readline())}/w.npz"
-
-    def fetch():
-        command = [*python, FETCH, address]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-    try:
-        processes = [fetch(), fetch()]
-        if kill_after is not None:
-            part = tmp_path / f"cache{number}" / "files"
-            while not list(part.glob("*/*.part")):
-                time.sleep(0.01)
-            time.sleep(kill_after)
-            processes[0].send_signal(signal.SIGKILL)
-            processes[0].communicate()
-            processes = [processes[1], fetch()]
-        sums = [process.communicate(timeout=60)[0].strip() for process in processes]
-    finally:
-        server.kill()
-        server.communicate()
-    assert sums == [hashlib.sha256(content).hexdigest()] * 2
-    assert [x.name for x in (tmp_path / f"cache{number}").glob("files/*/*")] == ["w.npz"]
