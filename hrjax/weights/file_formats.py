@@ -73,15 +73,18 @@ def read(path: pathlib.Path) -> dict:
 def write(path: pathlib.Path, tensors: dict[str, np.ndarray], card: ModelCard | None) -> None:
     """Writes arrays by name and the card as .npz or .safetensors, completely or not at all."""
     texts = {CARD: model_card.to_text(card)} if card else {}
-    temporary = path.with_name(f"{path.name}.new")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npz":
-        with temporary.open("wb") as file:
-            np.savez(file, **tensors, **{name: np.array(text) for name, text in texts.items()})
-    else:
-        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        safetensors.numpy.save_file(arrays, temporary, metadata=texts)
-    temporary.replace(path)
+    try:
+        if path.suffix == ".npz":
+            with temporary.open("wb") as file:
+                np.savez(file, **tensors, **{name: np.array(text) for name, text in texts.items()})
+        else:
+            arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+            safetensors.numpy.save_file(arrays, temporary, metadata=texts)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _reader(name):

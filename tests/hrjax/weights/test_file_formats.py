@@ -195,3 +195,20 @@ def test_the_sha256_of_a_file_can_be_required(tmp_path):
         file_formats.find(f"{tmp_path}#sha256=00000000")
     with pytest.raises(FileNotFoundError, match="missing"):
         file_formats.find(f"{tmp_path}/missing.npz#sha256=00000000")
+
+
+class Full:
+    """Raises an error when it is written."""
+
+    def __array__(self, *_, **__):
+        raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors"])
+def test_a_file_is_written_completely_or_not_at_all(tmp_path, name):
+    file_formats.write(tmp_path / name, {"w": NUMBERS}, None)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OSError, match="the disk is full"):
+        file_formats.write(tmp_path / name, {"w": NUMBERS, "bad": Full()}, None)
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
