@@ -9,6 +9,9 @@ https address, or a published name. The output is a folder, or a .safetensors or
 tensors under their official names. Either holds the model card and predicts, evaluates
 (`--mode=eval --checkpoint=`) and starts a training (`--config.init_from=`) on its own. The variant
 and the number of joints of a file are recognized where it fits only one variant.
+
+The SHA-256 of a downloaded file is logged. `--sha256=` requires it, or its first digits (at least
+8); so does #sha256= after a file, an address or a published name, wherever weights are named.
 """
 
 import argparse
@@ -43,11 +46,13 @@ def main():
         metavar="VARIANT[_HxW]",
         help=f"the variant of a file, one of: {', '.join(sorted(models.VARIANTS))}",
     )
+    parser.add_argument("--sha256", default="", help="the SHA-256 that the source must have")
     parser.add_argument("--config", help="a recipe for a model without card, FILE.py[:VARIANT]")
     options = parser.parse_args()
     try:
         config = recipes.read(options.config) if options.config else None
-        print(convert(options.source, options.output, options.model, config))
+        digits = f"#sha256={options.sha256}" if options.sha256 else ""
+        print(convert(options.source + digits, options.output, options.model, config))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -23,11 +23,11 @@ import numpy as np
 import tqdm
 
 from configs import common
-from data_pipelines import dataset_check, datasets, downloads, splits
+from data_pipelines import dataset_check, datasets, splits
+from data_pipelines.downloads import archives, sources, web
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
-from hrjax.weights import download
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -53,7 +53,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="check|build|download")
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
-        choices = sorted(downloads.SOURCES if name == "download" else datasets.DATASETS)
+        choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
         command.add_argument("--dataset", choices=choices, required=True)
         command.add_argument("--root", default="", help="default: data/<dataset>")
         command.set_defaults(run={"check": run_check, "build": run_build}.get(name, run_download))
@@ -154,25 +154,33 @@ def run_download(options) -> int:
     """Downloads and unpacks what is missing; lists what must be downloaded by hand."""
     root = pathlib.Path(options.root)
     by_hand = []
-    for source in downloads.SOURCES[options.dataset]:
-        if source.is_in(root):
-            print(f"already there: {source.proofs[0]}")
-            continue
+    for source in sources.SOURCES[options.dataset]:
         mirror = options.mirror.rstrip("/")
         address = f"{mirror}/{source.name}" if mirror else source.address
-        if not address:
+        if archives.is_placed(source, root):
+            print(f"already there: {source.proofs[0]}")
+        elif address:
+            _fetch(source, address, root)
+        else:
             by_hand.append(source)
-            continue
-        print(f"fetching {source.name} ({source.size})")
-        archive = download.fetch(address)
-        downloads.place(source, archive, root)
-        archive.unlink()
     for source in by_hand:
         print(
             f"fetch by hand: {source.name} ({source.size}) from {source.page}\n"
             f"    so that there is {root / source.proofs[0]}"
         )
     return int(bool(by_hand))
+
+
+def _fetch(source, address, root):
+    with archives.missing(source, root) as is_missing:
+        if not is_missing:
+            return
+        print(f"fetching {source.name} ({source.size})")
+        archive = web.fetch(address)
+        try:
+            archives.place(source, archive, root)
+        finally:
+            archive.unlink(missing_ok=True)
 
 
 def _splits(options):

@@ -17,6 +17,8 @@ ALLOWED = {
     "data_pipelines.readers": DATA | FILES,
     "data_pipelines.transforms": DATA,
     "data_pipelines.batching": {*DATA, "data_pipelines.transforms"},
+    "data_pipelines.downloads": {"data_pipelines.files"},
+    "data_pipelines.files": set(),
     "hrjax.models": set(),
     "hrjax.runtime": set(),
     "hrjax.heatmaps": set(),
@@ -28,6 +30,7 @@ ALLOWED = {
     "hrjax.recipes": {"hrjax.models"},
     "hrjax.weights": {
         *(f"data_pipelines.{name}" for name in ("skeletons", "geometry", "datasets")),
+        *("data_pipelines.downloads", "data_pipelines.files"),
         *(f"hrjax.{name}" for name in ("models", "heatmaps", "recipes", "runtime")),
     },
 }

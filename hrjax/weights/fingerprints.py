@@ -57,7 +57,7 @@ def propose(tensors: Mapping[str, tuple[str, np.ndarray]]) -> str:
 def count_joints(tensors: Mapping[str, tuple[str, np.ndarray]]) -> int | None:
     """How many joints the head of a network has; None where there is no head for joints."""
     bias = tensors.get(f"{HEAD}bias")
-    return None if bias is None else np.shape(bias[1])[0]
+    return None if bias is None or np.ndim(bias[1]) != 1 else np.shape(bias[1])[0] or None
 
 
 def fingerprint(shapes: Mapping[str, tuple[int, ...]]) -> str:

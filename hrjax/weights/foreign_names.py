@@ -4,11 +4,16 @@ Files agree on most names. Prefixes and wrappers are removed, and TABLES transla
 reimplementations.
 """
 
+import itertools
 import re
 import typing
 from collections.abc import Mapping
 
 import numpy as np
+
+MAX_NAME = 300  # characters of a tensor's name; those of our networks have less than 100
+SHOWN = 8  # names in a message
+SHOWN_CHARACTERS = 100  # of a name
 
 # Entries that hold the tensors in files that hold more, in order of preference. Averaged weights
 # come before the others. (mmcv and mmengine put the average into `state_dict` itself; mmcv's
@@ -26,22 +31,34 @@ def translate(content: Mapping[str, typing.Any]) -> dict[str, tuple[str, np.ndar
     Entries that are not arrays are skipped, and so are buffers that follow from other tensors.
     """
     tensors = {key: x for key, x in _unwrap(content).items() if hasattr(x, "shape")}
-    if not tensors:
-        names = ", ".join(map(str, content)) or "nothing"
-        raise ValueError(f"expected a state dict, arrays by name; the file holds {names}")
+    if not tensors or not all(isinstance(key, str) for key in tensors):
+        names = ", ".join([shorten(key) for key in itertools.islice(content, SHOWN)]) or "nothing"
+        more = f", … and {len(content) - SHOWN} more" if len(content) > SHOWN else ""
+        raise ValueError(f"expected a state dict, arrays by name; the file holds {names}{more}")
+    for key in tensors:
+        if len(key) > MAX_NAME or not key.isprintable():
+            raise ValueError(
+                f"the tensor {shorten(key)} has a name of {len(key)} characters; expected at most "
+                f"{MAX_NAME}, all printable"
+            )
     tensors = {key: x for key, x in tensors.items() if not IGNORED.match(key)}
     names = [strip_prefixes(key) for key in tensors]
     tables = [table for sign, table in TABLES if any(map(sign.search, names))]
     translated = {}
     for key, x in tensors.items():
-        for name, part in _split(strip_prefixes(key), x):
-            for pattern, replacement in (row for table in tables for row in table):
-                name = re.sub(pattern, replacement, name)
+        for name, part in _translate(key, x, tables):
             if name in translated:
-                other = translated[name][0]
-                raise ValueError(f"both {other} and {key} are {name}; leave one out")
+                both = f"{shorten(translated[name][0])} and {shorten(key)}"
+                raise ValueError(f"both {both} are {shorten(name)}; leave one out")
             translated[name] = key, part
     return translated
+
+
+def shorten(name: object) -> str:
+    """A name from a file for a message: shortened, without control characters."""
+    text = str(name) if isinstance(name, str | int | float) else type(name).__name__
+    shown = "".join(x if x.isprintable() else "?" for x in text[:SHOWN_CHARACTERS])
+    return shown if len(text) <= SHOWN_CHARACTERS else f"{shown}…"
 
 
 def strip_prefixes(name: str) -> str:
@@ -54,6 +71,19 @@ def _unwrap(content):
         if isinstance(content.get(key), Mapping):
             return _unwrap(content[key])
     return content
+
+
+def _translate(key, x, tables):
+    """The official names of a tensor, or of its parts, with their arrays."""
+    try:
+        parts = _split(strip_prefixes(key), x)
+        names = [name for name, _ in parts]
+        for pattern, replacement in (row for table in tables for row in table):
+            names = [re.sub(pattern, replacement, name) for name in names]
+    except (IndexError, ValueError) as error:
+        shape = shorten(str(np.shape(x)))
+        raise ValueError(f"cannot tell what the tensor {shorten(key)} {shape} is") from error
+    return list(zip(names, [part for _, part in parts], strict=True))
 
 
 def _split(name, x):

@@ -16,6 +16,11 @@ from hrjax import heatmaps, models
 FILE = "model.json"
 FORMAT_VERSION = 1
 COLORS = ("rgb", "bgr")
+# Far beyond all networks here, so that a made-up card cannot take the machine's time or memory.
+MAX_TEXT = 2**20  # characters
+MAX_MESSAGE = 1000
+MAX_FIELD = 4096  # a width, a number of joints, a side of the input
+MAX_BLOCKS = 200  # in a row: HRNet has 32, Pose-ResNet-152 has 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +106,8 @@ def read(file: pathlib.Path) -> ModelCard:
 def parse(text: bytes | str, place: str) -> ModelCard:
     """The card in a JSON text; errors begin with `place` and name the field."""
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"it is {len(text)} characters long, expected at most {MAX_TEXT}")
         version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise ValueError(
@@ -109,8 +116,9 @@ def parse(text: bytes | str, place: str) -> ModelCard:
             )
         card = msgspec.json.decode(text, type=ModelCard)
         _check(card)
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise ValueError(f"{place} is not a usable model card: {error}") from error
+    except Exception as error:  # whatever a card that was made up leads to
+        reason = " ".join(str(error).split())[:MAX_MESSAGE]
+        raise ValueError(f"{place} is not a usable model card: {reason}") from error
     return card
 
 
@@ -140,13 +148,35 @@ def _check(card):
         for name, (value, choices) in expected.items()
         if value not in choices
     ]
-    if min(card.input_size) < 1:
-        problems.append(f"input_size is {card.input_size}, expected two positive numbers")
+    problems += _field_problems(card.fields)
+    if not 1 <= min(card.input_size) <= max(card.input_size) <= MAX_FIELD:
+        problems.append(
+            f"input_size is {card.input_size}, expected two positive numbers up to {MAX_FIELD}"
+        )
     if card.sigma <= 0:
         problems.append(f"sigma is {card.sigma}, expected a positive number")
     problems += _skeleton_problems(card.skeleton)
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def _field_problems(fields):
+    numbers = {
+        name: value if isinstance(value, tuple) else (value,)
+        for name, value in fields.items()
+        if not isinstance(value, str)
+    }
+    problems = [
+        f"{name} in fields is {fields[name]}, expected numbers from 0 to {MAX_FIELD}"
+        for name, values in numbers.items()
+        if not all(0 <= x <= MAX_FIELD for x in values) or len(values) > MAX_BLOCKS
+    ]
+    # A network has `blocks` in each of its `modules`; Pose-ResNet has no modules.
+    count = sum(numbers.get("modules", (1,))) * sum(numbers.get("blocks", (1,)))
+    counts = (count, *(sum(numbers.get(name, (0,))) for name in ("stem_blocks", "deconvs")))
+    if not problems and max(counts) > MAX_BLOCKS:
+        problems.append(f"fields ask for {max(counts)} blocks, expected at most {MAX_BLOCKS}")
+    return problems
 
 
 def _skeleton_problems(skeleton):

@@ -2,14 +2,20 @@
 
 import dataclasses
 
+from data_pipelines.downloads import checksums
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """The address of a published file of weights, its variant with the input size, its dataset."""
+    """A published file of weights: its address, its variant with the input size, its dataset.
+
+    `sha256` is the file's SHA-256, or "" where it is not known.
+    """
 
     address: str
     model: str
     dataset: str
+    sha256: str = ""
 
 
 _PADDLE = "https://paddle-model-ecology.bj.bcebos.com/model/hrnet_pose"
@@ -25,3 +31,16 @@ PUBLISHED = {
         f"{_PADDLE}/lite_hrnet_30_256x192_coco_dist.pdparams", "litehrnet_30_256x192", "coco"
     ),
 }
+
+
+def find(source: str) -> tuple[Published | None, str]:
+    """The published weights that a source names, or None; and their address, or the source itself.
+
+    A SHA-256 that the source requires (`#sha256=`) is required of the address.
+    """
+    name, digits = checksums.split(source)
+    row = PUBLISHED.get(name)
+    if row is None:
+        return None, source
+    digits = digits or row.sha256
+    return row, f"{row.address}#sha256={digits}" if digits else row.address

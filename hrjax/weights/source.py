@@ -19,10 +19,10 @@ from hrjax.weights import (
     fingerprints,
     foreign_names,
     model_card,
+    published,
     tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
-from hrjax.weights.published import PUBLISHED
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Source:
         if self.model:
             return recipes.split_model(self.model)[0]
         if self.tensors is not None:
-            return fingerprints.identify(self.tensors)
+            return _named(self.location, fingerprints.identify, self.tensors)
         raise ValueError(
             f"{self.location} has neither a model.json nor its run's config.json, so nothing says "
             "which network it is of; name the model, or give the config that it was trained with"
@@ -164,11 +164,16 @@ class Source:
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
-            graph, *weights = tensor_loading.fill(
-                variant, self.tensors, training=training, **fields
+            graph, *weights = _named(
+                self.location,
+                tensor_loading.fill,
+                variant,
+                self.tensors,
+                training=training,
+                **fields,
             )
             return graph, *distributed.place(weights, sharding)
-        graph, params, stats = models.shapes(variant, training=training, **fields)
+        graph, params, stats = tensor_loading.shapes(variant, training=training, **fields)
         target = _sharded({"params": params, "stats": stats}, sharding)
         restored = checkpoints.restore_weights(self.location, target)
         return graph, restored["params"], restored["stats"]
@@ -199,18 +204,19 @@ def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
     """The weights at a path or https address, or of a published name.
 
     A path leads to a run (whose best step is taken), its checkpoints folder, one step wherever it
-    is, converted weights, or a file of any framework. `model` names the variant, with the input
-    size (hrnet_w48_384x288) where it is not the recipe's, of weights that do not say it themselves.
+    is, converted weights, or a file of any framework. `#sha256=DIGITS` after a file, an address or
+    a published name requires the SHA-256, of which the first 8 digits are enough. `model` names the
+    variant, with the input size (hrnet_w48_384x288) where it is not the recipe's, of weights that
+    do not say it themselves.
     """
     if isinstance(path, Source):
         return path
     path = os.fspath(path)
-    published = PUBLISHED.get(path)
-    address = published.address if published else path
+    row, address = published.find(path)
     file = file_formats.find(address)
     opened = _open_checkpoint(path) if file is None else _open_file(file)
-    if published:
-        opened = dataclasses.replace(opened, model=published.model, dataset=published.dataset)
+    if row:
+        opened = dataclasses.replace(opened, model=row.model, dataset=row.dataset)
     return _with_model(opened, model) if model else opened
 
 
@@ -224,7 +230,16 @@ def _open_file(file):
     content = file_formats.read(file)
     text = content.pop(file_formats.CARD, None)
     card = None if text is None else model_card.parse(text, f"{file_formats.CARD} in {file}")
-    return Source(file, tensors=foreign_names.translate(content), saved_card=card)
+    tensors = _named(file, foreign_names.translate, content)
+    return Source(file, tensors=tensors, saved_card=card)
+
+
+def _named(file, function, *arguments, **options):
+    """A call of `function` for a file's content; its errors begin with the file's name."""
+    try:
+        return function(*arguments, **options)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _open_checkpoint(path):
@@ -232,7 +247,7 @@ def _open_checkpoint(path):
         raise FileNotFoundError(
             f"there is no checkpoint {path} (from {pathlib.Path.cwd()}): expected a run, a step of "
             "it, converted weights, a file of weights, its https address, or one of: "
-            f"{', '.join(PUBLISHED)}"
+            f"{', '.join(published.PUBLISHED)}"
         )
     step = checkpoints.find(path)
     card, config_file = checkpoints.read_card(step), run_folder.find_config(step)

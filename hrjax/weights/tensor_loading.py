@@ -12,6 +12,8 @@ from hrjax import models
 from hrjax.weights import fingerprints, foreign_names, torch_names
 
 SHOWN = 8  # names in a note
+LINES = 30  # problems in a message
+MAX_MESSAGE = 1000  # characters
 Tensors = Mapping[str, tuple[str, np.ndarray]]  # what `foreign_names.translate` returns
 
 
@@ -31,13 +33,22 @@ def fill(
     name: str, tensors: Tensors, *, training: bool = False, **overrides: typing.Any
 ) -> tuple[models.Graph, dict, dict]:
     """`from_torch` for translated tensors; the graph trains with `training`."""
-    graph, params, stats = models.shapes(name, training=training, **overrides)
+    graph, params, stats = shapes(name, training=training, **overrides)
     weights = {"params": params, "stats": stats}
     comparison = _compare(name, weights, tensors)
     if comparison.problems:
         raise ValueError(_report(name, comparison, tensors))
     filled = _filled(weights, comparison.arrays)
     return graph, filled["params"], filled["stats"]
+
+
+def shapes(name: str, **overrides: typing.Any) -> tuple[models.Graph, dict, dict]:
+    """`models.shapes` of fields that came with weights; raises ValueError if they cannot be."""
+    try:
+        return models.shapes(name, **overrides)
+    except Exception as error:
+        fields = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+        raise ValueError(f"cannot build {name} with {fields}: {error}"[:MAX_MESSAGE]) from error
 
 
 def start_from(name: str, weights: dict, tensors: Tensors) -> tuple[dict, list[str]]:
@@ -98,11 +109,24 @@ def _compare(name, weights, tensors):
         array = np.asarray(tensors[plain_key][1])
         expected = torch_names.torch_shape(leaf.shape, axes)
         if array.shape != expected:
-            misshapen[key] = f"{key} is {array.shape}, expected {expected}"
+            shape = foreign_names.shorten(str(array.shape))
+            misshapen[key] = f"{key} is {shape}, expected {expected}"
+            continue
+        if not _is_usable(array):
+            misshapen[key] = f"{key} is {array.dtype}, not finite floating-point numbers"
             continue
         arrays[path] = array.transpose(axes)
     unused = [label for key, (label, _) in tensors.items() if key not in used]
-    return _Comparison(arrays, missing, misshapen, unused)
+    return _Comparison(arrays, missing, misshapen, list(map(foreign_names.shorten, unused)))
+
+
+def _is_usable(array):
+    """Whether an array holds finite floating-point numbers."""
+    if not jnp.issubdtype(array.dtype, np.floating):
+        return False
+    with np.errstate(all="ignore"):
+        # Where one number is not finite, neither is the sum; it may overflow by itself, too.
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 def _filled(weights, arrays):
@@ -155,5 +179,6 @@ def _in_head(text):
 def _report(name, comparison, tensors):
     problems = comparison.problems
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    lines = [f"{count} loading weights of {name}:", *problems]
+    more = [f"… and {len(problems) - LINES} more"] if len(problems) > LINES else []
+    lines = [f"{count} loading weights of {name}:", *problems[:LINES], *more]
     return "\n  ".join(lines) + f"\n{fingerprints.propose(tensors)}"

@@ -1,6 +1,7 @@
 """From a published file to a checkpoint that evaluates and that training starts from."""
 
 import functools
+import hashlib
 import http.server
 import logging
 import pickle
@@ -133,6 +134,15 @@ def test_an_address_is_as_good_as_a_file(run, published, tmp_path, monkeypatch):
         out = run(f"--source={address}", f"--output={tmp_path / 'converted'}")
         server.shutdown()
         thread.join()
+    assert "hrnet_tiny with 16 joints" in out
+
+
+def test_the_sha256_of_the_source_can_be_required(run, published, tmp_path):
+    file, _ = published
+    digits = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(SystemExit, match=rf"error: .* has the SHA-256 {digits}, expected 01234567"):
+        run(f"--source={file}", f"--output={tmp_path / 'a'}", "--sha256=01234567")
+    out = run(f"--source={file}", f"--output={tmp_path / 'a'}", f"--sha256={digits}")
     assert "hrnet_tiny with 16 joints" in out
 
 

@@ -134,9 +134,9 @@ def test_download_fetches_what_it_can_and_says_the_rest(run, server, tmp_path, m
     with tarfile.open(folder / "mpii_annotations.tar", "w") as archive:
         archive.add(folder / "mpii_train.json", "annotations/mpii_train.json")
     root = tmp_path / "mpii"
-    images, files = prepare_data.downloads.SOURCES["mpii"]
+    images, files = prepare_data.sources.SOURCES["mpii"]
     local = dataclasses.replace(files, address=f"{address}/mpii_annotations.tar")
-    monkeypatch.setitem(prepare_data.downloads.SOURCES, "mpii", (images, local))
+    monkeypatch.setitem(prepare_data.sources.SOURCES, "mpii", (images, local))
     assert run("download", "--dataset=mpii", f"--root={root}") == 1
     printed = capsys.readouterr().out
     assert (root / "annotations" / "mpii_train.json").read_text() == "[]"

@@ -1,5 +1,6 @@
 """Files of weights are read without the programs that wrote them."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -130,3 +131,84 @@ def test_errors_say_what_was_found_and_expected(tmp_path):
     safetensors.numpy.save_file({"a": NUMBERS}, tmp_path / "renamed.pth")
     with pytest.raises(ValueError, match="is cut short, damaged or not a file of weights"):
         file_formats.read(tmp_path / "renamed.pth")
+
+
+@pytest.mark.parametrize("ending", file_formats.READERS)
+def test_only_regular_files_are_opened(tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    (tmp_path / f"folder{ending}").mkdir()
+    (tmp_path / f"zero{ending}").symlink_to("/dev/zero")
+    for name, kind in {"pipe": "named pipe", "folder": "directory", "zero": "device"}.items():
+        path = tmp_path / f"{name}{ending}"
+        with pytest.raises(ValueError, match=f"{name}{ending} is a {kind}; expected a regular"):
+            file_formats.read(path)
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError, MemoryError, OSError, RuntimeError, AssertionError]
+)
+@pytest.mark.parametrize("ending", file_formats.READERS)
+def test_whatever_a_reader_raises_is_one_message(tmp_path, monkeypatch, ending, error):
+    def fail(file):
+        raise error("first\x1b line\nsecond line" if error is not MemoryError else "")
+
+    monkeypatch.setitem(file_formats.READERS, ending, fail)
+    (tmp_path / f"a{ending}").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"a\..* \(1 bytes\) is cut short, damaged") as caught:
+        file_formats.read(tmp_path / f"a{ending}")
+    assert isinstance(caught.value.__cause__, error)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pdparams", "a.npz", "a.safetensors"])
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04" * 9, b"\x80\x02.", b"<html>", bytes(99)])
+def test_other_content_is_one_message(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=rf"{name} \({len(data)} bytes\) is cut short, damaged or"):
+        file_formats.read(tmp_path / name)
+
+
+def test_a_card_that_is_not_a_text_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **{file_formats.CARD: NUMBERS, "w": NUMBERS})
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps({file_formats.CARD: {}, "w": NUMBERS}))
+    safetensors.numpy.save_file({file_formats.CARD: NUMBERS}, tmp_path / "a.safetensors")
+    for name in ("a.npz", "a.pdparams", "a.safetensors"):
+        with pytest.raises(ValueError, match=rf"{name} .*\(its model.json is not a text\)"):
+            file_formats.read(tmp_path / name)
+
+
+def test_a_long_list_of_tensors_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes((2**25).to_bytes(8, "little") + b"{")
+    with pytest.raises(ValueError, match=r"its list of tensors has 33554432 bytes, more than"):
+        file_formats.read(tmp_path / "a.safetensors")
+
+
+def test_the_sha256_of_a_file_can_be_required(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez(file, w=NUMBERS)
+    digits = hashlib.sha256(file.read_bytes()).hexdigest()
+    for required in (digits, digits[:8], digits[:12].upper()):
+        assert file_formats.find(f"{file}#sha256={required}") == file
+    with pytest.raises(ValueError, match=rf"a.npz has the SHA-256 {digits}, expected 00000000"):
+        file_formats.find(f"{file}#sha256=00000000")
+    with pytest.raises(ValueError, match=r"is not a file of weights; only files have a SHA-256"):
+        file_formats.find(f"{tmp_path}#sha256=00000000")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        file_formats.find(f"{tmp_path}/missing.npz#sha256=00000000")
+
+
+class Full:
+    """Raises an error when it is written."""
+
+    def __array__(self, *_, **__):
+        raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors"])
+def test_a_file_is_written_completely_or_not_at_all(tmp_path, name):
+    file_formats.write(tmp_path / name, {"w": NUMBERS}, None)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OSError, match="the disk is full"):
+        file_formats.write(tmp_path / name, {"w": NUMBERS, "bad": Full()}, None)
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]

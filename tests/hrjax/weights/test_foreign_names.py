@@ -181,3 +181,34 @@ def test_a_file_without_arrays_or_with_two_of_a_name_is_refused():
         foreign_names.translate({"epoch": 3, "state": "best"})
     with pytest.raises(ValueError, match=r"both backbone.conv1.weight and conv1.weight are conv1"):
         foreign_names.translate({"backbone.conv1.weight": np.ones(1), "conv1.weight": np.ones(1)})
+
+
+ONE = np.ones(1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({0: ONE}, "arrays by name; the file holds 0$"),
+        ({b"w": ONE, ("a",): ONE}, "arrays by name; the file holds bytes, tuple$"),
+        ({f"x{n}": n for n in range(10_000)}, r"holds x0, .*, x7, … and 9992 more$"),
+        ({"x" * 10_000: ONE}, r"the tensor x{100}… has a name of 10000 characters; expected at"),
+        ({"\x1b[31mred\n": ONE}, r"the tensor \?\[31mred\? has a name .* all printable$"),
+        ({"w\udcff": ONE}, r"the tensor w\? has a name"),
+        (
+            {"a.attn.qkv.weight": np.ones(4)},
+            r"what the tensor a.attn.qkv.weight \(4,\) is$",
+        ),
+        ({"a.attn.qkv.weight": np.float32(1)}, r"the tensor a.attn.qkv.weight \(\) is$"),
+        (
+            {"conv_layer1_1.w": ONE, "stage2.0.fuse_func.residual_func_list.99": ONE},
+            r"cannot tell what the tensor stage2.0.fuse_func.residual_func_list.99 \(1,\) is$",
+        ),
+        ({"w": ONE, "module.w": ONE}, "both w and module.w are w; leave one out$"),
+    ],
+)
+def test_odd_dicts_are_one_short_message(content, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        foreign_names.translate(content)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()

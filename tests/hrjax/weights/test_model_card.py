@@ -57,6 +57,11 @@ def test_a_score_that_is_not_a_number_is_none(card, score):
         ({"sigma": 0.0}, r"sigma is 0\.0, expected a positive number"),
         ({"input_size": [64]}, r"\$\.input_size"),
         ({"input_size": [64, 0]}, r"input_size is \(64, 0\), expected two positive numbers"),
+        (
+            {"input_size": [2**20, 64]},
+            r"input_size is .* two positive numbers up to 4096",
+        ),
+        ({"fields": {"width": "x" * 10**6}}, r"widehrnet_18 cannot take width='x*$"),
         ({"variant": "hrnet"}, "unknown model 'hrnet'; choose one of: "),
         ({"fields": {}}, "fields lack num_joints; fields lack width"),
         ({"fields": {"depth": 3}}, r"widehrnet_18 cannot take depth=3; its fields are"),
@@ -96,6 +101,25 @@ def test_joints_that_cannot_be_right_are_named(card, tmp_path, changes, message)
 
 
 @pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"width": -1}, "width in fields is -1, expected numbers from 0 to 4096"),
+        ({"width": 10**12}, "width in fields is 1000000000000, expected numbers"),
+        ({"modules": [1, 10**6, 1]}, r"modules in fields is \(1, 1000000, 1\), expected numbers"),
+        ({"modules": [1] * 500}, "modules in fields is "),
+        (
+            {"modules": [30, 30, 30], "blocks": 30},
+            "fields ask for 2700 blocks, expected at",
+        ),
+    ],
+)
+def test_a_card_cannot_ask_for_a_network_without_end(card, tmp_path, fields, message):
+    fields = {**model_card.to_dict(card)["fields"], **fields}
+    with pytest.raises(ValueError, match=message):
+        model_card.read(write(card, tmp_path, fields=fields))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"", "is not a usable model card: Input data was truncated"),
@@ -105,6 +129,8 @@ def test_joints_that_cannot_be_right_are_named(card, tmp_path, changes, message)
         (b"[1]", "Expected `object`, got `array`"),
         (b"[" * 100_000, "Expected `object`, got `array`"),
         (b"\xff", "malformed"),
+        (b'{"format_version": 1, "fields": ' + b'{"a":' * 100_000, "is not a usable model card: "),
+        (b'{"format_version": 1}' + b" " * 2**20, "is 1048597 characters long, expected at most"),
     ],
 )
 def test_damaged_text_is_one_message(tmp_path, text, message):

@@ -205,6 +205,28 @@ def test_published_rows_are_complete(name):
     assert config.model.num_joints == {"coco": 17, "mpii": 16}[row.dataset]
 
 
+def test_a_published_name_may_require_a_sha256():
+    row = published.PUBLISHED["hrnet_w32_coco"]
+    assert published.find("hrnet_w32_coco") == (row, row.address)
+    assert published.find("hrnet_w32_coco#sha256=0123ABCD") == (
+        row,
+        f"{row.address}#sha256=0123abcd",
+    )
+    assert published.find("runs/a#sha256=0123abcd") == (None, "runs/a#sha256=0123abcd")
+
+
+def test_errors_of_a_file_name_it(tmp_path):
+    np.savez(tmp_path / "odd.npz", **{"x" * 1000: np.ones(3)})
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/odd.npz: the tensor x"):
+        source.open(tmp_path / "odd.npz")
+    np.savez(tmp_path / "few.npz", w=np.ones(3))
+    opened = source.open(tmp_path / "few.npz")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/few.npz: cannot tell which network"):
+        opened.restore()
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/few.npz: \d+ problems loading weights"):
+        opened.restore(variant="hrnet_tiny", fields={})
+
+
 def test_a_file_is_read_and_translated_once_and_one_network_is_built(file, monkeypatch):
     calls = {"read": 0, "translate": 0, "shapes": 0, "create": 0}
     for module, name in (

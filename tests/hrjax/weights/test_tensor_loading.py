@@ -81,6 +81,47 @@ def test_all_problems_come_in_one_message(state_dict):
     ]
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((3, 8, 1, 1), np.nan, np.float32),
+        np.full((3, 8, 1, 1), np.inf, np.float64),
+        np.full((3, 8, 1, 1), -np.inf, ml_dtypes.bfloat16),
+        np.ones((3, 8, 1, 1), np.int64),
+        np.ones((3, 8, 1, 1), np.complex64),
+        np.ones((3, 8, 1, 1), bool),
+        np.full((3, 8, 1, 1), "one"),
+        np.ones((3, 8, 1, 1), "V2"),
+        np.full((3, 8, 1, 1), None),
+    ],
+    ids=lambda array: f"{array.dtype}",
+)
+def test_only_finite_floating_point_numbers_are_weights(state_dict, array):
+    state_dict["keypoint_head.final_layer.weight"] = array
+    expected = rf"weight is {array.dtype}, not finite floating-point numbers"
+    with pytest.raises(ValueError, match=expected.replace("|", r"\|")):
+        load(state_dict)
+
+
+def test_large_finite_numbers_are_weights(state_dict):
+    for dtype, value in {np.float32: 3e38, np.float16: 6e4, ml_dtypes.bfloat16: 3e38}.items():
+        state_dict["keypoint_head.final_layer.weight"] = np.full((3, 8, 1, 1), value, dtype)
+        load(state_dict)
+
+
+def test_a_long_list_of_problems_is_shortened(state_dict):
+    state_dict |= {f"more{n}.{'x' * 200}": np.zeros(1) for n in range(5000)}
+    with pytest.raises(ValueError, match=r"\n  … and 4970 more\n") as caught:
+        load(state_dict)
+    assert str(caught.value).startswith("5000 problems loading weights of widehrnet_18:\n")
+    assert len(str(caught.value)) < 5000
+
+
+def test_fields_of_which_no_network_can_be_built_are_one_message():
+    with pytest.raises(ValueError, match=r"cannot build hrnet_tiny with modules=\(\): "):
+        tensor_loading.shapes("hrnet_tiny", modules=())
+
+
 @pytest.mark.parametrize("name", recorded.NAMES)
 def test_there_and_back_is_the_identity(name):
     golden = recorded.load(name)

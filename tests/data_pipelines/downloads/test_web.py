@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from hrjax.weights import download
+from data_pipelines.downloads import web
 
 CONTENT = bytes(range(256)) * 20
 
@@ -31,6 +31,9 @@ class Server(http.server.BaseHTTPRequestHandler):
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         body = state["content"][start:]
         self.send_response(206 if start else 200)
+        if start:
+            size = len(state["content"])
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", state["version"])
         self.end_headers()
@@ -56,44 +59,44 @@ def server(tmp_path, monkeypatch):
 def test_a_file_is_fetched_once_and_its_sum_is_said(server, caplog):
     caplog.set_level(logging.INFO)
     address = f"{server['address']}/models/weights.pth?version=2"
-    file = download.fetch(address)
+    file = web.fetch(address)
     assert file.name == "weights.pth"
     assert file.read_bytes() == CONTENT
     assert hashlib.sha256(CONTENT).hexdigest() in caplog.text
-    assert download.fetch(address) == file
+    assert web.fetch(address) == file
     assert server["asked"] == [None]
     assert [child.name for child in file.parent.iterdir()] == ["weights.pth"]
 
 
 def test_a_cut_connection_is_taken_up_where_it_broke(server):
     server["cuts"] = [1000, 500]
-    assert download.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT
+    assert web.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT
     assert server["asked"] == [None, "bytes=1000-", "bytes=1500-"]
 
 
 def test_the_next_command_goes_on_after_what_is_there(server):
-    server["cuts"] = [100] * download.ATTEMPTS
+    server["cuts"] = [100] * web.ATTEMPTS
     with pytest.raises(OSError, match=r"cannot download .*resumes after the 500 bytes"):
-        download.fetch(f"{server['address']}/weights.pth")
-    assert download.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT
+        web.fetch(f"{server['address']}/weights.pth")
+    assert web.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT
     assert server["asked"][-1] == "bytes=500-"
 
 
 def test_a_file_that_changed_in_between_comes_anew(server):
-    server["cuts"] = [100] * download.ATTEMPTS
+    server["cuts"] = [100] * web.ATTEMPTS
     with pytest.raises(OSError, match="cannot download"):
-        download.fetch(f"{server['address']}/weights.pth")
+        web.fetch(f"{server['address']}/weights.pth")
     server |= {"version": '"2"', "content": CONTENT[::-1]}
-    assert download.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT[::-1]
+    assert web.fetch(f"{server['address']}/weights.pth").read_bytes() == CONTENT[::-1]
 
 
 def test_what_cannot_be_fetched_is_one_message(server):
     with pytest.raises(OSError, match=r"cannot download .*HTTP Error 404: Not Found"):
-        download.fetch(f"{server['address']}/missing.pth")
+        web.fetch(f"{server['address']}/missing.pth")
     with pytest.raises(OSError, match=r"cannot download .*refused.*5 attempts"):
-        download.fetch("http://localhost:1/weights.pth")
+        web.fetch("http://localhost:1/weights.pth")
     with pytest.raises(ValueError, match="does not name a file"):
-        download.fetch("https://example.com/")
+        web.fetch("https://example.com/")
 
 
 @pytest.mark.parametrize(
@@ -101,11 +104,11 @@ def test_what_cannot_be_fetched_is_one_message(server):
 )
 def test_only_https_is_fetched_from_other_machines(address):
     with pytest.raises(ValueError, match="expected an https address"):
-        download.fetch(address)
+        web.fetch(address)
 
 
 def test_a_redirect_cannot_lead_to_http(server):
     with pytest.raises(
         ValueError, match=r"cannot download http://example.com/weights.pth: expected an https"
     ):
-        download.fetch(f"{server['address']}/away.pth")
+        web.fetch(f"{server['address']}/away.pth")

@@ -1,0 +1,1 @@
+"""Where datasets are offered, and how files are downloaded and unpacked."""
