@@ -15,6 +15,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from hrjax.runtime import terminal
 from hrjax.training import run_log
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)
