@@ -145,7 +145,9 @@ terminal.run(main)
 
 @pytest.mark.parametrize("in_a_run", [False, True])
 def test_ctrl_c_in_a_long_compilation_is_answered_and_the_second_one_ends_it(in_a_run):
-    catch = "from hrjax.runtime import signals; signals.catch_stop_signals().__enter__()"
+    catch = (
+        "from hrjax.runtime import signals; held = signals.catch_stop_signals(); held.__enter__()"
+    )
     program = START + COMPUTE.format(catch if in_a_run else "")
     number = signal.SIGTERM if in_a_run else signal.SIGINT
     with subprocess.Popen(
