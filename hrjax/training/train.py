@@ -50,7 +50,7 @@ def train(
 def _train(config, workdir, mesh, resume_from):
     folder = workdir / "checkpoints"
     distributed.check_same(config.to_json(), "their config")
-    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(resume.holds_steps(folder)):
         run_folder.check_config(config, workdir)
     setup, state = prepare(config, mesh)
     for warning in checks.check_length(config, setup.steps_per_epoch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 
@@ -19,10 +20,13 @@ from hrjax.weights import (
     fingerprints,
     foreign_names,
     model_card,
+    step_files,
     tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
 from hrjax.weights.published import PUBLISHED
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +37,8 @@ class Source:
     official names; None for checkpoints. `saved_card` is the model card that came with the weights
     and `config_file` the config.json of their run, None where there is none. `model` is the
     variant, with the input size or not, that the user named, and `dataset` that of a published
-    name.
+    name. `others` are further steps of the same run, which are read where the arrays of `location`
+    turn out to be damaged.
     """
 
     location: pathlib.Path
@@ -42,6 +47,7 @@ class Source:
     config_file: pathlib.Path | None = None
     model: str = ""
     dataset: str = ""
+    others: tuple[pathlib.Path, ...] = ()
 
     @functools.cached_property
     def variant(self) -> str:
@@ -66,7 +72,8 @@ class Source:
             return self.saved_card.num_joints
         if self.tensors is not None:
             return fingerprints.count_joints(self.tensors)
-        head = checkpoints.weight_shapes(self.location)["params"]["final"]
+        _, shapes = self._read(checkpoints.weight_shapes)
+        head = shapes["params"]["final"]
         return jax.tree.leaves(head)[0].shape[-1]
 
     @property
@@ -164,13 +171,15 @@ class Source:
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
+            logger.info("using the weights of %s", self.location)
             graph, *weights = tensor_loading.fill(
                 variant, self.tensors, training=training, **fields
             )
             return graph, *distributed.place(weights, sharding)
         graph, params, stats = models.shapes(variant, training=training, **fields)
         target = _sharded({"params": params, "stats": stats}, sharding)
-        restored = checkpoints.restore_weights(self.location, target)
+        step, restored = self._read(lambda step: checkpoints.restore_weights(step, target))
+        logger.info("using the checkpoint %s", step)
         return graph, restored["params"], restored["stats"]
 
     def start_from(self, variant: str, weights: dict) -> tuple[dict, str]:
@@ -189,10 +198,25 @@ class Source:
         """The tensors of a file or of a checkpoint."""
         if self.tensors is not None:
             return self.tensors
-        target = _sharded(checkpoints.weight_shapes(self.location), sharding)
-        restored = checkpoints.restore_weights(self.location, target)
+
+        def read(step):
+            target = _sharded(checkpoints.weight_shapes(step), sharding)
+            return checkpoints.restore_weights(step, target)
+
+        step, restored = self._read(read)
+        logger.info("using the checkpoint %s", step)
         knows_variant = self.saved_card or self.config_file
         return tensor_loading.as_tensors(self.variant if knows_variant else variant, restored)
+
+    def _read(self, read):
+        """The step and what `read` returns of it; the next one where its files are damaged."""
+        *steps, last = (self.location, *self.others)
+        for step in steps:
+            try:
+                return step, read(step)
+            except (step_files.DamagedError, FileNotFoundError) as error:
+                logger.warning("%s; another checkpoint is used", error)
+        return last, read(last)
 
 
 def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
@@ -234,9 +258,19 @@ def _open_checkpoint(path):
             "it, converted weights, a file of weights, its https address, or one of: "
             f"{', '.join(PUBLISHED)}"
         )
-    step = checkpoints.find(path)
-    card, config_file = checkpoints.read_card(step), run_folder.find_config(step)
-    return Source(step, saved_card=card, config_file=config_file)
+    steps = checkpoints.find_all(path)
+    while True:
+        try:
+            card = step_files.read_card(steps[0])
+            break
+        except (ValueError, step_files.DamagedError) as error:
+            if len(steps) == 1:
+                raise
+            logger.warning("%s; another checkpoint is used", error)
+            steps = steps[1:]
+    step, *others = steps
+    config_file = run_folder.find_config(step)
+    return Source(step, saved_card=card, config_file=config_file, others=tuple(others))
 
 
 def _with_model(source, model):
