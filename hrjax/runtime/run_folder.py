@@ -1,5 +1,6 @@
 """A run's work directory and the config that the run was started with."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,6 +11,8 @@ from ml_collections import ConfigDict
 from hrjax.runtime import remedies
 
 CONFIG = "config.json"
+LARGEST = 2**24  # bytes of it
+RESTORE = "restore it from a copy, or remove it: the checkpoints have model cards of their own"
 # Fields that do not change what a run computes: they may change when it continues.
 FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
@@ -78,8 +81,13 @@ def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
     file = workdir / CONFIG
     temporary = file.with_suffix(".new")
     text = json.dumps(json.loads(config.to_json()), indent=1)
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    temporary.replace(file)
+    try:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise write_error(workdir, error) from error
 
 
 def find_config(step: pathlib.Path) -> pathlib.Path | None:
@@ -95,13 +103,15 @@ def find_config(step: pathlib.Path) -> pathlib.Path | None:
 def read_config(file: pathlib.Path) -> dict:
     """The nested dict of a config.json; ValueError names the file if it cannot be read."""
     try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"{file.stat().st_size:,} bytes")
         text = file.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = _tuples(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged or not JSON ({error})") from error
+        raise ValueError(f"{file} is damaged or not JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}, expected a config")
-    return _tuples(content)
+        raise ValueError(f"{file} holds a {type(content).__name__}, not a config; {RESTORE}")
+    return content
 
 
 def _refuse_constant(name):

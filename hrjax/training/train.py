@@ -23,7 +23,7 @@ from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, create_state
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, model_card
+from hrjax.weights import checkpoints, model_card, source
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def _train(config, workdir, mesh, resume_from):
     folder = workdir / "checkpoints"
     distributed.check_same(config.to_json(), "their config")
     if distributed.broadcast_from_first(resume.holds_steps(folder)):
-        run_folder.check_config(config, workdir)
+        _check_config(config, workdir)
     setup, state = prepare(config, mesh)
     for warning in checks.check_length(config, setup.steps_per_epoch):
         logger.warning(warning)
@@ -77,6 +77,16 @@ def _train(config, workdir, mesh, resume_from):
         return number
     logger.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
     return None
+
+
+def _check_config(config, workdir):
+    """Raises ValueError unless the run in `workdir` was started with the same config."""
+    file = workdir / run_folder.CONFIG
+    if not file.exists():
+        logger.warning("%s is missing; it is not known whether this config is the run's", file)
+        return
+    source.read_run_config(file)
+    run_folder.check_config(config, workdir)
 
 
 def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:

@@ -127,7 +127,7 @@ class Source:
 
     @functools.cached_property
     def _run_config(self):
-        config = _complete(self.config_file)
+        config = read_run_config(self.config_file)
         _, size = models.split_size(self.model)
         if size:
             with config.unlocked():
@@ -238,6 +238,15 @@ def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
     return _with_model(opened, model) if model else opened
 
 
+def read_run_config(file: pathlib.Path) -> ConfigDict:
+    """The config of a run from its config.json; ValueError names the file and its wrong fields."""
+    saved = run_folder.read_config(file)
+    try:
+        return recipes.complete(saved)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file} is not a usable config: {error}") from error
+
+
 def skeleton_of(config: ConfigDict) -> Skeleton:
     """The joints of a config's dataset, from its files where only they define them."""
     known = datasets.find(config.data.dataset).skeleton
@@ -270,6 +279,8 @@ def _open_checkpoint(path):
             steps = steps[1:]
     step, *others = steps
     config_file = run_folder.find_config(step)
+    if config_file:
+        read_run_config(config_file)
     return Source(step, saved_card=card, config_file=config_file, others=tuple(others))
 
 
@@ -282,15 +293,6 @@ def _with_model(source, model):
             "the model out, or name another checkpoint"
         )
     return dataclasses.replace(source, model=model)
-
-
-def _complete(file):
-    """The config of a run, from its config.json."""
-    try:
-        return recipes.complete(run_folder.read_config(file))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{file} is not a usable config: {reason}") from error
 
 
 def _config_of(card):

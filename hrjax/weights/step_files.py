@@ -6,6 +6,7 @@ Damage in any of them is damage of the step, as in its arrays: `DamagedError` na
 import json
 import logging
 import math
+import os
 import pathlib
 from typing import Annotated
 
@@ -70,7 +71,7 @@ def check(step_folder: pathlib.Path) -> None:
     read_score(step_folder)
     read_position(step_folder)
     read_checksums(step_folder)
-    if (step_folder / model_card.FILE).exists():
+    if os.path.lexists(step_folder / model_card.FILE):
         _object(step_folder / model_card.FILE)
 
 
@@ -121,7 +122,7 @@ def read_checksums(step_folder: pathlib.Path) -> dict[str, int]:
 def read_card(step_folder: pathlib.Path) -> ModelCard | None:
     """The model card of a step; None for checkpoints that are older than cards."""
     file = step_folder / model_card.FILE
-    if not file.exists() and not file.is_symlink():
+    if not os.path.lexists(file):
         return None
     _object(file)
     return model_card.read(file)
