@@ -110,7 +110,8 @@ def read_config(file: pathlib.Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged or not JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}, not a config; {RESTORE}")
+        kind = "list" if isinstance(content, tuple) else type(content).__name__
+        raise ValueError(f"{file} holds a {kind}, not a config; {RESTORE}")
     return content
 
 

@@ -84,11 +84,15 @@ def test_values_of_a_wrong_type_in_a_saved_config_are_listed(field, value, probl
     inside[key] = value
     with pytest.raises(ValueError, match=re.escape(problem)):
         recipes.complete(saved)
+
+
+def test_all_values_of_a_wrong_type_are_listed_together():
+    saved = recipes.find("hrnet_tiny", "mpii").to_dict()
+    saved |= {"seed": "a", "train": {"epochs": ()}}
     with pytest.raises(
         ValueError, match=r"seed is 'a', .*; train\.epochs is \(\), expected a whole"
     ):
-        other = recipes.find("hrnet_tiny", "mpii").to_dict()
-        recipes.complete(other | {"seed": "a", "train": {"epochs": ()}})
+        recipes.complete(saved)
 
 
 def test_whole_numbers_may_stand_for_others():
