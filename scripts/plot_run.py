@@ -61,7 +61,7 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError("plotting requires matplotlib: pip install 'hrjax[plots]'") from error
+        raise ValueError("plotting requires matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     for axes, (title, names) in zip(panels, PANELS.items(), strict=True):

@@ -41,13 +41,13 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
 
 
 def set_up_logging() -> None:
-    """Sends the log of hrjax to stderr, and of libraries only what is an error."""
+    """Sends the log of hrjax to stderr, and what other libraries warn of."""
     import absl.logging
 
     # Some of the imported libraries have set up logging already; this replaces it.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    # Libraries speak only when something is wrong; Orbax calls a missing optional file a warning.
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    # Orbax logs each error that it raises, with a traceback; one message is enough.
+    absl.logging.set_verbosity(absl.logging.FATAL)
     logging.getLogger("jax").setLevel(logging.WARNING)
 
 

@@ -87,12 +87,15 @@ def _take(file, made):
                     _check_dead(left or UNKNOWN, file)
                 elif left and left.boot != _own().boot:
                     _check_dead(left, file)
-                _write(descriptor)
+                _write(descriptor, file)
                 if not locked:
                     _settle(file)
                 return descriptor
         except BaseException:
-            os.close(descriptor)
+            if is_new:
+                _release(descriptor, file)
+            else:
+                os.close(descriptor)
             raise
         os.close(descriptor)  # its holder has ended and removed it in this moment
 
@@ -235,9 +238,13 @@ def _own():
     )
 
 
-def _write(descriptor):
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, (json.dumps(dataclasses.asdict(_own())) + "\n").encode(), 0)
+def _write(descriptor, file):
+    text = json.dumps(dataclasses.asdict(_own())) + "\n"
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+    except OSError as error:
+        raise run_folder.write_error(file.parent, error) from error
 
 
 def _read(descriptor):

@@ -200,3 +200,16 @@ def test_a_folder_that_cannot_be_written_says_why_and_what_to_change(tmp_path):
     (tmp_path / "in_use.json").mkdir()
     with pytest.raises(OSError, match=r"\(Is a directory: .*in_use\.json\); choose another --work"):
         workdir_lock.hold(tmp_path).__enter__()
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(
+            OSError, match=r"\(No space left on device\); .* or free some disk space"
+        ):
+            workdir_lock.hold(tmp_path / "run").__enter__()
+    assert not (tmp_path / "run").exists()
