@@ -183,6 +183,10 @@ class SharedStopRequest:
         largest = _largest(jax.make_array_from_process_local_data(self._rows, own))
         return lambda: int(largest) or None
 
+    def has_something_to_save(self) -> None:
+        """From now on a signal is answered by saving a checkpoint."""
+        self._request.nothing_to_save = False
+
     @property
     def signal(self) -> int | None:
         """The number of the signal that any process has received so far, or None."""

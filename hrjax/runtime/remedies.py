@@ -46,8 +46,6 @@ def advice(error: BaseException) -> str:
         errno.EACCES: "change its permissions",
         errno.EPERM: "change its permissions",
         errno.EROFS: "mount its disk for writing",
-        errno.ENOTDIR: "remove the file that stands where a folder is expected",
-        errno.EEXIST: "remove the file that stands where a folder is expected",
         errno.ENAMETOOLONG: "shorten the name",
         errno.ELOOP: "repair its links, which lead in a circle",
         errno.ESTALE: "mount its disk again",

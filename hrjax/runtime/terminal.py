@@ -37,7 +37,16 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     if not status:
         with signals.answer_at_once():
             status = guard(main)
-    sys.exit(_flush(status))
+    status = _flush(status)
+    if status > signals.EXIT and not _is_one_of_several():
+        signals.end(status)
+    sys.exit(status)
+
+
+def _is_one_of_several():
+    """Whether other processes of a job wait for this one's proper end."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def set_up_logging() -> None:

@@ -70,6 +70,9 @@ def _train(config, workdir, mesh, resume_from):
         logger.info("baseline (mean pose): %s %.4g", metrics.score_name(setup.protocol), score)
     number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
+    if number and last is None:
+        logger.info("stopped before the first step; the same command starts again")
+        return number
     if number and last < setup.total_steps:
         logger.info(
             "stopped after step %d, saved in %s; the same command continues the run", last, folder
@@ -172,7 +175,12 @@ def _run(setup, state, position, workdir):
         stack.callback(batches.close)
         shared_stop = distributed.SharedStopRequest(stop, setup.mesh)
         resources = RunResources(workdir, manager, log, batches, shared_stop)
-        number = loop.run(setup, state, resources, position)
+        # One process of several must not leave the others waiting.
+        stop.nothing_to_save = jax.process_count() == 1
+        try:
+            number = loop.run(setup, state, resources, position)
+        except signals.StopNow as stopped:
+            number = stopped.signal
         checkpoints.wait(manager)
     return number
 

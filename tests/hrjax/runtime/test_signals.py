@@ -56,3 +56,13 @@ def test_a_thread_that_is_not_the_main_one_catches_nothing():
     thread.start()
     thread.join()
     assert caught == [None]
+
+
+def test_a_signal_before_anything_is_to_be_saved_stops_at_once():
+    before = signal.getsignal(signal.SIGTERM)
+    with signals.catch_stop_signals() as request:
+        request.nothing_to_save = True
+        with pytest.raises(signals.StopNow, match="stopped by SIGTERM") as stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.signal == request.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -165,3 +165,24 @@ def test_ctrl_c_in_a_long_compilation_is_answered_and_the_second_one_ends_it(in_
             assert process.wait(timeout=20) == 128 + number
         finally:
             process.kill()
+
+
+def test_a_signal_in_a_long_compilation_ends_a_run_that_has_nothing_to_save():
+    catch = (
+        "from hrjax.runtime import signals; held = signals.catch_stop_signals(); "
+        "held.__enter__().nothing_to_save = True"
+    )
+    program = START + COMPUTE.format(catch)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=-1, stderr=-1, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=5) == 128 + signal.SIGTERM
+            assert (
+                process.stderr.read() == "SIGTERM: ending before the first step; nothing is lost\n"
+            )
+        finally:
+            process.kill()

@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_written_says_why_and_what_to_change(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"can't write into the work directory .*file/run \(Not a"):
         workdir_lock.hold(tmp_path / "file" / "run").__enter__()
-    with pytest.raises(OSError, match=r"file \(File exists.*remove the file that stands"):
+    with pytest.raises(OSError, match=r"file \(File exists\); choose another --workdir$"):
         workdir_lock.hold(tmp_path / "file").__enter__()
     (tmp_path / "in_use.json").mkdir()
     with pytest.raises(OSError, match=r"\(Is a directory: .*in_use\.json\); choose another --work"):

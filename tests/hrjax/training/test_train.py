@@ -406,3 +406,38 @@ def test_a_run_that_cannot_begin_leaves_no_folder(micro, tmp_path, mistake):
     with pytest.raises((OSError, ValueError), match="gone"):
         train.train(micro, tmp_path / "runs" / "new", mesh=first_device(), resume_from=resume_from)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_signal_before_the_first_step_ends_the_run_at_once(micro, tmp_path, monkeypatch, caplog):
+    def compute(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the first step was waited for")
+
+    monkeypatch.setattr(loading.Batches, "__next__", compute)
+    caplog.set_level(logging.INFO)
+    assert train.train(micro, tmp_path, mesh=first_device()) == signal.SIGTERM
+    assert "stopped before the first step; the same command starts again" in caplog.text
+    monkeypatch.undo()
+    assert train.train(micro, tmp_path, mesh=first_device()) is None
+
+
+def test_a_run_without_its_config_continues_with_a_word(micro, tmp_path, caplog):
+    train.train(micro, tmp_path, mesh=first_device())
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"config\.json is not a usable config: model\.name is None"
+    ):
+        train.train(micro, tmp_path, mesh=first_device())
+    (tmp_path / "config.json").unlink()
+    assert train.train(micro, tmp_path, mesh=first_device()) is None
+    assert "config.json is missing; it is not known whether" in caplog.text
+
+
+def test_a_run_of_damaged_checkpoints_does_not_start_again_from_nothing(micro, tmp_path):
+    train.train(micro, tmp_path, mesh=first_device())
+    for step in (tmp_path / "checkpoints").iterdir():
+        (step / "_CHECKPOINT_METADATA").unlink()
+    with pytest.raises(OSError, match=r"none of the 1 checkpoints in .* can be read"):
+        train.train(micro, tmp_path, mesh=first_device())
+    assert checkpoints.latest(tmp_path / "checkpoints") is None
+    assert [step.name for step in (tmp_path / "checkpoints").iterdir()] == ["6"]
