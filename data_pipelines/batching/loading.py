@@ -101,7 +101,8 @@ class Batches:
         threads = 1 if self._workers else READ_THREADS
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
         ahead = self._batches[self._next :].to_iter_dataset(options)
-        return iter(ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers)))
+        processes = grain.MultiprocessingOptions(num_workers=self._workers)
+        return iter(ahead.mp_prefetch(processes, worker_init_fn=worker_watchdog.begin_worker))
 
     def get_state(self) -> dict[str, int]:
         """The position, as numbers that JSON can hold."""

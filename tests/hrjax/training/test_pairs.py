@@ -18,7 +18,7 @@ OPTIONS = (
     *("--config.model.width=4", "--config.model.blocks=1,", "--config.model.deconvs=0"),
     *("--config.train.batch_size=8", "--config.eval.batch_size=8", "--config.data.workers=0"),
     *("--config.log.every_steps=1", "--config.eval.every_epochs=0", "--config.train.epochs=60"),
-    *("--config.optimizer.warmup_steps=0", "--config.checkpoint.every_steps=10"),
+    *("--config.optimizer.milestones=30,40", "--config.checkpoint.every_steps=10"),
 )
 
 
