@@ -30,7 +30,11 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     on end in one message.
     """
     open_closed_streams()
-    sys.stdout, sys.stderr = _lossy(sys.stdout, 1), _lossy(sys.stderr, 2)
+    # Whoever has replaced a stream, as notebooks and tests do, knows what to do with it.
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _lossy(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _lossy(sys.stderr, 2)
     _raise_limit_on_files()
     set_up_logging()
     status = guard(_check_limits)
@@ -158,7 +162,8 @@ def _lossy(stream, descriptor):
 def _flush(status):
     """Flushes both streams; returns the exit status, 1 where the output was lost on a disk."""
     sys.stdout.flush()
-    lost = sys.stdout.buffer.raw.error
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    lost = raw.error if isinstance(raw, _Lossy) else None
     if lost is not None and lost.errno not in (errno.EPIPE, errno.EIO) and not status:
         print(f"error: the output is not complete: {message_of(lost)}", file=sys.stderr)
         status = 1

@@ -199,6 +199,9 @@ def restore_latest(
     if found is None and not problems:
         raise _nothing_in(folder)
     if found is None:
+        newest = next(iter(problems.values()))
+        if not isinstance(newest, DamagedError):
+            raise newest
         raise DamagedError(_none_left(folder, list(problems.values())))
     return *found, list(problems)
 
