@@ -48,7 +48,7 @@ from benchmarks import convolutions, networks, people, programs, targets, timing
 from configs import common
 from data_pipelines.synthetic import drawing
 from hrjax import models
-from hrjax.runtime import memory
+from hrjax.runtime import memory, terminal
 
 MODES = {
     "forward": networks.time_forward,
@@ -166,4 +166,4 @@ def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

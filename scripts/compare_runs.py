@@ -17,6 +17,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from hrjax.runtime import terminal
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 # Small networks, small crops and few people, so that a run takes a few minutes on two cores.
@@ -128,4 +130,4 @@ def summary(scores: dict[str, list[float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

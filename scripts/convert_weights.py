@@ -19,11 +19,11 @@ import logging
 import pathlib
 import sys
 
-import absl.logging
 import jax
 from ml_collections import ConfigDict
 
 from hrjax import models, recipes
+from hrjax.runtime import terminal
 from hrjax.weights import checkpoints, file_formats, source, torch_names
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,4 @@ def save_checkpoint(folder, weights, card):
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.WARNING)
-    main()
+    terminal.run(main)

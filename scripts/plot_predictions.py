@@ -24,6 +24,7 @@ from data_pipelines.skeletons import Skeleton
 from hrjax import visualize
 from hrjax.prediction import results
 from hrjax.prediction.results import ImageResults
+from hrjax.runtime import terminal
 
 
 def main():
@@ -130,4 +131,4 @@ def file_name(result: ImageResults, score: float) -> str:
 
 if __name__ == "__main__":
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    main()
+    terminal.run(main)

@@ -15,6 +15,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from hrjax.runtime import terminal
 from hrjax.training import run_log
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError("plotting requires matplotlib: pip install 'hrjax[plots]'") from error
+        raise ValueError("plotting requires matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
@@ -81,4 +82,4 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -13,12 +13,10 @@ resumes an interrupted download, and lists what to download by hand and where to
 
 import argparse
 import ast
-import logging
 import pathlib
 import shutil
 import sys
 
-import absl.logging
 import numpy as np
 import tqdm
 
@@ -28,6 +26,7 @@ from data_pipelines.downloads import archives, sources, web
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
+from hrjax.runtime import terminal
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -35,8 +34,6 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets logs each step
     options = _parser().parse_args()
     options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
@@ -212,4 +209,4 @@ def _size(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.run(main)

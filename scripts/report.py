@@ -17,6 +17,7 @@ from data_pipelines import datasets, ground_truth
 from hrjax import text_tables
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import average_precision, result_files
+from hrjax.runtime import terminal
 
 # CrowdPose's counts leave out head and neck, and its metric takes areas from the boxes.
 TRUSTED = {"crowdpose": {"trust_counts": True, "trust_areas": False}}
@@ -74,4 +75,4 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

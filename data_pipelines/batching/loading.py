@@ -15,7 +15,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from data_pipelines.batching import mixture, shuffle_by_image, worker_watchdog
+from data_pipelines.batching import mixture, shuffle_by_image, worker_limits, worker_watchdog
 from data_pipelines.batching.mixture import Mixture
 from data_pipelines.splits import Split
 
@@ -41,7 +41,8 @@ class Batches:
 
     The state is the number of global batches taken so far. `close` ends threads and workers; so
     does leaving a `with` block or the end of the batches. `patience` is how many seconds a batch
-    may take before the workers are restarted (`worker_watchdog.take`).
+    may take before the workers are restarted (`worker_watchdog.take`). Where the machine cannot run
+    them, as without shared memory, threads read the same batches, and a warning says why.
     """
 
     def __init__(
@@ -78,13 +79,18 @@ class Batches:
         return batch
 
     def _read(self) -> dict[str, np.ndarray]:
-        if self._iterator is None:
-            self._iterator = self._open()
         try:
+            if self._iterator is None:
+                self._iterator = self._open()
             return next(self._iterator)
-        except BaseException:
+        except BaseException as error:
             self.close()  # the position stays at the batch that failed
-            raise
+            reason = self._workers and worker_limits.reason(error)
+            if not reason:
+                raise
+        logger.warning("%s. Reading in threads of this process instead", reason)
+        self._workers = 0
+        return self._read()
 
     def _open(self) -> grain.DatasetIterator:
         # grain's workers read absl flags, which a program without absl.app never parses.
@@ -95,7 +101,8 @@ class Batches:
         threads = 1 if self._workers else READ_THREADS
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
         ahead = self._batches[self._next :].to_iter_dataset(options)
-        return iter(ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers)))
+        processes = grain.MultiprocessingOptions(num_workers=self._workers)
+        return iter(ahead.mp_prefetch(processes, worker_init_fn=worker_watchdog.begin_worker))
 
     def get_state(self) -> dict[str, int]:
         """The position, as numbers that JSON can hold."""

@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 import queue
+import signal
 import threading
 from collections.abc import Callable
 
@@ -45,6 +47,22 @@ def take(read: Callable[[], dict], number: int, *, patience: float = PATIENCE) -
         f"{problem}, {ATTEMPTS} times in a row. Is there enough memory for config.data.workers "
         "processes? With 0 the main process reads the data"
     )
+
+
+def begin_worker(number: int, count: int) -> None:
+    """Runs first in each worker: it ends when the process that started it is gone.
+
+    Ctrl-C in a terminal reaches all processes; the main one decides when its workers end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+
+
+def _end_with_parent():
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _answer(read, answer):

@@ -9,11 +9,15 @@ One folder serves both layouts, MPII and COCO, and is read by the readers of the
 """
 
 import contextlib
+import fcntl
+import glob
 import io
 import itertools
 import json
+import logging
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,10 +31,13 @@ import tqdm
 from data_pipelines.skeletons import COCO
 from data_pipelines.synthetic.scenes import Person, draw_scene
 
+logger = logging.getLogger(__name__)
+
 # Increase this when a change makes the same seed draw different images.
 VERSION = 2
 IMAGE_FOLDERS = {"train": "train2017", "val": "val2017"}
 PARAMETERS_FILE = "synthetic.json"
+DRAWING = ".{}.drawing"  # what stands beside a root while it is drawn
 SMALLEST_SIDE = 64
 # Names of MPII's joints in its ground-truth file.
 MAT_JOINTS = (
@@ -53,18 +60,16 @@ def write_if_missing(
 ) -> None:
     """Writes the dataset unless `root` already holds it.
 
-    Any other content of `root` is an error. The arguments are those of `write`.
+    Any other content of `root` is an error. The arguments are those of `write`. Of several
+    processes that do this at the same time, one draws and the others wait.
     """
     root = pathlib.Path(root).absolute()
     parameters = _parameters(train_images, val_images, seed, image_size)
     if _holds_dataset(root, parameters):
         return
-    try:
-        _write(root, parameters, workers)
-    except OSError:
-        # Another process may have written the same dataset in the meantime.
+    with _alone(root):
         if not _holds_dataset(root, parameters):
-            raise
+            _write(root, parameters, workers)
 
 
 def write(
@@ -83,9 +88,11 @@ def write(
     `root`, which is renamed at the end, so an incomplete dataset is never left behind.
     """
     root = pathlib.Path(root).absolute()
-    if _is_occupied(root):
-        raise ValueError(f"{root} is not empty; delete it or choose another folder")
-    _write(root, _parameters(train_images, val_images, seed, image_size), workers)
+    parameters = _parameters(train_images, val_images, seed, image_size)
+    with _alone(root):
+        if _is_occupied(root):
+            raise ValueError(f"{root} is not empty; delete it or choose another folder")
+        _write(root, parameters, workers)
 
 
 def _parameters(train_images: int, val_images: int, seed: int, image_size: tuple) -> dict:
@@ -118,7 +125,7 @@ def _holds_dataset(root: pathlib.Path, parameters: dict) -> bool:
             f"{root} is not a dataset of drawn people: it contains files but no {PARAMETERS_FILE}; "
             f"{advice}"
         )
-    stored = json.loads((root / PARAMETERS_FILE).read_text())
+    stored = _read_parameters(root / PARAMETERS_FILE, advice)
     if stored != parameters:
         differences = ", ".join(
             f"{key} {stored.get(key)} (expected {parameters.get(key)})"
@@ -129,9 +136,76 @@ def _holds_dataset(root: pathlib.Path, parameters: dict) -> bool:
     return True
 
 
+def _read_parameters(file: pathlib.Path, advice: str) -> dict:
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); {advice}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is damaged: it holds a {type(content).__name__}; {advice}")
+    return content
+
+
+@contextlib.contextmanager
+def _alone(root: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process draws into `root`, and keeps others waiting.
+
+    The kernel releases the lock of a process that ends, however it ends; what such a process has
+    left unfinished is removed. Where the disk has no locks, several processes may draw, and the
+    first to be done gives its name to the folder.
+    """
+    try:
+        made = [folder for folder in root.parents if not folder.exists()]
+        root.parent.mkdir(parents=True, exist_ok=True)
+        lock = root.with_name(DRAWING.format(root.name))
+        descriptor, is_locked = _lock(lock, root)
+    except OSError as error:
+        raise OSError(f"can't draw people into {root}: {error}") from error
+    try:
+        if is_locked:
+            for left in root.parent.glob(f"{glob.escape(lock.name)}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if nothing was drawn
+
+
+def _lock(lock: pathlib.Path, root: pathlib.Path) -> tuple[int, bool]:
+    """The descriptor of the lock file once it is ours; False where the disk has no locks."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for another process that draws people into %s", root)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning("the disk of %s has no file locks (%s)", root, error)
+            return descriptor, False
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                return descriptor, True
+        os.close(descriptor)  # its holder has removed it while we waited
+
+
 def _write(root: pathlib.Path, parameters: dict, workers: int | None) -> None:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{root.name}.part-", dir=root.parent) as temporary:
+    try:
+        _write_beside(root, parameters, workers)
+    except OSError as error:
+        # Without locks, another process may have written the same dataset in the meantime.
+        if not _holds_dataset(root, parameters):
+            raise OSError(f"can't draw people into {root}: {error}") from error
+
+
+def _write_beside(root: pathlib.Path, parameters: dict, workers: int | None) -> None:
+    """Draws into a folder beside `root`, which gets its name once it is complete."""
+    prefix = f"{DRAWING.format(root.name)}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=root.parent) as temporary:
         folder = pathlib.Path(temporary) / "dataset"
         for name in IMAGE_FOLDERS.values():
             (folder / "images" / name).mkdir(parents=True)
@@ -187,7 +261,7 @@ def _draw_in_processes(jobs: list[dict]) -> Iterator[tuple]:
 def _check_status(process: subprocess.Popen) -> None:
     status = process.wait()
     if status:
-        raise RuntimeError(
+        raise OSError(
             f"a worker that draws people exited with status {status}; its own message is above"
         )
 

@@ -45,7 +45,6 @@ def evaluate(
     graph, params, stats = opened.restore(
         whole, variant=config.model.name, fields=experiment.model_fields(config)
     )
-    logger.info("evaluating %s", opened.location)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
     weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
     predictions = predict(step, weights, batches, split, mesh)

@@ -66,7 +66,7 @@ def _open(file):
         import onnxruntime
     except ImportError as error:
         raise ValueError(
-            "a detector needs onnxruntime: pip install 'hrjax[detect]', or give boxes instead"
+            "a detector needs onnxruntime: pip install onnxruntime, or give boxes instead"
         ) from error
     try:
         return onnxruntime.InferenceSession(file, providers=onnxruntime.get_available_providers())

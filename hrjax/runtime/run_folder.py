@@ -1,5 +1,6 @@
 """A run's work directory and the config that the run was started with."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -7,7 +8,11 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from hrjax.runtime import remedies
+
 CONFIG = "config.json"
+LARGEST = 2**24  # bytes of it
+RESTORE = "restore it from a copy, or remove it: the checkpoints have model cards of their own"
 # Fields that do not change what a run computes: they may change when it continues.
 FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
@@ -25,10 +30,16 @@ def check_writable(workdir: pathlib.Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise OSError(
-            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); choose "
-            "another --workdir, change its permissions, or free some space"
-        ) from error
+        raise write_error(workdir, error) from error
+
+
+def write_error(workdir: pathlib.Path, error: OSError) -> OSError:
+    """The error that nothing can be written into the work directory, and what to do about it."""
+    what = remedies.joined("choose another --workdir", remedies.advice(error))
+    reason = error.strerror or str(error)
+    if error.filename and pathlib.Path(error.filename).parent == workdir.absolute():
+        reason = f"{reason}: {error.filename}"
+    return OSError(f"can't write into the work directory {workdir.absolute()} ({reason}); {what}")
 
 
 def check_there(image_paths: Iterable[str], step: int) -> None:
@@ -70,8 +81,13 @@ def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
     file = workdir / CONFIG
     temporary = file.with_suffix(".new")
     text = json.dumps(json.loads(config.to_json()), indent=1)
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    temporary.replace(file)
+    try:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise write_error(workdir, error) from error
 
 
 def find_config(step: pathlib.Path) -> pathlib.Path | None:
@@ -87,13 +103,16 @@ def find_config(step: pathlib.Path) -> pathlib.Path | None:
 def read_config(file: pathlib.Path) -> dict:
     """The nested dict of a config.json; ValueError names the file if it cannot be read."""
     try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"{file.stat().st_size:,} bytes")
         text = file.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = _tuples(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged or not JSON ({error})") from error
+        raise ValueError(f"{file} is damaged or not JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}, expected a config")
-    return _tuples(content)
+        kind = "list" if isinstance(content, tuple) else type(content).__name__
+        raise ValueError(f"{file} holds a {kind}, not a config; {RESTORE}")
+    return content
 
 
 def _refuse_constant(name):

@@ -80,6 +80,7 @@ def run(
         state, numbers = setup.train_step(
             state, distributed.shard(_model_inputs(batch), setup.mesh)
         )
+        resources.stop.has_something_to_save()
         # On an accelerator the step runs in the background while the one before it is logged.
         _finish(setup, resources.log, previous, skipped)
         step += 1

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from hrjax.runtime import distributed
 from hrjax.training.state import TrainState, abstract, from_items, to_items
-from hrjax.weights import checkpoints, source
+from hrjax.weights import checkpoints, source, step_files
 
 logger = logging.getLogger(__name__)
 
@@ -23,22 +23,29 @@ def restore(
     `state` itself, with the weights of `config.init_from` if that is set.
     """
     target = abstract(to_items(state))
-    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
+    if distributed.broadcast_from_first(holds_steps(folder)):
         if resume_from:
             logger.info(
                 "%s has checkpoints; --resume_from is ignored, it is for a new --workdir", folder
             )
         step, items, damaged = checkpoints.restore_latest(folder, target)
         if jax.process_index() == 0:
-            checkpoints.set_aside(damaged)
+            step_files.set_aside(damaged)
         distributed.check_same(str(step), "the checkpoint that they restored")
     elif resume_from:
-        step = checkpoints.find(resume_from, prefer=checkpoints.latest)
-        items = checkpoints.restore(step, target)
+        step, items = checkpoints.restore_from(resume_from, target)
     else:
         return load_weights(config, state) if config.init_from else state, {}
     logger.info("restored %s", step)
-    return from_items(items, state), checkpoints.read_position(step)
+    return from_items(items, state), step_files.read_position(step)
+
+
+def holds_steps(folder: pathlib.Path) -> bool:
+    """Whether a folder of checkpoints has steps, usable or not; an empty folder is none."""
+    return any(
+        step_files.is_step(step) or (step.is_dir() and any(step.iterdir()))
+        for step in (folder / str(number) for number in step_files.numbers(folder))
+    )
 
 
 def load_weights(config: ConfigDict, state: TrainState) -> TrainState:

@@ -18,12 +18,12 @@ from data_pipelines.transforms import chains
 from hrjax import experiment, inference
 from hrjax.config import checks
 from hrjax.evaluation import evaluate, metrics, protocols
-from hrjax.runtime import distributed, run_folder, signals
+from hrjax.runtime import distributed, run_folder, signals, workdir_lock
 from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, create_state
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, model_card
+from hrjax.weights import checkpoints, model_card, source
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,20 @@ def train(
     """Trains in `workdir`, continuing from its last good checkpoint if it has one.
 
     `resume_from` is the checkpoint that an empty `workdir` starts from. Returns the number of the
-    signal that ended the run early, or None.
+    signal that ended the run early, or None. Raises `workdir_lock.InUseError` if another process
+    trains there.
     """
+    with contextlib.ExitStack() as stack:
+        distributed.run_on_first(lambda: stack.enter_context(workdir_lock.hold(workdir)))
+        run_folder.check_writable(workdir)
+        return _train(config, workdir, mesh, resume_from)
+
+
+def _train(config, workdir, mesh, resume_from):
     folder = workdir / "checkpoints"
-    run_folder.check_writable(workdir)
     distributed.check_same(config.to_json(), "their config")
-    if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
-        run_folder.check_config(config, workdir)
+    if distributed.broadcast_from_first(resume.holds_steps(folder)):
+        _check_config(config, workdir)
     setup, state = prepare(config, mesh)
     for warning in checks.check_length(config, setup.steps_per_epoch):
         logger.warning(warning)
@@ -63,6 +70,9 @@ def train(
         logger.info("baseline (mean pose): %s %.4g", metrics.score_name(setup.protocol), score)
     number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
+    if number and last is None:
+        logger.info("stopped before the first step; the same command starts again")
+        return number
     if number and last < setup.total_steps:
         logger.info(
             "stopped after step %d, saved in %s; the same command continues the run", last, folder
@@ -70,6 +80,16 @@ def train(
         return number
     logger.info("finished; the best checkpoint is %s", folder / str(checkpoints.best(folder)))
     return None
+
+
+def _check_config(config, workdir):
+    """Raises ValueError unless the run in `workdir` was started with the same config."""
+    file = workdir / run_folder.CONFIG
+    if not file.exists():
+        logger.warning("%s is missing; it is not known whether this config is the run's", file)
+        return
+    source.read_run_config(file)
+    run_folder.check_config(config, workdir)
 
 
 def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:
@@ -167,7 +187,12 @@ def _run(setup, state, position, workdir):
         stack.callback(batches.close)
         shared_stop = distributed.SharedStopRequest(stop, setup.mesh)
         resources = RunResources(workdir, manager, log, batches, shared_stop)
-        number = loop.run(setup, state, resources, position)
+        # One process of several must not leave the others waiting.
+        stop.nothing_to_save = jax.process_count() == 1
+        try:
+            number = loop.run(setup, state, resources, position)
+        except signals.StopNow as stopped:
+            number = stopped.signal
         checkpoints.wait(manager)
     return number
 

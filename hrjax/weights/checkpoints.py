@@ -8,11 +8,10 @@ complete: a step has both or does not exist.
 """
 
 import contextlib
-import json
 import logging
+import math
 import pathlib
 import zlib
-from collections.abc import Callable
 
 import absl.logging
 import jax
@@ -21,18 +20,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from hrjax.weights import model_card
+from hrjax.runtime import remedies
+from hrjax.weights import model_card, step_files
 from hrjax.weights.model_card import ModelCard
+from hrjax.weights.step_files import DamagedError
 
 logger = logging.getLogger(__name__)
-
-SCORE = "score"
-DAMAGED = ".damaged"  # appended to the name of a step's folder when it is set aside
-UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
-
-
-class DamagedError(OSError):
-    """A checkpoint can't be read, or its arrays differ from those that were saved."""
 
 
 class AnotherModelError(ValueError):
@@ -79,11 +72,15 @@ def save(
         texts["card"] = model_card.to_dict(model_card.with_score(card, score))
     texts = {name: ocp.args.JsonSave(text) for name, text in texts.items()}
     arguments = ocp.args.Composite(**trees, **texts)
-    metrics = None if score is None else {SCORE: score}
+    usable = score is not None and math.isfinite(score)
+    metrics = {step_files.SCORE: score} if usable else None
     try:
-        manager.save(step, args=arguments, metrics=metrics)
+        started = manager.save(step, args=arguments, metrics=metrics)
     except Exception as error:
         raise _save_error(manager, step, error) from error
+    if not started:
+        reason = OSError(f"there is a later step in that folder already: {manager.latest_step()}")
+        raise _save_error(manager, step, reason)
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
@@ -96,40 +93,78 @@ def wait(manager: ocp.CheckpointManager) -> None:
 
 def latest(folder: pathlib.Path) -> int | None:
     """The most recent complete step of a folder of checkpoints, or None."""
-    return max(_steps(folder), default=None)
+    return max(step_files.complete(folder), default=None)
 
 
 def best(folder: pathlib.Path) -> int | None:
-    """The step with the best score, the most recent one if none has a score, or None."""
-    scores = {step: _read_score(folder / str(step)) for step in _steps(folder)}
+    """The first of `ranked`, or None."""
+    return next(iter(ranked(folder)), None)
+
+
+def ranked(folder: pathlib.Path) -> list[int]:
+    """The usable steps, the best score first; after them those without one, the last step first.
+
+    Steps with a damaged file are left out, with a warning that names it. Raises DamagedError if no
+    other is left.
+    """
+    scores, problems = {}, []
+    for step in reversed(step_files.complete(folder)):
+        try:
+            step_files.check(folder / str(step))
+            scores[step] = step_files.read_score(folder / str(step))
+        except DamagedError as error:
+            problems.append(error)
+    if problems and not scores:
+        raise DamagedError(_none_left(folder, problems))
+    for problem in problems:
+        logger.warning("%s; another checkpoint is used", problem)
     scored = [step for step, score in scores.items() if score is not None]
-    return max(scored, key=scores.get) if scored else latest(folder)
+    scored.sort(key=scores.get, reverse=True)
+    return [*scored, *(step for step in scores if step not in scored)]
 
 
-def find(path: str, *, prefer: Callable[[pathlib.Path], int | None] = best) -> pathlib.Path:
-    """The folder of one step: `path` itself, or `prefer`'s choice in a run or checkpoints folder.
+def find(path: str) -> pathlib.Path:
+    """The first of `find_all`."""
+    return find_all(path)[0]
+
+
+def find_all(path: str) -> list[pathlib.Path]:
+    """The folder of one step: `path` itself; or those in a run or a checkpoints folder, `ranked`.
 
     A step is known by what it contains and may have any name; in a run it is named by its number.
     """
+    folder = _existing(path)
+    if step_files.is_step(folder):
+        return [folder]
+    inside = _steps_inside(folder)
+    steps = ranked(inside)
+    if not steps:
+        raise _nothing_in(inside)
+    return [inside / str(step) for step in steps]
+
+
+def _existing(path):
     folder = pathlib.Path(path).absolute()
     if not folder.is_dir():
         raise FileNotFoundError(f"no checkpoint at {folder}: there is no such folder")
-    if is_step(folder):
-        return folder
-    inside = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    step = prefer(inside)
-    if step is None:
-        raise FileNotFoundError(
-            f"no complete checkpoint in {inside}: expected a run's work directory, its "
-            "checkpoints folder, or the folder of one step, which holds _CHECKPOINT_METADATA"
-        )
-    return inside / str(step)
+    return folder
+
+
+def _steps_inside(folder):
+    return folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+
+
+def _nothing_in(inside):
+    return FileNotFoundError(
+        f"no complete checkpoint in {inside}: expected a run's work directory, its "
+        f"checkpoints folder, or the folder of one step, which holds {step_files.MARK}"
+    )
 
 
 def restore(step_folder: pathlib.Path, targets: dict) -> dict:
     """The items named in `targets` (name → tree of ShapeDtypeStruct), sharded as the targets."""
     step_folder = step_folder.absolute()  # Orbax finds nothing in a relative one
-    checksums = _read_json(step_folder, "checksums")
+    checksums = step_files.read_checksums(step_folder)
     restored = {}
     with ocp.StandardCheckpointer() as reader:
         for name, target in targets.items():
@@ -146,32 +181,45 @@ def restore(step_folder: pathlib.Path, targets: dict) -> dict:
 def restore_latest(
     folder: pathlib.Path, targets: dict
 ) -> tuple[pathlib.Path, dict, list[pathlib.Path]]:
-    """The most recent step that can be restored, its items, and the damaged steps after it."""
-    damaged = []
-    for step in sorted(_numbers(folder), reverse=True):
+    """The most recent step that can be restored, its items, and all damaged steps of the folder.
+
+    Steps before it count as damaged if one of their small files is; their arrays are not read.
+    """
+    found, problems = None, {}
+    for step in reversed(step_files.numbers(folder)):
         step_folder = folder / str(step)
         try:
-            if not is_step(step_folder):
-                raise DamagedError(
-                    f"{step_folder} is not complete: _CHECKPOINT_METADATA is missing"
-                )
-            read_position(step_folder)
-            return step_folder, restore(step_folder, targets), damaged
+            step_files.check(step_folder)
+            if found is None:
+                found = step_folder, restore(step_folder, targets)
         except (DamagedError, FileNotFoundError) as error:
-            logger.warning("%s; falling back to the checkpoint before it", error)
-            damaged.append(step_folder)
-    raise DamagedError(
-        f"none of the {len(damaged)} checkpoints in {folder} can be read (see above); restore "
-        "one from a copy, or start anew in another --workdir"
+            problems[step_folder] = error
+            before = "falling back to the checkpoint before it" if found is None else "not used"
+            logger.warning("%s; %s", error, before)
+    if found is None and not problems:
+        raise _nothing_in(folder)
+    if found is None:
+        newest = next(iter(problems.values()))
+        if not isinstance(newest, DamagedError):
+            raise newest
+        raise DamagedError(_none_left(folder, list(problems.values())))
+    return *found, list(problems)
+
+
+def restore_from(path: str, targets: dict) -> tuple[pathlib.Path, dict]:
+    """The step at `path`, or the last one of a run that can be restored, and its items."""
+    folder = _existing(path)
+    if step_files.is_step(folder):
+        return folder, restore(folder, targets)
+    step_folder, items, _ = restore_latest(_steps_inside(folder), targets)
+    return step_folder, items
+
+
+def _none_left(folder, problems):
+    return (
+        f"none of the {len(problems)} checkpoints in {folder} can be read; restore one from a "
+        "copy, or start anew in another --workdir:\n  " + "\n  ".join(map(str, problems))
     )
-
-
-def set_aside(damaged: list[pathlib.Path]) -> None:
-    """Renames folders of damaged steps, so that the same steps can be saved again."""
-    for step_folder in damaged:
-        aside = step_folder.with_name(step_folder.name + DAMAGED)
-        step_folder.rename(aside)
-        logger.warning("the damaged checkpoint is now %s; you may delete it", aside)
 
 
 def restore_weights(step_folder: pathlib.Path, target: dict) -> dict:
@@ -186,48 +234,8 @@ def weight_shapes(step_folder: pathlib.Path) -> dict:
         return _shapes_of(reader, step_folder.absolute() / _weights_item(step_folder))
 
 
-def read_card(step_folder: pathlib.Path) -> ModelCard | None:
-    """The model card of a step; None for checkpoints that are older than cards."""
-    file = step_folder / model_card.FILE
-    return model_card.read(file) if file.is_file() else None
-
-
-def read_position(step_folder: pathlib.Path) -> dict:
-    """Where the data stood when the step was saved."""
-    if not (step_folder / "position" / "metadata").is_file():
-        raise DamagedError(f"{step_folder} is damaged: its position is missing")
-    return _read_json(step_folder, "position")
-
-
 def _score(metrics):
-    return metrics[SCORE]
-
-
-def _read_score(step_folder):
-    file = step_folder / "metrics" / "metrics"
-    if not file.is_file():
-        return None
-    try:
-        return float(json.loads(file.read_text())[SCORE])
-    except (ValueError, LookupError, TypeError) as error:
-        raise DamagedError(f"{file} is damaged ({error})") from error
-
-
-def _steps(folder):
-    return [step for step in _numbers(folder) if is_step(folder / str(step))]
-
-
-def _numbers(folder):
-    """The steps that have a folder, complete or not."""
-    if not folder.is_dir():
-        return []
-    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-
-
-def is_step(folder: pathlib.Path) -> bool:
-    """Whether a folder is one complete step, whatever its name."""
-    # Orbax renames a step's folder when all of it is written.
-    return (folder / "_CHECKPOINT_METADATA").is_file() and UNFINISHED not in folder.name
+    return metrics[step_files.SCORE]
 
 
 def _weights_item(step_folder):
@@ -253,7 +261,7 @@ def _read(reader, folder, target, checksum):
     try:
         tree = reader.restore(folder, target)
     except Exception as error:
-        raise _damage(folder, error) from error
+        raise step_files.damage(folder, error) from error
     if checksum is not None and _dtypes(saved) == _dtypes(target) and _checksum(tree) != checksum:
         raise DamagedError(f"{folder} is damaged: its arrays differ from those that were saved")
     return tree
@@ -266,7 +274,7 @@ def _shapes_of(reader, folder):
             tree = reader.metadata(folder).item_metadata.tree
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
     except Exception as error:
-        raise _damage(folder, error) from error
+        raise step_files.damage(folder, error) from error
 
 
 @contextlib.contextmanager
@@ -284,24 +292,8 @@ def _is_not_expected(record):
     return not record.getMessage().startswith("Metadata file does not exist")
 
 
-def _damage(folder, error):
-    reason = (str(error) or repr(error)).splitlines()[0]
-    return DamagedError(f"{folder} is damaged ({reason})")
-
-
 def _dtypes(tree):
     return [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(tree)]
-
-
-def _read_json(step_folder, name):
-    """A JSON item of a step; {} where there is none."""
-    file = step_folder / name / "metadata"
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DamagedError(f"{file} is damaged ({error})") from error
 
 
 def _save_error(manager, step, error):
@@ -309,9 +301,10 @@ def _save_error(manager, step, error):
     reason = (str(error) or repr(error)).splitlines()[0]
     usable = "there is none before it" if last is None else f"the last usable one is step {last}"
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+    advice = remedies.advice(error) or "repair what is wrong there"
     return OSError(
         f"could not save {what} in {manager.directory} ({reason}); {usable}. "
-        "Free some disk space and run the same command again: it continues from there"
+        f"{advice[0].upper()}{advice[1:]} and run the same command again: it continues from there"
     )
 
 

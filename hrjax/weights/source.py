@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 
@@ -20,9 +21,12 @@ from hrjax.weights import (
     foreign_names,
     model_card,
     published,
+    step_files,
     tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +37,8 @@ class Source:
     official names; None for checkpoints. `saved_card` is the model card that came with the weights
     and `config_file` the config.json of their run, None where there is none. `model` is the
     variant, with the input size or not, that the user named, and `dataset` that of a published
-    name.
+    name. `others` are further steps of the same run, which are read where the arrays of `location`
+    turn out to be damaged.
     """
 
     location: pathlib.Path
@@ -42,6 +47,7 @@ class Source:
     config_file: pathlib.Path | None = None
     model: str = ""
     dataset: str = ""
+    others: tuple[pathlib.Path, ...] = ()
 
     @functools.cached_property
     def variant(self) -> str:
@@ -66,7 +72,8 @@ class Source:
             return self.saved_card.num_joints
         if self.tensors is not None:
             return fingerprints.count_joints(self.tensors)
-        head = checkpoints.weight_shapes(self.location)["params"]["final"]
+        _, shapes = self._read(checkpoints.weight_shapes)
+        head = shapes["params"]["final"]
         return jax.tree.leaves(head)[0].shape[-1]
 
     @property
@@ -120,7 +127,7 @@ class Source:
 
     @functools.cached_property
     def _run_config(self):
-        config = _complete(self.config_file)
+        config = read_run_config(self.config_file)
         _, size = models.split_size(self.model)
         if size:
             with config.unlocked():
@@ -164,6 +171,7 @@ class Source:
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
+            logger.info("using the weights of %s", self.location)
             graph, *weights = _named(
                 self.location,
                 tensor_loading.fill,
@@ -175,7 +183,8 @@ class Source:
             return graph, *distributed.place(weights, sharding)
         graph, params, stats = tensor_loading.shapes(variant, training=training, **fields)
         target = _sharded({"params": params, "stats": stats}, sharding)
-        restored = checkpoints.restore_weights(self.location, target)
+        step, restored = self._read(lambda step: checkpoints.restore_weights(step, target))
+        logger.info("using the checkpoint %s", step)
         return graph, restored["params"], restored["stats"]
 
     def start_from(self, variant: str, weights: dict) -> tuple[dict, str]:
@@ -194,10 +203,25 @@ class Source:
         """The tensors of a file or of a checkpoint."""
         if self.tensors is not None:
             return self.tensors
-        target = _sharded(checkpoints.weight_shapes(self.location), sharding)
-        restored = checkpoints.restore_weights(self.location, target)
+
+        def read(step):
+            target = _sharded(checkpoints.weight_shapes(step), sharding)
+            return checkpoints.restore_weights(step, target)
+
+        step, restored = self._read(read)
+        logger.info("using the checkpoint %s", step)
         knows_variant = self.saved_card or self.config_file
         return tensor_loading.as_tensors(self.variant if knows_variant else variant, restored)
+
+    def _read(self, read):
+        """The step and what `read` returns of it; the next one where its files are damaged."""
+        *steps, last = (self.location, *self.others)
+        for step in steps:
+            try:
+                return step, read(step)
+            except (step_files.DamagedError, FileNotFoundError) as error:
+                logger.warning("%s; another checkpoint is used", error)
+        return last, read(last)
 
 
 def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
@@ -218,6 +242,15 @@ def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
     if row:
         opened = dataclasses.replace(opened, model=row.model, dataset=row.dataset)
     return _with_model(opened, model) if model else opened
+
+
+def read_run_config(file: pathlib.Path) -> ConfigDict:
+    """The config of a run from its config.json; ValueError names the file and its wrong fields."""
+    saved = run_folder.read_config(file)
+    try:
+        return recipes.complete(saved)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file} is not a usable config: {error}") from error
 
 
 def skeleton_of(config: ConfigDict) -> Skeleton:
@@ -249,9 +282,21 @@ def _open_checkpoint(path):
             "it, converted weights, a file of weights, its https address, or one of: "
             f"{', '.join(published.PUBLISHED)}"
         )
-    step = checkpoints.find(path)
-    card, config_file = checkpoints.read_card(step), run_folder.find_config(step)
-    return Source(step, saved_card=card, config_file=config_file)
+    steps = checkpoints.find_all(path)
+    while True:
+        try:
+            card = step_files.read_card(steps[0])
+            break
+        except (ValueError, step_files.DamagedError) as error:
+            if len(steps) == 1:
+                raise
+            logger.warning("%s; another checkpoint is used", error)
+            steps = steps[1:]
+    step, *others = steps
+    config_file = run_folder.find_config(step)
+    if config_file:
+        read_run_config(config_file)
+    return Source(step, saved_card=card, config_file=config_file, others=tuple(others))
 
 
 def _with_model(source, model):
@@ -263,15 +308,6 @@ def _with_model(source, model):
             "the model out, or name another checkpoint"
         )
     return dataclasses.replace(source, model=model)
-
-
-def _complete(file):
-    """The config of a run, from its config.json."""
-    try:
-        return recipes.complete(run_folder.read_config(file))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{file} is not a usable config: {reason}") from error
 
 
 def _config_of(card):

@@ -16,6 +16,7 @@ import scipy.io
 
 from hrjax import main
 from hrjax.training import run_log
+from hrjax.weights import step_files
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SMALL = (
@@ -215,3 +216,28 @@ def test_a_process_that_is_ended_goes_on_with_the_same_losses(small, tmp_path, n
     assert "continuing at step" in (tmp_path / "2.log").read_text()
     rows = [[row["loss"] for row in run_log.read(tmp_path / name)] for name in ("run", "whole")]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("streams", ["2>&-", "<&- >&- 2>&-", "2>&1 | head -1", "2>/dev/full"])
+def test_a_run_goes_on_without_its_streams(small, tmp_path, streams):
+    command = f'("$@"; echo $? > {tmp_path}/code) {streams}'
+    arguments = [sys.executable, "-m", "hrjax.main", *small, "--config.train.epochs=2"]
+    subprocess.run(["bash", "-c", command, "bash", *arguments], cwd=ROOT, check=False, timeout=200)
+    assert (tmp_path / "code").read_text() == "0\n"
+    (step,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert step_files.is_step(step)
+
+
+def test_a_damaged_file_of_a_run_is_one_message(run, small, tmp_path):
+    run(*small, "--config.train.epochs=1")
+    (step,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (step / "model.json").write_text("[]")
+    for arguments in ((*small, "--config.train.epochs=1"), ("--mode=eval", small[-1])):
+        status, _, err = run(*arguments)
+        assert status == 1
+        assert err.count("error: ") == 1
+        assert f"{step}/model.json is damaged: it holds a list" in err
+    (tmp_path / "run" / "config.json").write_text("")
+    status, _, err = run("--mode=eval", f"--checkpoint={step}")
+    assert status == 1

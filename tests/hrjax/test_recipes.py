@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 
 import pytest
 
@@ -53,3 +54,48 @@ def test_unknown_models_and_datasets_list_the_choices():
         recipes.find("hrnet_64x64", "coco")
     with pytest.raises(ValueError, match=r"no recipe for hrnet_w32 on ants \(configs/hrnet_ants"):
         recipes.find("hrnet_w32", "ants")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("seed", "0", "seed is '0', expected a whole number"),
+        ("seed", True, "seed is True, expected a whole number"),
+        ("seed", 10**30, "seed is 1000000000000000000000000000000, expected a smaller number"),
+        ("data", 5, "data.input_size is None, expected a list"),
+        ("data.root", ("a",), "data.root is ('a',), expected a text"),
+        ("data.input_size", (64, 1.5), "data.input_size is (64, 1.5), expected a height and a"),
+        ("data.input_size", (((8,),),), "data.input_size is (((8,),),), expected a height and a"),
+        ("data.mix.datasets", ({},), "data.mix.datasets is ({},), expected a list of values"),
+        ("eval", 1, "eval is 1, expected a section"),
+        ("eval.decode", {"a": 1}, "eval.decode is {'a': 1}, expected a text"),
+        ("eval.flip_test", 1, "eval.flip_test is 1, expected true or false"),
+        ("optimizer.lr", None, "optimizer.lr is None, expected a number"),
+        ("optimizer.lr", 1e300, "optimizer.lr is 1e+300, expected a number"),
+        ("model.name", "x" * 9999, "unknown model"),
+    ],
+)
+def test_values_of_a_wrong_type_in_a_saved_config_are_listed(field, value, problem):
+    saved = recipes.find("hrnet_tiny", "mpii").to_dict()
+    *sections, key = field.split(".")
+    inside = saved
+    for section in sections:
+        inside = inside[section]
+    inside[key] = value
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        recipes.complete(saved)
+
+
+def test_all_values_of_a_wrong_type_are_listed_together():
+    saved = recipes.find("hrnet_tiny", "mpii").to_dict()
+    saved |= {"seed": "a", "train": {"epochs": ()}}
+    with pytest.raises(
+        ValueError, match=r"seed is 'a', .*; train\.epochs is \(\), expected a whole"
+    ):
+        recipes.complete(saved)
+
+
+def test_whole_numbers_may_stand_for_others():
+    saved = recipes.find("hrnet_tiny", "mpii").to_dict()
+    saved["optimizer"]["lr"] = 1
+    assert recipes.complete(saved).optimizer.lr == 1.0

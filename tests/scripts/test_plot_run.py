@@ -67,5 +67,5 @@ def test_a_folder_without_a_log_is_an_error(tmp_path, monkeypatch, rows, message
 
 def test_a_missing_matplotlib_names_the_extra(logged, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ValueError, match=r"pip install 'hrjax\[plots\]'"):
+    with pytest.raises(ValueError, match=r"pip install matplotlib"):
         plot_run.draw({"a": plot_run.read(logged)})

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -90,3 +92,31 @@ def test_workers_that_hang_or_die_are_replaced_and_no_sample_is_lost(tmp_path, c
     assert found == expected
     assert "restarting the workers" in caplog.text
     assert not multiprocessing.active_children()
+
+
+ORPHANS = """
+import multiprocessing, time
+from data_pipelines.batching import loading
+from tests.data_pipelines.batching.test_loading import _draw, _split
+
+if __name__ == "__main__":
+    batches = loading.train_batches(_split(10), [_draw], batch_size=4, seed=5, workers=2)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    root = pathlib.Path(__file__).parents[3]
+    (tmp_path / "program.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "program.py")]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        workers = process.stdout.readline().split()
+        assert len(workers) == 2
+        process.kill()
+    deadline = time.monotonic() + 10
+    while any(pathlib.Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,8 +1,11 @@
 """Synthetic datasets: both layouts agree, drawing is deterministic, and writing is atomic."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -342,7 +345,7 @@ def test_write_reports_invalid_parameters(tmp_path, wrong):
 
 def test_a_failed_worker_leaves_no_files_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")  # every worker fails immediately
-    with pytest.raises(RuntimeError, match="exited with status 1; its own message is above"):
+    with pytest.raises(OSError, match="exited with status 1; its own message is above"):
         drawing.write(tmp_path / "people", **ARGUMENTS, workers=2)
     assert not list(tmp_path.iterdir())
 
@@ -372,6 +375,90 @@ def test_a_killed_run_leaves_no_dataset_and_no_process(tmp_path):
     wait_for(lambda: not any(pathlib.Path(f"/proc/{child}").exists() for child in children.split()))
     small = {**ARGUMENTS, "train_images": 1, "val_images": 1}
     drawing.write_if_missing(root, **small, workers=1)
+
+
+TOGETHER = """
+import logging, sys
+from data_pipelines.synthetic import drawing
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+print("begun", flush=True)
+drawing.write_if_missing(sys.argv[1], train_images=40, val_images=2, seed=5, workers=2)
+"""
+
+
+def start(root):
+    command = [sys.executable, "-c", TOGETHER, str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The dataset of TOGETHER, drawn by one process."""
+    root = tmp_path_factory.mktemp("alone") / "people"
+    drawing.write(root, train_images=40, val_images=2, seed=5)
+    return contents(root)
+
+
+def test_two_processes_that_want_one_dataset_draw_it_once(tmp_path, alone):
+    root = tmp_path / "data" / "people"
+    with start(root) as first, start(root) as second:
+        texts = [process.communicate()[1] for process in (first, second)]
+        assert (first.returncode, second.returncode) == (0, 0), texts
+    assert sum("waiting for another process that draws people" in text for text in texts) == 1
+    assert contents(root) == alone
+    assert [path.name for path in root.parent.iterdir()] == ["people"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(10))
+def test_what_a_killed_process_left_is_drawn_anew_by_the_other(tmp_path, alone, number):
+    root = tmp_path / "people"
+    with start(root) as first, start(root) as second:
+        first.stdout.readline()
+        time.sleep(random.Random(number).uniform(0, 1.0))
+        first.kill()
+        assert second.wait(timeout=60) == 0, second.stderr.read()
+    assert contents(root) == alone
+    with start(root) as third:  # removes what the first may have left after the second was done
+        assert third.wait(timeout=60) == 0
+    assert [path.name for path in tmp_path.iterdir() if "-" not in path.name] == ["people"]
+
+
+def test_a_process_that_fails_leaves_no_folder_and_nothing_of_the_users(tmp_path, monkeypatch):
+    mine = tmp_path / "new" / "people.part-1"
+    mine.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    for root in (tmp_path / "a" / "b" / "people", mine.parent / "people"):
+        with pytest.raises(OSError, match="exited with status 1"):
+            drawing.write_if_missing(root, **ARGUMENTS, workers=2)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "people.part-1"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "5", "[" * 99_999, "\udcff"])
+def test_a_damaged_file_of_parameters_is_named(tmp_path, text):
+    file = tmp_path / "synthetic.json"
+    file.write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"synthetic\.json is damaged.*delete this one to draw"):
+        drawing.write_if_missing(tmp_path, **ARGUMENTS)
+
+
+def test_a_disk_without_locks_is_drawn_on_too(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    other = tmp_path / ".people.drawing-abc"  # another process may be at work there
+    other.mkdir()
+    small = {**ARGUMENTS, "train_images": 1, "val_images": 1}
+    drawing.write_if_missing(tmp_path / "people", **small, workers=1)
+    assert "has no file locks" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "people"]
+
+
+def test_a_root_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"can't draw people into .*file/people: .*File exists"):
+        drawing.write_if_missing(tmp_path / "file" / "people", **ARGUMENTS)
 
 
 def wait_for(condition) -> None:

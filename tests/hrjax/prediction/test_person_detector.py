@@ -134,5 +134,5 @@ def test_files_that_are_not_supported_detectors_are_named(tmp_path, model):
 def test_without_onnxruntime_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "a.onnx").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"pip install 'hrjax\[detect\]', or give boxes"):
+    with pytest.raises(ValueError, match=r"pip install onnxruntime, or give boxes"):
         person_detector.Detector(str(tmp_path / "a.onnx"), threshold=0.3)

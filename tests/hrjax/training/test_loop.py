@@ -15,7 +15,7 @@ from hrjax import experiment
 from hrjax.runtime import distributed, signals
 from hrjax.training import loop, run_log
 from hrjax.training.state import TrainState
-from hrjax.weights import checkpoints
+from hrjax.weights import checkpoints, step_files
 
 STEPS = 12
 
@@ -84,8 +84,8 @@ def test_steps_that_are_not_finite_can_be_skipped(go, tmp_path, capsys):
     assert "skipped, 2 of 2" in capsys.readouterr().err
     steps = [row["step"] for row in run_log.read(tmp_path)]
     assert steps == [step for step in range(1, STEPS + 1) if step not in (2, 5)]
-    last = checkpoints.find(str(tmp_path), prefer=checkpoints.latest)
-    assert checkpoints.read_position(last)["skipped"] == [2, 5]
+    last = tmp_path / "checkpoints" / str(checkpoints.latest(tmp_path / "checkpoints"))
+    assert step_files.read_position(last)["skipped"] == [2, 5]
 
 
 def test_too_many_skipped_steps_end_the_run(go):

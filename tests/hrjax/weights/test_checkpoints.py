@@ -14,7 +14,7 @@ import pytest
 
 from data_pipelines import skeletons
 from hrjax import recipes
-from hrjax.weights import checkpoints, model_card
+from hrjax.weights import checkpoints, model_card, step_files
 
 
 def items(value, names=("a", "b")):
@@ -33,7 +33,13 @@ def write(folder, scores, *, keep=2):
     """Saves steps 1, 2, … with these scores."""
     with checkpoints.open_folder(folder, keep=keep) as manager:
         for step, score in enumerate(scores, start=1):
-            save(manager, step, items(float(step)), position={"data": step}, score=score)
+            save(
+                manager,
+                step,
+                items(float(step)),
+                position={"data": {"next_batch": step}},
+                score=score,
+            )
         checkpoints.wait(manager)
 
 
@@ -46,7 +52,7 @@ def test_restores_what_was_saved(tmp_path):
     step = checkpoints.find(str(tmp_path))
     restored = checkpoints.restore(step, targets(items(0.0)))
     np.testing.assert_array_equal(restored["model"]["params"]["b"], np.full((3, 2), 1.0))
-    assert checkpoints.read_position(step) == {"data": 1}
+    assert step_files.read_position(step) == {"data": {"next_batch": 1}}
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def test_each_step_has_the_card_with_its_own_score(card, tmp_path):
     cards = [model_card.read(tmp_path / str(step) / "model.json") for step in (1, 2, 3)]
     assert [card.score for card in cards] == [None, 12.5, None]
     assert cards[0] == card
-    assert checkpoints.read_card(tmp_path / "2") == cards[1]
+    assert step_files.read_card(tmp_path / "2") == cards[1]
 
 
 def test_a_save_that_is_cut_off_leaves_no_card_where_steps_are(card, tmp_path, monkeypatch):
@@ -80,7 +86,7 @@ def test_a_save_that_is_cut_off_leaves_no_card_where_steps_are(card, tmp_path, m
         monkeypatch.setattr(ocp.handlers.CompositeCheckpointHandler, "finalize", finished)
     unfinished = [file.parent for file in tmp_path.rglob("model.json")]
     assert len(unfinished) == 1  # beside the arrays, in Orbax's temporary folder
-    assert not checkpoints.is_step(unfinished[0])
+    assert not step_files.is_step(unfinished[0])
     assert checkpoints.latest(tmp_path) is None
 
 
@@ -104,7 +110,7 @@ def test_keeps_the_last_ones_and_the_best(tmp_path):
 def test_a_damaged_score_is_named(tmp_path):
     write(tmp_path, [0.1])
     (tmp_path / "1" / "metrics" / "metrics").write_text("")
-    with pytest.raises(checkpoints.DamagedError, match=r"1/metrics/metrics is damaged"):
+    with pytest.raises(step_files.DamagedError, match=r"1/metrics/metrics is damaged"):
         checkpoints.best(tmp_path)
 
 
@@ -232,9 +238,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, dama
     np.testing.assert_array_equal(restored["model"]["params"]["a"], 1.0)
     assert f"{tmp_path / '2'}" in caplog.text
     assert "falling back to the checkpoint before it" in caplog.text
-    checkpoints.set_aside(damaged)
+    step_files.set_aside(damaged)
     with checkpoints.open_folder(tmp_path, keep=2) as manager:
-        save(manager, 2, items(7.0), position={"data": 2})
+        save(manager, 2, items(7.0), position={"data": {"next_batch": 2}})
         checkpoints.wait(manager)
     assert checkpoints.latest(tmp_path) == 2
     assert (tmp_path / "2.damaged").is_dir()
@@ -243,7 +249,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, dama
 def test_numbers_that_changed_on_the_disk_are_noticed(tmp_path):
     write(tmp_path, [None])
     spoil_a_number(tmp_path / "1")
-    with pytest.raises(checkpoints.DamagedError, match=r"1/model is damaged"):
+    with pytest.raises(step_files.DamagedError, match=r"1/model is damaged"):
         checkpoints.restore_weights(tmp_path / "1", targets(items(0.0)["model"]))
 
 
@@ -258,7 +264,7 @@ def test_a_relative_folder_restores_too(tmp_path, monkeypatch):
 def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
     write(tmp_path, [None])
     remove_an_item(tmp_path / "1")
-    with pytest.raises(checkpoints.DamagedError, match=r"none of the 1 checkpoints in .* can be"):
+    with pytest.raises(step_files.DamagedError, match=r"none of the 1 checkpoints in .* can be"):
         checkpoints.restore_latest(tmp_path, targets(items(0.0)))
 
 

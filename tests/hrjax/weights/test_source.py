@@ -114,8 +114,8 @@ def test_old_converted_weights_have_their_config_beside_the_step(weights, tmp_pa
     [
         ("", r"config\.json is damaged or not JSON"),
         ('{"seed": NaN}', r"config\.json is damaged or not JSON \(NaN is not a number\)"),
-        ("[1]", r"config\.json holds a list, expected a config"),
-        ("{}", r"config\.json is not a usable config: 'model' is missing"),
+        ("[1]", r"config\.json holds a list, not a config; restore it"),
+        ("{}", r"config\.json is not a usable config: model.name is None, expected a text"),
         ('{"model": 3, "data": {}}', r"config\.json is not a usable config"),
     ],
 )
