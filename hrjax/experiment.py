@@ -64,7 +64,12 @@ def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
     settings = prediction_settings(config)
     return loading.eval_batches(
         split,
-        chains.eval_ops(settings.input_size, strict=config.data.strict, udp=settings.udp),
+        chains.eval_ops(
+            settings.input_size,
+            strict=config.data.strict,
+            max_pixels=config.data.max_pixels,
+            udp=settings.udp,
+        ),
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
         process_index=jax.process_index(),

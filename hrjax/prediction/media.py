@@ -19,7 +19,6 @@ IMAGES = (
 )
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 DEFAULT_RATE = 30.0  # frames per second, for videos and cameras that do not report a rate
-LONGEST_SIDE = 2**15 - 2  # OpenCV's warps, which crop people, count pixels in 16 bits
 # Containers often announce a few more frames than they hold.
 COMPLETE = 0.95
 # PIL's modes that convert to RGB without loss of range; those of 16 and 32 bits would saturate.
@@ -124,12 +123,7 @@ def load_image(image: ImageLike) -> np.ndarray:
     elif _is_pil(image):
         image = _pil_pixels(image)
     pixels = _check_pixels(image)
-    height, width = pixels.shape[:2]
-    if max(height, width) > LONGEST_SIDE:
-        raise ValueError(
-            f"{name} has {width}x{height} pixels (width x height); people can be cropped from "
-            f"images of at most {LONGEST_SIDE} pixels a side: make it smaller"
-        )
+    images.check_side(pixels, name)
     return pixels
 
 

@@ -1,0 +1,88 @@
+"""Files: only regular ones are read, and writing one never changes another."""
+
+import os
+import pathlib
+import stat
+import uuid
+from collections.abc import Iterable
+
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_regular_file(path: str | os.PathLike) -> None:
+    """Raises an error unless a regular file, or a link to one, is at `path`.
+
+    Opening a named pipe waits for a writer, and a device such as /dev/zero never ends.
+    """
+    path = pathlib.Path(path)
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a NUL character
+        raise ValueError(f"{str(path)!r} cannot be the name of a file: {error}") from error
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "a special file")
+        raise ValueError(f"{path} is {kind}; expected a regular file")
+
+
+def read_bytes(path: str | os.PathLike, *, limit: int) -> bytes:
+    """The contents of a regular file of at most `limit` bytes."""
+    require_regular_file(path)
+    size = os.stat(path).st_size
+    if size > limit:
+        raise ValueError(f"{path} has {size:,} bytes; at most {limit:,} are read")
+    try:
+        # Not blocking, in case the file has been replaced by a named pipe in the meantime.
+        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+            # A file of /proc states a size of 0 and may have no end.
+            contents = file.read(size + 1)
+    except MemoryError:
+        raise ValueError(f"{path} has {size:,} bytes, more than fit into memory") from None
+    if len(contents) > size:
+        raise ValueError(f"{path} grew while it was read; expected a file that stays as it is")
+    return contents
+
+
+def _open_without_waiting(path, flags):
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in UTF-8 as `write_bytes` does; what UTF-8 lacks is escaped (\\udcff)."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_bytes(path: str | os.PathLike, contents: bytes) -> None:
+    """Writes a file, completely or not at all; a link at `path` is replaced, not followed."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.new")
+    try:
+        temporary.write_bytes(contents)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_same(first: str | os.PathLike, second: str | os.PathLike) -> bool:
+    """Whether two paths lead to one file or folder, there or not, through whatever links."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return _resolved(first) == _resolved(second)
+
+
+def _resolved(path):
+    return os.path.normcase(os.path.realpath(path))
+
+
+def require_not_an_input(output: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
+    """Raises ValueError if writing `output` would replace one of the inputs."""
+    for path in inputs:
+        if is_same(output, path):
+            raise ValueError(f"the output {output} would replace the input {path}; name another")
