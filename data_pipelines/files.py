@@ -13,6 +13,7 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+OUTSIDE = "expected a name that doesn't lead out of its folder"
 
 
 def require_regular_file(path: str | os.PathLike) -> None:
@@ -37,8 +38,8 @@ def read_bytes(path: str | os.PathLike, *, limit: int) -> bytes:
     if size > limit:
         raise ValueError(f"{path} has {size:,} bytes; at most {limit:,} are read")
     try:
-        # Not blocking, in case the file has been replaced by a named pipe in the meantime.
-        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        # Not waiting, in case the file has been replaced by a named pipe in the meantime.
+        with open(path, "rb", opener=_open_without_waiting) as file:
             # A file of /proc states a size of 0 and may have no end.
             contents = file.read(size + 1)
     except MemoryError:
@@ -86,3 +87,34 @@ def require_not_an_input(output: str | os.PathLike, inputs: Iterable[str | os.Pa
     for path in inputs:
         if is_same(output, path):
             raise ValueError(f"the output {output} would replace the input {path}; name another")
+
+
+def name_problem(name: object) -> str:
+    """What is wrong with the name of a file in some folder; "" if nothing is.
+
+    Names with folders in them are fine as long as they don't lead out of theirs.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        return "expected the name of a file"
+    try:
+        name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return "expected valid Unicode"
+    if ".." in name and ".." in pathlib.PurePath(name).parts:
+        return OUTSIDE
+    return ""
+
+
+def below(folder: str | os.PathLike, name: str) -> str:
+    """The path of a file by its name in a folder; raises ValueError if it leads out of that.
+
+    An absolute name may lead into the folder. Links in the folder are followed: whoever owns it
+    made them.
+    """
+    problem = name_problem(name)
+    if not problem and os.path.isabs(name):
+        folders = (os.path.abspath(folder), os.path.realpath(folder))
+        problem = "" if any(map(pathlib.Path(name).is_relative_to, folders)) else OUTSIDE
+    if problem:
+        raise ValueError(f"the image {name!r} is to be in {folder}; {problem}")
+    return os.path.join(folder, name)

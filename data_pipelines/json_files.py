@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines import files
+
+# COCO's training annotations are 0.5 GB, those of the largest public datasets about 2 GB.
+LARGEST_FILE = 2**32  # bytes
+
 
 def read_json(path: pathlib.Path, *, expected: type) -> list | dict:
     """The contents of a JSON file."""
@@ -20,7 +25,7 @@ def read_json(path: pathlib.Path, *, expected: type) -> list | dict:
 
 def read_bytes(path: pathlib.Path) -> bytes:
     """A file in UTF-8, without the byte-order mark that some programs put in front."""
-    contents = path.read_bytes()
+    contents = files.read_bytes(path, limit=LARGEST_FILE)
     if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path} is in UTF-16; save it as UTF-8")
     return contents.removeprefix(codecs.BOM_UTF8)

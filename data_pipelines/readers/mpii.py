@@ -11,11 +11,12 @@ diagonal of the head box; truth_keypoints (16, 2); truth_visible (16,). They com
 which covers the validation split only; without it head_size is NaN and the truth is the example's.
 """
 
+import os
 import pathlib
 
 import numpy as np
 
-from data_pipelines import geometry, json_files, splits
+from data_pipelines import coco_json, files, geometry, json_files, splits
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import MPII
 
@@ -80,10 +81,10 @@ def _boxes(path, folder, people, centers, scales):
 def _images(path, people):
     names = [person["image"] for person in people]
     for row, name in enumerate(names):
-        if not isinstance(name, str):
-            raise ValueError(
-                f"{path}: image of person {row} is {name!r}; expected the name of a file"
-            )
+        problem = files.name_problem(name)
+        if problem or os.path.isabs(name):
+            problem = problem or "expected the name of a file in the folder of images"
+            raise ValueError(f"{path}: image of person {row} is {coco_json.shown(name)}; {problem}")
     return names
 
 
