@@ -3,8 +3,9 @@
 import os
 import pathlib
 import stat
+import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 KINDS = {
     stat.S_IFDIR: "a directory",
@@ -75,18 +76,53 @@ def is_same(first: str | os.PathLike, second: str | os.PathLike) -> bool:
     try:
         return os.path.samefile(first, second)
     except OSError:
-        return _resolved(first) == _resolved(second)
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _resolved(path):
-    return os.path.normcase(os.path.realpath(path))
+def require_no_input(
+    outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]
+) -> None:
+    """Raises ValueError if one of the outputs is one of the inputs, through whatever links."""
+    there = [path for path in outputs if os.path.exists(path)]
+    if not there:
+        return
+    known = {_identity(path): path for path in inputs if os.path.exists(path)}
+    for path in there:
+        if _identity(path) in known:
+            raise ValueError(
+                f"the output {path} would replace the input {known[_identity(path)]}; write to "
+                "another place"
+            )
 
 
-def require_not_an_input(output: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
-    """Raises ValueError if writing `output` would replace one of the inputs."""
-    for path in inputs:
-        if is_same(output, path):
-            raise ValueError(f"the output {output} would replace the input {path}; name another")
+def _identity(path):
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def require_different(outputs: Mapping[pathlib.Path, str | os.PathLike]) -> None:
+    """Raises ValueError if two of the outputs, each with its input, have the same name.
+
+    Names that differ in case alone are the same where the folder takes them so.
+    """
+    by_name = {}
+    for output in outputs:
+        by_name.setdefault(str(output).casefold(), []).append(output)
+    for alike in by_name.values():
+        if len(alike) > 1 and _ignores_case(alike[0].parent):
+            first, second = (outputs[output] for output in alike[:2])
+            raise ValueError(
+                f"{first} and {second} would be written to the same file, {alike[0]}; rename one"
+            )
+
+
+def _ignores_case(folder):
+    """Whether names in a folder, or where it will be, are the same in upper and lower case."""
+    there = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    with tempfile.NamedTemporaryFile(prefix=".case_", suffix="a", dir=there) as file:
+        return os.path.exists(f"{file.name[:-1]}A")
 
 
 def name_problem(name: object) -> str:

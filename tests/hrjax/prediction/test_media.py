@@ -96,7 +96,10 @@ def test_folders_are_read_in_order_with_subfolders_but_without_the_output(tmp_pa
 def test_a_pipe_is_named_and_not_waited_for(tmp_path, source):
     os.mkfifo(tmp_path / "z.jpg")
     frames, problems = read(tmp_path / source)
-    assert (frames, problems) == ([], [f"{tmp_path / 'z.jpg'} is not a regular file"])
+    assert (frames, problems) == (
+        [],
+        [f"{tmp_path / 'z.jpg'} is a named pipe; expected a regular file"],
+    )
 
 
 def test_a_linked_output_folder_is_not_read(tmp_path, halves):
