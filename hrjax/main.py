@@ -8,6 +8,7 @@ import absl.logging
 from absl import flags
 
 from hrjax.config import command_line
+from hrjax.runtime import terminal
 
 # JAX and everything that imports it wait until they are needed, so that --help answers at once.
 
@@ -145,4 +146,5 @@ def _numbers(names):
 
 
 if __name__ == "__main__":
+    terminal.escape_unprintable()
     sys.exit(main())

@@ -20,7 +20,9 @@ import absl.logging
 import jax
 from ml_collections import ConfigDict
 
+from data_pipelines import files
 from hrjax import models, recipes
+from hrjax.runtime import terminal
 from hrjax.weights import checkpoints, file_formats, source, torch_names
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ def convert(
     is_file = output.suffix in file_formats.WRITTEN
     if output.is_file() or (not is_file and checkpoints.latest(output) is not None):
         raise ValueError(f"{output} exists already; choose another --output")
+    files.require_no_input([output], [path])
     opened = source.open(path, model=model)
     if config is not None:
         opened = opened.with_config(config)
@@ -92,6 +95,7 @@ def save_checkpoint(folder, weights, card):
 
 
 if __name__ == "__main__":
+    terminal.escape_unprintable()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)

@@ -11,10 +11,13 @@ of --save_path selects the format. Requires matplotlib (extra `plots`).
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from data_pipelines import files
+from hrjax.runtime import terminal
 from hrjax.training import run_log
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
     options = parser.parse_args()
     try:
-        draw({run: read(run) for run in options.run}).savefig(options.save_path, dpi=120)
+        save(draw({run: read(run) for run in options.run}), options.save_path)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -52,7 +55,21 @@ def read(run: str) -> list[dict]:
     rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")
+    for number, row in enumerate(rows):
+        wrong = [name for name in sorted({"step", *row}) if type(row.get(name)) not in (int, float)]
+        if wrong:
+            raise ValueError(
+                f"{run}/metrics.jsonl: {wrong[0]} of line {number + 1} is "
+                f"{row.get(wrong[0])!r}; expected a number"
+            )
     return rows
+
+
+def save(figure: Figure, path: str) -> None:
+    """Writes a figure in the format of the suffix of `path`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=pathlib.Path(path).suffix[1:] or "png", dpi=120)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def draw(runs: dict[str, list[dict]]) -> Figure:
@@ -81,4 +98,5 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
 
 
 if __name__ == "__main__":
+    terminal.escape_unprintable()
     main()

@@ -105,6 +105,7 @@ class ImageFinder:
         if exclude is not None:
             excluded = exclude.resolve()
             found = [file for file in found if excluded not in file.resolve().parents]
+        self.files = found
         self._by_name = {file.name: file for file in found}
         self._by_number = {
             int(number): file
