@@ -4,47 +4,34 @@ import logging
 import re
 import sys
 
-import absl.logging
 from absl import flags
 
 from hrjax.config import command_line
-from hrjax.runtime import terminal
+from hrjax.runtime import signals, terminal
 
 # JAX and everything that imports it wait until they are needed, so that --help answers at once.
 
 logger = logging.getLogger("hrjax.main")  # not __name__, which is __main__ here
 
-SIGNAL_EXIT = 128  # plus the signal's number, as shells report it
 EVALUATED = ("model.", "data.", "heatmap.", "eval.")  # fields that an evaluation depends on
 
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    # Some of the imported libraries have set up logging already; this replaces it.
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    # Libraries speak only when something is wrong; Orbax calls a missing optional file a warning.
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    terminal.set_up_logging()
     if len(sys.argv) == 1 or command_line.HELP & set(sys.argv):
         print(command_line.usage())
         return 0
-    try:
-        return _run(command_line.parse(sys.argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return SIGNAL_EXIT + 2
-    except (ValueError, OSError, flags.Error, RuntimeError) as error:
-        message = _explain(error)
-        if message is None or "--debug" in sys.argv:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1
+    debug = "--debug" in sys.argv
+    return terminal.guard(lambda: _run(command_line.parse(sys.argv)), explain=_explain, debug=debug)
 
 
 def _explain(error):
-    """The message of an error that the user can act on; None for others."""
-    if not isinstance(error, RuntimeError):
+    """The message of an error of this command that the user can act on; None for others."""
+    if isinstance(error, flags.Error):
         return str(error)
+    if not isinstance(error, RuntimeError):
+        return None
     import jax
 
     from hrjax.training.loop import NonFiniteLossError
@@ -82,7 +69,7 @@ def _train(command, mesh):
 
     resume_from = command.flags.resume_from
     number = train.train(command.config, command.workdir, mesh=mesh, resume_from=resume_from)
-    return SIGNAL_EXIT + number if number else 0
+    return signals.EXIT + number if number else 0
 
 
 def _evaluate(command, mesh):
@@ -146,5 +133,4 @@ def _numbers(names):
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
-    sys.exit(main())
+    terminal.run(main)

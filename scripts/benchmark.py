@@ -39,7 +39,7 @@ from benchmarks import convolutions, networks, people, timing
 from configs import common
 from data_pipelines.synthetic import drawing
 from hrjax import models
-from hrjax.runtime import memory
+from hrjax.runtime import memory, terminal
 
 MODES = {
     "forward": networks.time_forward,
@@ -116,4 +116,4 @@ def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

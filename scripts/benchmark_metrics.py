@@ -21,6 +21,7 @@ from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import COCO
 from hrjax import detections
 from hrjax.evaluation import average_precision, nms
+from hrjax.runtime import terminal
 
 JOINT_THRESHOLD, OKS_THRESHOLD = 0.2, 0.9
 
@@ -166,4 +167,4 @@ def make_truth(keypoints, areas, images, own_images):
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

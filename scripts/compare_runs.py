@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from data_pipelines import json_files
+from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -141,4 +142,4 @@ def summary(scores: dict[str, list[float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -16,7 +16,6 @@ import logging
 import pathlib
 import sys
 
-import absl.logging
 import jax
 from ml_collections import ConfigDict
 
@@ -95,8 +94,4 @@ def save_checkpoint(folder, weights, card):
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.WARNING)
-    main()
+    terminal.run(main)

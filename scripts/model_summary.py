@@ -11,6 +11,7 @@ The last line follows the authors' tool, which counts other operations too, in i
 import argparse
 
 from hrjax import complexity, experiment, models, recipes
+from hrjax.runtime import terminal
 
 
 def main() -> None:
@@ -37,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 from hrjax import complexity, models
+from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
@@ -123,4 +124,4 @@ def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.run(main)

@@ -147,6 +147,5 @@ def unused(name: str, used: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    main()
+    terminal.run(main)

@@ -98,5 +98,4 @@ def draw(runs: dict[str, list[dict]]) -> Figure:
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
-    main()
+    terminal.run(main)

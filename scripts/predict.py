@@ -15,12 +15,10 @@ processed.
 import argparse
 import dataclasses
 import itertools
-import logging
 import pathlib
 import sys
 from collections.abc import Iterator
 
-import absl.logging
 import cv2
 import numpy as np
 import tqdm
@@ -335,13 +333,14 @@ def report(problems: list[str]) -> None:
         sys.exit(f"error: {count}:\n  {shown}{more}")
 
 
-if __name__ == "__main__":
-    terminal.escape_unprintable()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.WARNING)
+def start() -> None:
+    """Sets up the process and predicts."""
     # Our list of problems describes broken files better than OpenCV's messages.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     memory.keep_freed_memory()
     compilation_cache.use_compilation_cache()
     main()
+
+
+if __name__ == "__main__":
+    terminal.run(start)

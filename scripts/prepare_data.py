@@ -13,13 +13,11 @@ resumes an interrupted download, and lists what to download by hand and where to
 
 import argparse
 import ast
-import logging
 import os
 import pathlib
 import shutil
 import sys
 
-import absl.logging
 import numpy as np
 import tqdm
 
@@ -37,8 +35,6 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    absl.logging.set_verbosity(absl.logging.WARNING)  # tensorflow-datasets logs each step
     options = _parser().parse_args()
     options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
@@ -219,5 +215,4 @@ def _size(text):
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
-    sys.exit(main())
+    terminal.run(main)

@@ -90,5 +90,4 @@ def check_names(known: ground_truth.Truth, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    terminal.escape_unprintable()
-    main()
+    terminal.run(main)

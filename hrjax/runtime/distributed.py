@@ -138,6 +138,18 @@ def broadcast_from_first(number: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
+def run_on_first(action: Callable[[], object]) -> None:
+    """Runs `action` in process 0 while the others wait; if it fails there, all processes raise."""
+    failure = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except Exception as error:
+            failure = error
+    if broadcast_from_first(failure is not None):
+        raise failure or OSError("process 0 could not begin; its own message says why")
+
+
 def check_same(text: str, what: str) -> None:
     """Raises ValueError unless all processes have the same `text`; `what` names it in the error."""
     if jax.process_count() == 1:

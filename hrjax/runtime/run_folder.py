@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from hrjax.runtime import remedies
+
 CONFIG = "config.json"
 # Fields that do not change what a run computes: they may change when it continues.
 FREE_FIELDS = (
@@ -25,10 +27,16 @@ def check_writable(workdir: pathlib.Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise OSError(
-            f"can't write into the work directory {workdir.absolute()} ({error.strerror}); choose "
-            "another --workdir, change its permissions, or free some space"
-        ) from error
+        raise write_error(workdir, error) from error
+
+
+def write_error(workdir: pathlib.Path, error: OSError) -> OSError:
+    """The error that nothing can be written into the work directory, and what to do about it."""
+    what = remedies.joined("choose another --workdir", remedies.advice(error))
+    reason = error.strerror or str(error)
+    if error.filename and pathlib.Path(error.filename).parent == workdir.absolute():
+        reason = f"{reason}: {error.filename}"
+    return OSError(f"can't write into the work directory {workdir.absolute()} ({reason}); {what}")
 
 
 def check_there(image_paths: Iterable[str], step: int) -> None:

@@ -1,6 +1,5 @@
 """Run logging: a progress bar, metrics.jsonl and TensorBoard."""
 
-import json
 import pathlib
 import re
 import sys
@@ -8,9 +7,10 @@ import time
 
 import cv2
 import numpy as np
-import tensorboardX
 import tqdm
 from tensorboardX.proto.summary_pb2 import Summary
+
+from hrjax.training import log_files
 
 
 class RunLog:
@@ -18,14 +18,15 @@ class RunLog:
 
     `add` takes the numbers of each step and writes their means every `every_steps` steps; `write`
     writes numbers and images immediately. Opening the log drops the lines of metrics.jsonl after
-    step `start`: a killed run had not saved those steps, so they are trained again.
+    step `start`: a killed run had not saved those steps, so they are trained again. What cannot be
+    written, as on a full disk, does not end the run.
     """
 
     def __init__(self, workdir: pathlib.Path, *, start: int, total: int, every_steps: int):
-        self._file = _reopen(workdir / "metrics.jsonl", start)
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start + 1, flush_secs=10
-        )
+        file = workdir / log_files.METRICS
+        log_files.drop_later_lines(file, start)
+        self._lines = log_files.LineFile(file)
+        self._events = log_files.EventFile(workdir / "tensorboard", start=start)
         interactive = sys.stderr.isatty()
         self._bar = tqdm.tqdm(
             initial=start,
@@ -52,12 +53,12 @@ class RunLog:
 
     def write(self, step: int, numbers: dict, images: dict[str, np.ndarray] | None = None) -> None:
         """Writes numbers to both files, and RGB images to TensorBoard."""
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._file.flush()
-        for name, number in numbers.items():
-            self._board.add_scalar(_tag(name), number, step)
-        for name, image in (images or {}).items():
-            self._board.file_writer.add_summary(_image_summary(name, image), step)
+        self._lines.append({"step": step, **numbers})
+        values = [
+            Summary.Value(tag=_tag(name), simple_value=number) for name, number in numbers.items()
+        ]
+        values += [_image_value(name, image) for name, image in (images or {}).items()]
+        self._events.add(step, values)
 
     def say(self, text: str) -> None:
         """Prints `text` above the progress bar."""
@@ -70,8 +71,8 @@ class RunLog:
     def close(self) -> None:
         """Flushes and closes everything."""
         self._bar.close()
-        self._board.close()
-        self._file.close()
+        self._events.close()
+        self._lines.close()
 
     def _flush(self, step, epoch):
         seconds = max(time.perf_counter() - self._since, 1e-9)
@@ -100,18 +101,8 @@ class NoLog:
 
 
 def read(workdir: pathlib.Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl, without a last line that a kill cut short."""
-    lines = (workdir / "metrics.jsonl").read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def _reopen(file, start):
-    if file.is_file():
-        kept = [line for line in read(file.parent) if line["step"] <= start]
-        temporary = file.with_suffix(".new")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(file)
-    return file.open("a")
+    """The lines of a run's metrics.jsonl; damaged ones are skipped with a word in the log."""
+    return log_files.read_lines(workdir / log_files.METRICS)
 
 
 def _tag(name):
@@ -119,10 +110,10 @@ def _tag(name):
     return re.sub(r"[^\w./-]", "_", name)
 
 
-def _image_summary(name, image):
+def _image_value(name, image):
     _, png = cv2.imencode(".png", image[:, :, ::-1])
     height, width = image.shape[:2]
-    summary = Summary.Image(
+    shown = Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=png.tobytes()
     )
-    return Summary(value=[Summary.Value(tag=name, image=summary)])
+    return Summary.Value(tag=name, image=shown)

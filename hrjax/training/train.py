@@ -18,7 +18,7 @@ from data_pipelines.transforms import chains
 from hrjax import experiment, inference
 from hrjax.config import checks
 from hrjax.evaluation import evaluate, metrics, protocols
-from hrjax.runtime import distributed, run_folder, signals
+from hrjax.runtime import distributed, run_folder, signals, workdir_lock
 from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, create_state
@@ -38,10 +38,17 @@ def train(
     """Trains in `workdir`, continuing from its last good checkpoint if it has one.
 
     `resume_from` is the checkpoint that an empty `workdir` starts from. Returns the number of the
-    signal that ended the run early, or None.
+    signal that ended the run early, or None. Raises `workdir_lock.InUseError` if another process
+    trains there.
     """
+    with contextlib.ExitStack() as stack:
+        distributed.run_on_first(lambda: stack.enter_context(workdir_lock.hold(workdir)))
+        run_folder.check_writable(workdir)
+        return _train(config, workdir, mesh, resume_from)
+
+
+def _train(config, workdir, mesh, resume_from):
     folder = workdir / "checkpoints"
-    run_folder.check_writable(workdir)
     distributed.check_same(config.to_json(), "their config")
     if distributed.broadcast_from_first(checkpoints.latest(folder) is not None):
         run_folder.check_config(config, workdir)

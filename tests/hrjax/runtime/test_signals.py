@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -29,3 +30,29 @@ def test_signal_handlers_are_restored():
     with signals.catch_stop_signals():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_closed_terminal_asks_to_stop_unless_that_is_ignored():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with signals.catch_stop_signals() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with signals.catch_stop_signals() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_that_is_not_the_main_one_catches_nothing():
+    def catch():
+        with signals.catch_stop_signals() as request:
+            caught.append(request.signal)
+
+    caught = []
+    thread = threading.Thread(target=catch)
+    thread.start()
+    thread.join()
+    assert caught == [None]

@@ -15,7 +15,7 @@ import pytest
 from data_pipelines import datasets
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
-from hrjax.runtime import distributed
+from hrjax.runtime import distributed, workdir_lock
 from hrjax.training import loop, resume, run_log, train
 from hrjax.training.state import abstract, to_items
 from hrjax.weights import checkpoints
@@ -381,3 +381,28 @@ def test_the_loss_is_configured_by_the_config(tiny):
     tiny.loss.joint_weights = (1.0, 1.5)
     with pytest.raises(ValueError, match=r"config\.loss\.joint_weights has 2 numbers"):
         jax.eval_shape(setup.train_step, state, batch)
+
+
+def test_a_work_directory_in_use_is_refused_before_anything_is_written(micro, tmp_path):
+    workdir = tmp_path / "run"
+    train.train(micro, workdir, mesh=first_device())
+    before = {file: file.read_bytes() for file in workdir.rglob("*") if file.is_file()}
+    with workdir_lock.hold(workdir):
+        before[workdir / "in_use.json"] = (workdir / "in_use.json").read_bytes()
+        with pytest.raises(workdir_lock.InUseError, match=f"process {os.getpid()} on "):
+            train.train(micro, workdir, mesh=first_device())
+        assert {file: file.read_bytes() for file in workdir.rglob("*") if file.is_file()} == before
+    train.train(micro, workdir, mesh=first_device())
+    assert not (workdir / "in_use.json").exists()
+
+
+@pytest.mark.parametrize("mistake", ["root", "init_from", "resume_from"])
+def test_a_run_that_cannot_begin_leaves_no_folder(micro, tmp_path, mistake):
+    resume_from = str(tmp_path / "gone") if mistake == "resume_from" else ""
+    if mistake == "root":
+        micro.data.root = str(tmp_path / "gone")
+    if mistake == "init_from":
+        micro.init_from = str(tmp_path / "gone")
+    with pytest.raises((OSError, ValueError), match="gone"):
+        train.train(micro, tmp_path / "runs" / "new", mesh=first_device(), resume_from=resume_from)
+    assert not (tmp_path / "runs").exists()
