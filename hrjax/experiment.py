@@ -59,6 +59,14 @@ def open_split(config: ConfigDict, name: str, **options: Any) -> Split:
     return split
 
 
+def without_drawing(config: ConfigDict) -> ConfigDict:
+    """The config, of which no data are drawn: those of its data.root are read as they are."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.draw.train_images = 0
+    return config.lock()
+
+
 def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
     """Batches of a split for evaluation, this process's share of each."""
     settings = prediction_settings(config)
