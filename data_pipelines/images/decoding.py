@@ -1,6 +1,7 @@
 """Reads and decodes image files: RGB, 8 bits, as stored or upright."""
 
 import contextlib
+import hashlib
 import os
 
 import cv2
@@ -63,8 +64,12 @@ def has_orientation(data: bytes, path: str | os.PathLike) -> bool:
     """Whether an image's EXIF orientation asks for other pixels than the stored ones."""
     if b"Exif" not in data[:EXIF_WITHIN]:
         return False
-    stored, upright = decode(data, path), decode(data, path, upright=True)
-    return stored.shape != upright.shape or not np.array_equal(stored, upright)
+    return _fingerprint(decode(data, path)) != _fingerprint(decode(data, path, upright=True))
+
+
+def _fingerprint(image):
+    """What tells two images apart, so that only one of them need be in memory."""
+    return image.shape, hashlib.blake2b(image).digest()
 
 
 def check_side(image: np.ndarray, path: str | os.PathLike) -> None:

@@ -45,13 +45,14 @@ class Header:
     """The format of an image, its (height, width), and the bytes of memory that decoding takes.
 
     `memory` is OpenCV's, without the file itself. Of a JPEG, `turbo_memory` is what libjpeg-turbo
-    takes that is called directly.
+    takes that is called directly, and `several_scans` says that it may have more than one.
     """
 
     kind: str
     size: tuple[int, int]
     memory: int
     turbo_memory: int = 0
+    several_scans: bool = False
 
 
 def read(data: bytes) -> Header:
@@ -114,8 +115,10 @@ def _jpeg(data):
         if marker == 0xDA:
             if frame is None:
                 break
-            _check_scans(data, place)
-            return _jpeg_header(*frame, data[place + 2])
+            header = _jpeg_header(*frame, scanned=data[place + 2])
+            if header.several_scans:
+                _check_scans(data, place)
+            return header
         if marker in JPEG_SIZES and frame is None:
             frame = (marker, *struct.unpack_from(">HHB", data, place + 3))
         place += _segment(data, place)
@@ -129,12 +132,14 @@ def _segment(data, place):
     return length
 
 
-def _jpeg_header(marker, height, width, components, scanned):
+def _jpeg_header(marker, height, width, components, *, scanned):
     # Coefficients of the whole image are kept where a scan does not hold all components.
-    kept = 2 * components if marker in JPEG_WHOLE or scanned < components else 0
+    several = marker in JPEG_WHOLE or scanned < components
+    kept = 2 * components if several else 0
     turbo = 3.2 + kept if components < 4 else max(7.3, 4.2 + kept)  # CMYK is decoded as such first
     header = _simple("JPEG", height, width, max(IMAGE, 3.2 + kept))
-    return dataclasses.replace(header, turbo_memory=int(turbo * height * width))
+    own = {"turbo_memory": int(turbo * height * width), "several_scans": several}
+    return dataclasses.replace(header, **own)
 
 
 def _check_scans(data, place):
@@ -173,17 +178,23 @@ def png_pixels(data: bytes) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The name, start and end of each chunk."""
+    """The name, start and end of each chunk; raises Unreadable if one is not all there.
+
+    OpenCV allocates as many bytes as a chunk claims to have, up to 4 GB.
+    """
     place = 8
     for _ in range(MAX_PARTS):
         if place + 8 > len(data):
-            return
+            break
         length, name = struct.unpack_from(">I4s", data, place)
-        yield name, place, place + 12 + length
+        end = place + 12 + length
+        if end > len(data):
+            break
+        yield name, place, end
         if name == b"IEND":
             return
-        place += 12 + length
-    raise Unreadable(f"the PNG has more than {MAX_PARTS} chunks")
+        place = end
+    raise damaged(data)
 
 
 def _webp(data):
