@@ -5,6 +5,7 @@ OSError with the name of the file in the message. Everything else is a finding: 
 messages without the name, a process that dies, hangs, or takes too much memory.
 """
 
+import copy
 import dataclasses
 import importlib.util
 import json
@@ -18,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 ROOT = pathlib.Path(__file__).parent.parent
 SECONDS = float(os.environ.get("HRJAX_FUZZ_SECONDS", "45"))
@@ -161,6 +162,67 @@ def _replace(rng, tree, mark):
             node[key] = mark
         return tree
     return mark
+
+
+FIELD_VALUES = (
+    *("null", "true", "0", "5", "-3", "1.5", "1e308", "1e999", "NaN", "-Infinity", "1" * 30),
+    *('""', '"text"', '"a\\u0000b"', '"../../a.jpg"', '"/etc/passwd"', '"\\ud800"', '"\\udcff"'),
+    *(f'"{"x" * 300}"', "[]", "[1]", "[null]", "[[]]", "{}", '{"a": 1}', DEEP, ""),
+)
+
+
+def field_cases(tree: list | dict) -> Iterator[tuple[str, str]]:
+    """Each place in a JSON tree with each of FIELD_VALUES, as text; "" stands for no such field.
+
+    Of lists only the first two entries change.
+    """
+    for path in _places(tree, ()):
+        for value in FIELD_VALUES:
+            if value or path:
+                yield f"{list(path)} as {value[:40]}", _with(tree, path, value)
+
+
+def _places(tree, path):
+    yield path
+    if isinstance(tree, dict):
+        for key in tree:
+            yield from _places(tree[key], (*path, key))
+    if isinstance(tree, list):
+        for key in range(min(2, len(tree))):
+            yield from _places(tree[key], (*path, key))
+
+
+def _with(tree, path, value):
+    tree = copy.deepcopy(tree)
+    holder = {"tree": tree}
+    node, (*inner, last) = holder, ("tree", *path)
+    for key in inner:
+        node = node[key]
+    if value:
+        node[last] = "@"
+    else:
+        del node[last]
+    return json.dumps(holder.get("tree")).replace('"@"', value)
+
+
+def require_read_or_named(
+    read: Callable[[], object], file: pathlib.Path, tree: list | dict
+) -> Counter:
+    """Fails unless every case of a file is read or is one message that names the file."""
+    outcomes, wrong = Counter(), []
+    for case, text in field_cases(tree):
+        file.write_text(text)
+        try:
+            read()
+            outcomes["read"] += 1
+        except ValueError as error:
+            outcomes["message"] += 1
+            if file.name not in str(error) or "\n" in str(error):
+                wrong.append(f"{case}: {error}")
+        except Exception as error:
+            wrong.append(f"{case}: {error!r}")
+    assert not wrong, f"{len(wrong)} of {sum(outcomes.values())} cases:\n" + "\n".join(wrong[:20])
+    return outcomes
 
 
 class Worker:
