@@ -55,14 +55,16 @@ def read(run: str) -> list[dict]:
     rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")
-    for number, row in enumerate(rows):
-        wrong = [name for name in sorted({"step", *row}) if type(row.get(name)) not in (int, float)]
-        if wrong:
-            raise ValueError(
-                f"{run}/metrics.jsonl: {wrong[0]} of line {number + 1} is "
-                f"{row.get(wrong[0])!r}; expected a number"
-            )
+    for row in rows:
+        check(f"{run}/metrics.jsonl: step {row['step']}", row)
     return rows
+
+
+def check(place: str, row: dict) -> None:
+    """Raises ValueError unless a row has numbers for what is drawn."""
+    for name in (name for names in PANELS.values() for name in names if name in row):
+        if type(row[name]) not in (int, float):
+            raise ValueError(f"{place}: {name} is {row[name]!r}; expected a number")
 
 
 def save(figure: Figure, path: str) -> None:

@@ -15,6 +15,7 @@ processed.
 import argparse
 import dataclasses
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -222,6 +223,12 @@ def check_outputs(
     given = [options.source, options.checkpoint, options.detector, options.config, *options.boxes]
     written = [*by_path, options.output / RESULTS, options.output / video_name(options.source)]
     files.require_no_input(written, [*images, *(path for path in given if path)])
+    there = [path for path in by_path if os.path.lexists(path)]
+    if there and not (options.output / RESULTS).exists():
+        raise ValueError(
+            f"{there[0]} is there already, and {options.output} holds no earlier predictions that "
+            "could be replaced; choose another --output"
+        )
 
 
 def check_heatmaps(names: dict[pathlib.Path, str]) -> None:
