@@ -92,6 +92,8 @@ def load(path: pathlib.Path) -> Document:
         categories = [_plain(entry) for entry in lists["categories"]]
     except RecursionError as error:
         raise json_files.nested_too_deeply(path) from error
+    except MemoryError:
+        raise json_files.too_large(path, contents) from None
     except msgspec.ValidationError as error:
         raise ValueError(f"{path} is not a COCO annotation file: it holds no object") from error
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -14,6 +14,7 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+SYSTEM_FOLDERS = ("/dev", "/proc")
 OUTSIDE = "expected a name that doesn't lead out of its folder"
 
 
@@ -60,8 +61,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike, contents: bytes) -> None:
-    """Writes a file, completely or not at all; a link at `path` is replaced, not followed."""
+    """Writes a file, completely or not at all; a link at `path` is replaced, not followed.
+
+    /dev/stdout, a pipe and the like are written to directly.
+    """
     path = pathlib.Path(path)
+    if _is_special(path):
+        path.write_bytes(contents)
+        return
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.new")
     try:
         temporary.write_bytes(contents)
@@ -69,6 +76,11 @@ def write_bytes(path: str | os.PathLike, contents: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_special(path):
+    in_system = os.path.realpath(path.parent).startswith(SYSTEM_FOLDERS)
+    return in_system or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_same(first: str | os.PathLike, second: str | os.PathLike) -> bool:

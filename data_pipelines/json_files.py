@@ -37,6 +37,8 @@ def parse(path: pathlib.Path, contents: bytes, **options: Any) -> Any:
         return json.loads(contents.decode(), **options)
     except RecursionError as error:
         raise nested_too_deeply(path) from error
+    except MemoryError:
+        raise too_large(path, contents) from None
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged or cut off ({error}); download or unpack it again"
@@ -46,6 +48,11 @@ def parse(path: pathlib.Path, contents: bytes, **options: Any) -> Any:
 def nested_too_deeply(path: pathlib.Path) -> ValueError:
     """The error of a file with lists within lists that no program reads."""
     return ValueError(f"{path} nests lists or objects too deeply to be read; write it anew")
+
+
+def too_large(path: pathlib.Path, contents: bytes) -> ValueError:
+    """The error of a file whose contents don't fit into memory."""
+    return ValueError(f"{path}: the contents of its {len(contents):,} bytes don't fit into memory")
 
 
 def require_fields(path: pathlib.Path, kind: str, entries: list, fields: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ MAX_PIXELS = 178_956_970  # Pillow's limit, too
 # worker that takes 225 MB itself stays below 1 GB.
 MEMORY_PER_PIXEL = 4
 MAX_SIDE = 2**15 - 2  # of an image to crop people from: OpenCV's warps count pixels in 16 bits
-MAX_SCANS = 100  # of a JPEG; encoders write about ten, each of which costs as much as an image
+# Scans of a JPEG; encoders write about ten. Each takes as long as an image, 3 ns a pixel.
+FEWEST_SCANS, MAX_SCANS, MAX_SCANNED = 20, 100, 10 * MAX_PIXELS
 MAX_PARTS = 2**20  # segments of a JPEG, chunks of a PNG, boxes of a JPEG 2000
 
 # Bytes that OpenCV's decoders take for each pixel, as measured: the image, twice, and their own.
@@ -117,7 +118,9 @@ def _jpeg(data):
                 break
             header = _jpeg_header(*frame, scanned=data[place + 2])
             if header.several_scans:
-                _check_scans(data, place)
+                pixels = header.size[0] * header.size[1]
+                limit = min(MAX_SCANS, max(FEWEST_SCANS, MAX_SCANNED // pixels))
+                _check_scans(data, place, limit)
             return header
         if marker in JPEG_SIZES and frame is None:
             frame = (marker, *struct.unpack_from(">HHB", data, place + 3))
@@ -142,9 +145,9 @@ def _jpeg_header(marker, height, width, components, *, scanned):
     return dataclasses.replace(header, **own)
 
 
-def _check_scans(data, place):
-    """Raises Unreadable if a JPEG whose first scan is at `place` has more than MAX_SCANS."""
-    if data.count(b"\xff\xda", place) < MAX_SCANS:
+def _check_scans(data, place, limit):
+    """Raises Unreadable if a JPEG whose first scan is at `place` has more than `limit`."""
+    if data.count(b"\xff\xda", place) < limit:
         return
     scans = 1
     for _ in range(MAX_PARTS):
@@ -156,9 +159,11 @@ def _check_scans(data, place):
             continue
         place += _segment(data, place)
         scans += match[1] == b"\xda"
-        if scans > MAX_SCANS:
+        if scans > limit:
             break
-    raise Unreadable(f"the JPEG has more than {MAX_SCANS} scans, each as slow as an image")
+    raise Unreadable(
+        f"the JPEG has more than {limit} scans, each of which takes as long as an image"
+    )
 
 
 def _png(data):
