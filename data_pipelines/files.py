@@ -14,7 +14,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-SYSTEM_FOLDERS = ("/dev", "/proc")
 OUTSIDE = "expected a name that doesn't lead out of its folder"
 
 
@@ -79,8 +78,9 @@ def write_bytes(path: str | os.PathLike, contents: bytes) -> None:
 
 
 def _is_special(path):
-    in_system = os.path.realpath(path.parent).startswith(SYSTEM_FOLDERS)
-    return in_system or (path.exists() and not path.is_file() and not path.is_dir())
+    folder = pathlib.Path(os.path.realpath(path.parent))
+    of_system = folder == pathlib.Path("/dev") or folder.is_relative_to("/proc")
+    return of_system or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_same(first: str | os.PathLike, second: str | os.PathLike) -> bool:
@@ -156,8 +156,8 @@ def name_problem(name: object) -> str:
 def below(folder: str | os.PathLike, name: str) -> str:
     """The path of a file by its name in a folder; raises ValueError if it leads out of that.
 
-    An absolute name may lead into the folder. Links in the folder are followed: whoever owns it
-    made them.
+    An absolute name may lead into the folder. Links in the folder are followed: its owner made
+    them.
     """
     problem = name_problem(name)
     if not problem and os.path.isabs(name):

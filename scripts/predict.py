@@ -95,6 +95,17 @@ def parse() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="average with the flipped image (default: the checkpoint's setting)",
     )
+    add_limits(parser)
+    options = parser.parse_args()
+    if options.boxes and options.detector:
+        parser.error("--boxes and --detector exclude each other; give one of them")
+    if options.heatmaps and media.is_video(options.source):
+        parser.error("--heatmaps works for images, not for videos")
+    return options
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how much is read."""
     parser.add_argument("--max_frames", type=int, help="stop a video or camera after this many")
     parser.add_argument(
         "--max_pixels",
@@ -102,12 +113,6 @@ def parse() -> argparse.Namespace:
         default=MAX_PIXELS,
         help=f"skip images and videos with more pixels (default: {MAX_PIXELS:,})",
     )
-    options = parser.parse_args()
-    if options.boxes and options.detector:
-        parser.error("--boxes and --detector exclude each other; give one of them")
-    if options.heatmaps and media.is_video(options.source):
-        parser.error("--heatmaps works for images, not for videos")
-    return options
 
 
 def add_box_options(parser: argparse.ArgumentParser) -> None:

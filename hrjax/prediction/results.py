@@ -101,15 +101,15 @@ class ImageFinder:
         self._root, self._names = pathlib.Path(root), names
         if not self._root.is_dir():
             raise FileNotFoundError(f"there is no image folder {root}")
-        found = [file for file in self._root.rglob("*") if file.suffix.lower() in IMAGES]
+        images = [file for file in self._root.rglob("*") if file.suffix.lower() in IMAGES]
         if exclude is not None:
             excluded = exclude.resolve()
-            found = [file for file in found if excluded not in file.resolve().parents]
-        self.files = found
-        self._by_name = {file.name: file for file in found}
+            images = [file for file in images if excluded not in file.resolve().parents]
+        self.files = images
+        self._by_name = {file.name: file for file in images}
         self._by_number = {
             int(number): file
-            for file in found
+            for file in images
             if (number := file.stem.rpartition("_")[2]).isdigit() and len(number) < 19
         }
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -76,6 +78,18 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError, match="folder"):
         files.write_text(tmp_path / "folder", "text")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@needs_pipes
+def test_a_pipe_and_stdout_are_written_to(tmp_path):
+    code = "from data_pipelines import files; files.write_text('/dev/stdout', 'text')"
+    before = os.readlink("/dev/stdout")
+    output = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+    assert output.stdout == b"text"
+    with (tmp_path / "out").open("wb") as file:
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=file)
+    assert (tmp_path / "out").read_bytes() == b"text"
+    assert os.readlink("/dev/stdout") == before
 
 
 def test_files_are_the_same_through_links_and_dots(tmp_path):

@@ -139,7 +139,7 @@ def test_a_run_evaluates_by_its_own_config(run, small, tmp_path, monkeypatch):
     assert "the run's own config, but heatmap.sigma is 1.5 instead of 1.0\n" in err
 
 
-def test_evaluating_the_run_of_somebody_else_draws_nothing(run, small, tmp_path):
+def test_evaluating_a_run_with_its_own_config_draws_nothing(run, small, tmp_path):
     run(*small, "--config.train.epochs=1")
     file, made = tmp_path / "run" / "config.json", tmp_path / "made" / "here"
     config = json.loads(file.read_text())

@@ -85,8 +85,8 @@ class Folder:
     def _use_boxes(self):
         folder = self._root / "images"
         boxes = BoxFile(str(self.results), threshold=0.3, folder=folder, names=["a.jpg"])
-        found, scores = boxes(Frame("a.jpg", 1, np.zeros((40, 60, 3), np.uint8)))
-        assert np.isfinite(found).all()
+        own, scores = boxes(Frame("a.jpg", 1, np.zeros((40, 60, 3), np.uint8)))
+        assert np.isfinite(own).all()
         assert np.isfinite(scores).all()
 
 
