@@ -1,8 +1,9 @@
 """What an image file says before any pixel is decoded: its format, its size, what decoding takes.
 
 A few bytes can claim billions of pixels, which a decoder allocates before it notices that they are
-not there. So the sizes are read here, where the decoders read them, and a format whose size is not
-in one place that the decoder trusts, like AVIF's, is refused.
+not there. So the sizes are read here, where the decoders read them. Formats that hide how much
+memory they take are refused: an AVIF's size stands in many places, and each pixel of a JPEG 2000
+may take 700 bytes (precincts of one pixel).
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ MEMORY_PER_PIXEL = 4
 MAX_SIDE = 2**15 - 2  # of an image to crop people from: OpenCV's warps count pixels in 16 bits
 # Scans of a JPEG; encoders write about ten. Each takes as long as an image, 3 ns a pixel.
 FEWEST_SCANS, MAX_SCANS, MAX_SCANNED = 20, 100, 10 * MAX_PIXELS
-MAX_PARTS = 2**20  # segments of a JPEG, chunks of a PNG, boxes of a JPEG 2000
+MAX_PARTS = 2**20  # segments of a JPEG, chunks of a PNG
 
 # Bytes that OpenCV's decoders take for each pixel, as measured: the image, twice, and their own.
 IMAGE = 6.2
@@ -34,7 +35,7 @@ PNG_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"}
 PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s")
 PNM_HEADER = 4096  # bytes
 TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-JP2_TILE, JP2_TILE_COMPONENT = 8192, 2048  # bytes of OpenJPEG's tables
+REFUSED = re.compile(rb"....ftypavi[fs]|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", re.DOTALL)
 
 
 class Unreadable(ValueError):
@@ -64,9 +65,10 @@ def read(data: bytes) -> Header:
                 return parse(data)
             except (struct.error, IndexError) as error:
                 raise damaged(data) from error
-    if re.match(rb"....ftypavi[fs]", data, re.DOTALL):
+    if REFUSED.match(data):
         raise Unreadable(
-            "an AVIF does not say in one place how large it is; convert it to JPEG, PNG or WebP"
+            "how much memory an AVIF or a JPEG 2000 takes can't be told before it is decoded; "
+            "convert it to JPEG, PNG or WebP"
         )
     raise damaged(data)
 
@@ -262,42 +264,6 @@ def _tiff_fields(data, order, big):
     return fields
 
 
-def _jpeg2000(data):
-    """The size that the codestream states, not that of the file around it."""
-    place, channels = 0, 0
-    if not data.startswith(b"\xff\x4f"):
-        place, channels = _codestream(data)
-    siz = struct.unpack_from(">HHHHIIIIIIIIH", data, place)
-    if siz[:2] != (0xFF4F, 0xFF51):
-        raise damaged(data)
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components = siz[4:]
-    width, height = right - left, bottom - top
-    if not tile_width or not tile_height:
-        raise damaged(data)
-    columns = -(-(right - tile_left) // tile_width)
-    rows = -(-(bottom - tile_top) // tile_height)
-    tables = columns * rows * (JP2_TILE + JP2_TILE_COMPONENT * components)
-    return _simple("JPEG 2000", height, width, IMAGE + 4 * max(components, channels), tables)
-
-
-def _codestream(data):
-    """Where the codestream in a file's boxes begins, and how many channels its palette has."""
-    place = 0
-    for _ in range(MAX_PARTS):
-        length, name = struct.unpack_from(">I4s", data, place)
-        content = place + 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, content)
-            content += 8
-        if name == b"jp2c":
-            palettes = [match.end() for match in re.finditer(rb"pclr", data[:place])]
-            return content, max((data[palette + 2] for palette in palettes), default=0)
-        if length < 8:
-            break
-        place += length
-    raise damaged(data)
-
-
 def _pnm(data):
     match = PNM.match(data[:PNM_HEADER])
     if match is None:
@@ -312,6 +278,5 @@ FORMATS: tuple[tuple[re.Pattern, Callable[[bytes], Header]], ...] = (
     (re.compile(rb"GIF8[79]a"), _gif),
     (re.compile(rb"BM"), _bmp),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _tiff),
-    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), _jpeg2000),
     (re.compile(rb"P[1-6]\s"), _pnm),
 )
