@@ -54,6 +54,7 @@ def every_kind() -> dict[str, bytes]:
         "a.bmp": encoded(".bmp", image),
         "palette.bmp": saved("BMP", image, "P"),
         "a.tif": saved("TIFF", image),
+        "big.tif": saved("TIFF", image, big_tiff=True),
         "lzw.tif": encoded(".tif", image),
         "deep.tif": encoded(".tif", deep),
         "a.ppm": encoded(".ppm", image),

@@ -63,7 +63,7 @@ def read(data: bytes) -> Header:
         if start.match(data):
             try:
                 return parse(data)
-            except (struct.error, IndexError) as error:
+            except (struct.error, IndexError, OverflowError) as error:
                 raise damaged(data) from error
     if REFUSED.match(data):
         raise Unreadable(

@@ -126,6 +126,12 @@ def test_a_tiff_with_a_huge_tile_is_refused():
         images.decode(data, "a.tif")
 
 
+def test_a_tiff_whose_directory_is_beyond_all_memory_is_not_an_image():
+    data = b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100)
+    with pytest.raises(ValueError, match="bytes that are not an image"):
+        images.decode(data, "a.tif")
+
+
 def test_a_memory_error_of_an_image_names_it(monkeypatch):
     def fail(*_):
         raise MemoryError
