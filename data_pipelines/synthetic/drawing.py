@@ -118,7 +118,7 @@ def _holds_dataset(root: pathlib.Path, parameters: dict) -> bool:
             f"{root} is not a dataset of drawn people: it contains files but no {PARAMETERS_FILE}; "
             f"{advice}"
         )
-    stored = json.loads((root / PARAMETERS_FILE).read_text(encoding="utf-8"))
+    stored = json.loads((root / PARAMETERS_FILE).read_text())
     if stored != parameters:
         differences = ", ".join(
             f"{key} {stored.get(key)} (expected {parameters.get(key)})"
@@ -304,4 +304,4 @@ def _write_mpii(folder: pathlib.Path, split: str, people: list[dict]) -> None:
 
 
 def _write_json(path: pathlib.Path, content: dict | list) -> None:
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content) + "\n")
