@@ -16,7 +16,8 @@ from data_pipelines import files, images
 
 IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
-    *(".jp2", ".avif", ".ppm", ".pgm"),
+    *(".ppm", ".pgm"),
+    *(".jp2", ".avif"),  # not decoded, but named
 )
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 PLAYLISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<?xml", b"<mpd")
