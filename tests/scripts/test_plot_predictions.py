@@ -1,7 +1,8 @@
 """Pictures of a file of results."""
 
 import json
-import runpy
+import os
+import subprocess
 import sys
 
 import cv2
@@ -96,12 +97,11 @@ def test_a_missing_file_is_one_message(run, tmp_path):
         run()
 
 
-def test_help_shows_the_commands(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["plot_predictions.py", "--help"])
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_path(plot_predictions.__file__, run_name="__main__")
-    assert ending.value.code == 0
-    assert "--truth=data/coco" in capsys.readouterr().out
+def test_help_shows_the_commands():
+    command = [sys.executable, plot_predictions.__file__, "--help"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "--truth=data/coco" in answer.stdout
 
 
 def write_results(folder, **fields):

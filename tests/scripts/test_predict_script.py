@@ -2,7 +2,7 @@
 
 import json
 import os
-import runpy
+import subprocess
 import sys
 
 import cv2
@@ -358,9 +358,8 @@ def test_options_that_exclude_each_other_are_refused(run, capsys):
     assert "--heatmaps works for images, not for videos" in capsys.readouterr().err
 
 
-def test_help_names_the_published_checkpoints(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["predict.py", "--help"])
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_path(predict.__file__, run_name="__main__")
-    assert ending.value.code == 0
-    assert "hrnet_w32_coco" in capsys.readouterr().out
+def test_help_names_the_published_checkpoints():
+    command = [sys.executable, predict.__file__, "--help"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "hrnet_w32_coco" in answer.stdout
