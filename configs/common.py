@@ -83,6 +83,7 @@ def _data(config):
     config.data.workers = 0  # processes that read and augment; 0: threads of the main process
     config.data.strict = False  # True: an unreadable image ends the run; False: it is masked
     config.data.max_unreadable = 0.2  # fraction of people with unreadable images that ends the run
+    config.data.max_pixels = 178_956_970  # of an image that is decoded; larger ones are unreadable
     # For the dataset "custom": annotation files in COCO's keypoint format and image folders, one
     # per split, absolute or relative to data.root.
     config.data.annotations = ConfigDict(

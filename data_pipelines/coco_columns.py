@@ -1,13 +1,14 @@
 """The images and people of a file in COCO's format as columns, checked value by value."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from data_pipelines import coco_json
+from data_pipelines import coco_json, files
 from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.geometry import LARGEST
 from data_pipelines.skeletons import Skeleton
@@ -28,7 +29,7 @@ def images(document: Document) -> dict[str, Any]:
             image = coco_json.decode(raw, coco_json.Image)
             ids[row] = coco_json.whole(image.id, "id")
             sizes[row] = _length(image.height, "height"), _length(image.width, "width")
-            crowd_index[row] = coco_json.number(image.crowdIndex, "crowdIndex")
+            crowd_index[row] = _crowd_index(image.crowdIndex)
             names.append(_file_name(image.file_name))
         except Wrong as error:
             raise coco_json.explain(document.path, "image", row, raw, error) from None
@@ -48,9 +49,17 @@ def _length(value, field):
     return length
 
 
+def _crowd_index(value):
+    number = coco_json.number(value, "crowdIndex")
+    if math.isinf(number):
+        raise Wrong(f"its crowdIndex is {coco_json.shown(value)}; expected a number from 0 to 1")
+    return number
+
+
 def _file_name(value):
-    if not isinstance(value, str):
-        raise Wrong(f"its file_name is {coco_json.shown(value)}; expected the name of a file")
+    problem = files.name_problem(value)
+    if problem:
+        raise Wrong(f"its file_name is {coco_json.shown(value)}; {problem}")
     return value
 
 

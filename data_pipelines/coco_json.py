@@ -19,6 +19,7 @@ from data_pipelines import json_files
 
 LISTS = ("images", "annotations", "categories")
 INT64 = 2**63
+LONGEST_INTEGER = 1000  # digits; Python refuses to read very long ones
 ABSENT = msgspec.Raw(b"null")
 
 
@@ -88,9 +89,11 @@ def load(path: pathlib.Path) -> Document:
     try:
         parts = _decoder(_Contents).decode(contents)
         lists = {name: _list(path, name, getattr(parts, name)) for name in LISTS}
-        categories = [msgspec.json.decode(entry) for entry in lists["categories"]]
+        categories = [_plain(entry) for entry in lists["categories"]]
     except RecursionError as error:
         raise json_files.nested_too_deeply(path) from error
+    except MemoryError:
+        raise json_files.too_large(path, contents) from None
     except msgspec.ValidationError as error:
         raise ValueError(f"{path} is not a COCO annotation file: it holds no object") from error
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -147,11 +150,26 @@ def decode(entry: msgspec.Raw | Any, kind: type) -> Any:
     if isinstance(entry, msgspec.Raw):
         try:
             return _decoder(kind).decode(entry)
-        except msgspec.ValidationError:
-            entry = msgspec.json.decode(entry)
+        except UnicodeDecodeError:
+            raise Wrong("it is not in UTF-8") from None
+        except msgspec.DecodeError:
+            entry = _plain(entry)
     if not isinstance(entry, dict):
         raise Wrong(f"it is {shown(entry)}; expected an object with fields")
     return kind(**{name: entry[name] for name in kind.__struct_fields__ if name in entry})
+
+
+def _plain(entry):
+    """The contents of an undecoded entry; a number that no float holds is infinite."""
+    try:
+        return msgspec.json.decode(entry)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = bytes(memoryview(entry)).decode(errors="replace")
+        return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits):
+    return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
 
 
 @functools.cache
@@ -173,7 +191,7 @@ def whole(value: Any, field: str) -> int:
 
 
 def number(value: Any, field: str) -> float:
-    """A number, possibly NaN; NaN where there is none."""
+    """A number, possibly NaN or infinite; NaN where there is none. True is 1 and false is 0."""
     if value is None:
         return math.nan
     if type(value) not in (int, float, bool):
@@ -186,8 +204,8 @@ def numbers(value: msgspec.Raw | Any, field: str) -> list[float]:
     if isinstance(value, msgspec.Raw):
         try:
             return _decoder(list[float]).decode(value)
-        except msgspec.ValidationError:
-            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            value = _plain(value)
     if value is None:
         return []
     if not isinstance(value, list):
@@ -216,7 +234,7 @@ def explain(
 ) -> ValueError:
     """The error with its place: the file, what kind of entry it is, its row and its id."""
     if isinstance(entry, msgspec.Raw):
-        entry = msgspec.json.decode(entry)
+        entry = _plain(entry)
     number = entry.get("id") if isinstance(entry, dict) else None
     known_as = "" if number is None else f" (id {shown(number)})"
     return ValueError(f"{path}: {kind} {row}{known_as}: {error}")

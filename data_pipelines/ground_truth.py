@@ -24,6 +24,7 @@ import numpy as np
 
 from data_pipelines import coco_columns, coco_json
 from data_pipelines.coco_json import Document, Wrong
+from data_pipelines.geometry import LARGEST
 from data_pipelines.skeletons import Skeleton
 
 # The share of a box that a person fills in CrowdPose's metric, whose files have no areas.
@@ -167,13 +168,17 @@ def _areas(people, *, trust):
     of_boxes = people.boxes[:, 2:].clip(min=0).prod(axis=1)
     if not trust:
         return AREA_OF_BOX * of_boxes
-    good = np.isfinite(people.areas) & (people.areas > 0)
-    return np.where(good, people.areas, of_boxes)
+    return np.where(_usable(people.areas), people.areas, of_boxes)
+
+
+def _usable(areas):
+    """Which areas can be those of people: positive, and not larger than any image."""
+    return (areas > 0) & (areas < LARGEST**2)
 
 
 def _labeled(people, *, trust):
     labeled = np.count_nonzero(people.joints[..., 2] > 0, axis=1)
-    known = (people.counts >= 0) & trust  # not where they are NaN
+    known = (people.counts >= 0) & (people.counts < LARGEST) & trust  # not where they are NaN
     return np.where(known, people.counts, labeled).astype(np.int64)
 
 
@@ -198,7 +203,7 @@ def find_rows(known_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _notes(people, *, trust_counts, trust_areas):
     """Whose fields were replaced, by what was wrong with them."""
     labeled = np.count_nonzero(people.joints[..., 2] > 0, axis=1)
-    wrong_areas = ~np.isnan(people.areas) & ~(people.areas > 0) & ~people.crowds & trust_areas
+    wrong_areas = ~np.isnan(people.areas) & ~_usable(people.areas) & ~people.crowds & trust_areas
     wrong_counts = ~np.isnan(people.counts) & (people.counts != labeled)
     what = "num_keypoints differs from the number of labeled joints"
     found = {

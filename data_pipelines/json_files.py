@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines import files
+
+# COCO's training annotations are 0.5 GB, those of the largest public datasets about 2 GB.
+LARGEST_FILE = 2**32  # bytes
+
 
 def read_json(path: pathlib.Path, *, expected: type) -> list | dict:
     """The contents of a JSON file."""
@@ -20,7 +25,7 @@ def read_json(path: pathlib.Path, *, expected: type) -> list | dict:
 
 def read_bytes(path: pathlib.Path) -> bytes:
     """A file in UTF-8, without the byte-order mark that some programs put in front."""
-    contents = path.read_bytes()
+    contents = files.read_bytes(path, limit=LARGEST_FILE)
     if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path} is in UTF-16; save it as UTF-8")
     return contents.removeprefix(codecs.BOM_UTF8)
@@ -32,6 +37,8 @@ def parse(path: pathlib.Path, contents: bytes, **options: Any) -> Any:
         return json.loads(contents.decode(), **options)
     except RecursionError as error:
         raise nested_too_deeply(path) from error
+    except MemoryError:
+        raise too_large(path, contents) from None
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged or cut off ({error}); download or unpack it again"
@@ -41,6 +48,11 @@ def parse(path: pathlib.Path, contents: bytes, **options: Any) -> Any:
 def nested_too_deeply(path: pathlib.Path) -> ValueError:
     """The error of a file with lists within lists that no program reads."""
     return ValueError(f"{path} nests lists or objects too deeply to be read; write it anew")
+
+
+def too_large(path: pathlib.Path, contents: bytes) -> ValueError:
+    """The error of a file whose contents don't fit into memory."""
+    return ValueError(f"{path}: the contents of its {len(contents):,} bytes don't fit into memory")
 
 
 def require_fields(path: pathlib.Path, kind: str, entries: list, fields: Sequence[str]) -> None:

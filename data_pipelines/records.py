@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
+from data_pipelines import images, json_files
 from data_pipelines.splits import RECORDS, Split
 
 PART_IMAGES = 1000  # some 160 MB of COCO
@@ -53,7 +53,7 @@ class Images(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for number, (name, file) in enumerate(self._files.items()):
-            image = file.read_bytes()
+            image = images.read_bytes(file)
             self.info.metadata["sha256"].append(hashlib.sha256(image).hexdigest())
             yield number, {"image": image, "name": name}
 
@@ -177,7 +177,18 @@ def _number(part: pathlib.Path) -> int:
 
 
 def _metadata(part: pathlib.Path) -> dict:
-    return json.loads((part / "metadata.json").read_text())
+    metadata = json_files.read_json(part / "metadata.json", expected=dict)
+    names, sums = metadata.get("names"), metadata.get("sha256")
+    if not _texts(names) or not _texts(sums) or len(names) != len(sums):
+        raise ValueError(
+            f"{part / 'metadata.json'} does not name the images of its records, each with its "
+            "checksum; remove the folder and build again"
+        )
+    return metadata
+
+
+def _texts(values):
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _shards(part: pathlib.Path) -> list[str]:

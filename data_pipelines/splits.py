@@ -72,7 +72,7 @@ class Split:
         folder = tempfile.mkdtemp(prefix="hrjax_columns_")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         for name, column in self.columns.items():
-            if column.dtype.kind == "T":  # such strings can't be mapped
+            if column.dtype.kind in "TO":  # such strings can't be mapped
                 column = np.array([os.fsencode(text) for text in column], np.bytes_)
             np.save(f"{folder}/{name}.npy", column)
         return folder
@@ -115,4 +115,7 @@ def find_images(root: str, candidates: Sequence[str], help_text: str) -> pathlib
 
 def path_column(paths: list[str]) -> np.ndarray:
     """Paths as a column of variable-length strings, a quarter of the memory of NumPy's `U` type."""
-    return np.array(paths, dtype=np.dtypes.StringDType())
+    try:
+        return np.array(paths, dtype=np.dtypes.StringDType())
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return np.array(paths, dtype=object)

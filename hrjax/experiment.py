@@ -59,12 +59,25 @@ def open_split(config: ConfigDict, name: str, **options: Any) -> Split:
     return split
 
 
+def without_drawing(config: ConfigDict) -> ConfigDict:
+    """The config, of which no data are drawn: those of its data.root are read as they are."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.draw.train_images = 0
+    return config.lock()
+
+
 def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
     """Batches of a split for evaluation, this process's share of each."""
     settings = prediction_settings(config)
     return loading.eval_batches(
         split,
-        chains.eval_ops(settings.input_size, strict=config.data.strict, udp=settings.udp),
+        chains.eval_ops(
+            settings.input_size,
+            strict=config.data.strict,
+            max_pixels=config.data.max_pixels,
+            udp=settings.udp,
+        ),
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
         process_index=jax.process_index(),

@@ -73,6 +73,7 @@ def _train(command, mesh):
 
 
 def _evaluate(command, mesh):
+    from hrjax import experiment
     from hrjax.evaluation import evaluate
     from hrjax.weights import source
 
@@ -80,6 +81,8 @@ def _evaluate(command, mesh):
     weights = command.weights or source.open(command.flags.checkpoint or command.workdir)
     if command.weights or weights.config_file or weights.saved_card:
         _log_differences(weights, config)
+    if command.weights:  # the config came with the checkpoint: its paths may be anything
+        config = experiment.without_drawing(config)
     workdir = command.workdir
     if weights.run and not command.flags.workdir:
         workdir = weights.run

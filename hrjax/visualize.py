@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from data_pipelines import files
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.transforms import ops
 
@@ -195,14 +196,16 @@ def grid(images: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
 
 
 def save(image: np.ndarray, path: str | os.PathLike) -> None:
-    """Writes an image in the format of the ending of `path`, .jpg or .png."""
+    """Writes an image in the format of the ending of `path`, .jpg or .png.
+
+    A link of that name is replaced, not followed.
+    """
     _check_image(image)
     ending = os.path.splitext(path)[1]
     if not cv2.haveImageWriter(ending or "."):
         raise ValueError(f"cannot write {path}: its name must end in .jpg or .png")
     _, contents = cv2.imencode(ending, image[..., ::-1])
-    with open(path, "wb") as file:
-        file.write(contents)
+    files.write_bytes(path, contents.tobytes())
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -10,13 +10,13 @@ Finished runs are reused, so the same command resumes a comparison.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 
+from data_pipelines import json_files
 from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -107,8 +107,20 @@ def train(workdir: pathlib.Path, command: Sequence[str], seed: int, minutes: flo
         except subprocess.TimeoutExpired:
             print(f"{workdir.name} took more than {minutes:g} minutes and is excluded")
             return None
-    score = json.loads(file.read_text())[SCORE]
+    score = read_score(file)
     print(f"{workdir.name}: {SCORE} {score:.4f}", flush=True)
+    return score
+
+
+def read_score(file: pathlib.Path) -> float:
+    """The score in the metrics.json of an evaluation."""
+    try:
+        numbers = json_files.read_json(file, expected=dict)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    score = numbers.get(SCORE)
+    if type(score) not in (int, float):
+        sys.exit(f"error: {SCORE} in {file} is {score!r}; expected a number")
     return score
 
 

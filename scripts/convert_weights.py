@@ -22,6 +22,7 @@ import sys
 import jax
 from ml_collections import ConfigDict
 
+from data_pipelines import files
 from hrjax import models, recipes
 from hrjax.runtime import terminal
 from hrjax.weights import checkpoints, file_formats, source, torch_names
@@ -64,6 +65,7 @@ def convert(
     is_file = output.suffix in file_formats.WRITTEN
     if output.is_file() or (not is_file and checkpoints.latest(output) is not None):
         raise ValueError(f"{output} exists already; choose another --output")
+    files.require_no_input([output], [path])
     opened = source.open(path, model=model)
     if config is not None:
         opened = opened.with_config(config)

@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only check, write nothing")
     options = parser.parse_args()
     readme = ROOT / "README.md"
-    before = readme.read_text()
+    before = readme.read_text(encoding="utf-8")
     start, rest = before.split(BEGIN)
     _, end = rest.split(END)
     after = f"{start}{BEGIN}\n{table()}\n{END}{end}"
@@ -85,7 +85,7 @@ def main() -> int:
         print("the table in README.md is out of date; run scripts/model_table.py", file=sys.stderr)
         return 1
     if not options.check:
-        readme.write_text(after)
+        readme.write_text(after, encoding="utf-8")
     return 0
 
 
@@ -115,7 +115,7 @@ def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]
     if not file.exists():
         return {}
     latencies = {}
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
             size = tuple(int(side) for side in row["input"].split("x"))

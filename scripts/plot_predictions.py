@@ -11,6 +11,7 @@ Reads COCO's results format, what `scripts/predict.py` writes and what evaluatio
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 
@@ -18,13 +19,15 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_pipelines import datasets, ground_truth
+from data_pipelines import datasets, files, ground_truth
 from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import Skeleton
 from hrjax import visualize
 from hrjax.prediction import results
 from hrjax.prediction.results import ImageResults
 from hrjax.runtime import terminal
+
+LONGEST_STEM = 180  # bytes; names of files may have 255
 
 
 def main():
@@ -56,9 +59,11 @@ def draw_all(options: argparse.Namespace) -> list[str]:
     if options.truth and predicted:
         known = read_truth(options.truth, predicted[0].poses.keypoints.shape[1])
         names = dict(zip(known.image_ids.tolist(), known.image_names, strict=True))
-    images = results.ImageFinder(options.root, names)
+    if files.is_same(options.root, options.save_path):
+        raise ValueError(f"{options.root} holds the images; choose another --save_path")
+    images = results.ImageFinder(options.root, names, exclude=options.save_path)
     options.save_path.mkdir(parents=True, exist_ok=True)
-    problems = []
+    problems, used = [], set()
     for result in tqdm.tqdm(predicted, unit="image"):
         try:
             image = images.read(result)
@@ -68,7 +73,9 @@ def draw_all(options: argparse.Namespace) -> list[str]:
         sheet, score = draw(image, result, options)
         if known is not None:
             sheet = visualize.grid([sheet, draw_truth(image, known, result)], columns=2)
-        visualize.save(sheet, options.save_path / file_name(result, score))
+        name = unused(file_name(result, score), used)
+        files.require_no_input([options.save_path / name], images.files)
+        visualize.save(sheet, options.save_path / name)
     return problems
 
 
@@ -125,8 +132,18 @@ def file_name(result: ImageResults, score: float) -> str:
     parts = [f"score_{round(1000 * score):03d}"]
     if result.image_id is not None:
         parts.append(f"id_{result.image_id}")
-    parts.append(pathlib.PurePath(result.name).stem or f"{result.image_id:012d}")
+    stem = pathlib.PurePath(result.name).stem or f"{result.image_id:012d}"
+    parts.append(stem.encode(errors="surrogateescape")[:LONGEST_STEM].decode(errors="replace"))
     return "_".join(parts) + ".png"
+
+
+def unused(name: str, used: set[str]) -> str:
+    """The name, numbered if another image of the same name has it, and now among those `used`."""
+    stem, ending = name.rsplit(".", 1)
+    names = itertools.chain([name], (f"{stem}_{number}.{ending}" for number in itertools.count(2)))
+    free = next(each for each in names if each.casefold() not in used)
+    used.add(free.casefold())
+    return free
 
 
 if __name__ == "__main__":

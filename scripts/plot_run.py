@@ -11,10 +11,12 @@ of --save_path selects the format. Requires matplotlib (extra `plots`).
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from data_pipelines import files
 from hrjax.runtime import terminal
 from hrjax.training import run_log
 
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
     options = parser.parse_args()
     try:
-        draw({run: read(run) for run in options.run}).savefig(options.save_path, dpi=120)
+        save(draw({run: read(run) for run in options.run}), options.save_path)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -53,7 +55,23 @@ def read(run: str) -> list[dict]:
     rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")
+    for row in rows:
+        check(f"{run}/metrics.jsonl: step {row['step']}", row)
     return rows
+
+
+def check(place: str, row: dict) -> None:
+    """Raises ValueError unless a row has numbers for what is drawn."""
+    for name in (name for names in PANELS.values() for name in names if name in row):
+        if type(row[name]) not in (int, float):
+            raise ValueError(f"{place}: {name} is {row[name]!r}; expected a number")
+
+
+def save(figure: Figure, path: str) -> None:
+    """Writes a figure in the format of the suffix of `path`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=pathlib.Path(path).suffix[1:] or "png", dpi=120)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def draw(runs: dict[str, list[dict]]) -> Figure:

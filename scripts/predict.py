@@ -15,6 +15,7 @@ processed.
 import argparse
 import dataclasses
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ import cv2
 import numpy as np
 import tqdm
 
+from data_pipelines import files
+from data_pipelines.images import MAX_PIXELS
 from hrjax import recipes, visualize
 from hrjax.prediction import boxes, frames, media, person_detector, results
 from hrjax.prediction.box_files import BoxFile
@@ -34,6 +37,7 @@ from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
 SHOWN_PROBLEMS = 50
+RESULTS = "results.json"
 WRITTEN = (".jpg", ".jpeg", ".png")
 
 
@@ -91,13 +95,24 @@ def parse() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="average with the flipped image (default: the checkpoint's setting)",
     )
-    parser.add_argument("--max_frames", type=int, help="stop a video or camera after this many")
+    add_limits(parser)
     options = parser.parse_args()
     if options.boxes and options.detector:
         parser.error("--boxes and --detector exclude each other; give one of them")
     if options.heatmaps and media.is_video(options.source):
         parser.error("--heatmaps works for images, not for videos")
     return options
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how much is read."""
+    parser.add_argument("--max_frames", type=int, help="stop a video or camera after this many")
+    parser.add_argument(
+        "--max_pixels",
+        type=int,
+        default=MAX_PIXELS,
+        help=f"skip images and videos with more pixels (default: {MAX_PIXELS:,})",
+    )
 
 
 def add_box_options(parser: argparse.ArgumentParser) -> None:
@@ -135,10 +150,12 @@ class Session:
 
 def predict(options: argparse.Namespace, problems: list[str]) -> None:
     """Predicts the source and writes the output; adds what could not be used to `problems`."""
-    check_output(options)
+    check_folder(options)
     is_video = media.is_video(options.source)
-    files = [] if is_video else media.find_images(options.source, exclude=options.output)
-    find_boxes = open_boxes(options, files)
+    images = [] if is_video else media.find_images(options.source, exclude=options.output)
+    outputs = plan_outputs(options, images)
+    check_outputs(options, outputs, images)
+    find_boxes = open_boxes(options, images)
     predictor = Predictor(
         options.checkpoint,
         model=options.model,
@@ -146,17 +163,18 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
         flip_test=options.flip_test,
         decode=options.decode,
     )
+    video = media.Video(options.source, max_pixels=options.max_pixels) if is_video else None
     options.output.mkdir(parents=True, exist_ok=True)
     session = Session(options, predictor, find_boxes, problems)
     try:
-        if is_video:
-            predict_video(session)
+        if video is not None:
+            predict_video(session, video)
         else:
-            predict_images(session, files)
+            predict_images(session, images, outputs)
     except KeyboardInterrupt:
         problems.append("interrupted")
     finally:
-        results.save(session.results, options.output / "results.json")
+        results.save(session.results, options.output / RESULTS)
     if isinstance(find_boxes, BoxFile):
         problems += unused_boxes(find_boxes, options)
 
@@ -171,13 +189,64 @@ def unused_boxes(find_boxes: BoxFile, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def check_output(options: argparse.Namespace) -> None:
-    """Raises ValueError if drawn images would replace the images that they are drawn from."""
+def check_folder(options: argparse.Namespace) -> None:
+    """Raises ValueError if the output is the folder of the source."""
     folder = media.image_folder(options.source)
-    if not media.is_camera(options.source) and folder.resolve() == options.output.resolve():
+    if not media.is_camera(options.source) and files.is_same(folder, options.output):
         raise ValueError(
             f"the output would overwrite the images in {folder}; choose another --output"
         )
+
+
+def plan_outputs(
+    options: argparse.Namespace, images: list[pathlib.Path]
+) -> dict[str, pathlib.Path]:
+    """Where the drawing of each image goes, by the name of its frame."""
+    outputs = {}
+    for name in media.frame_names(images, options.source):
+        path = options.output / name
+        if path.suffix.lower() not in WRITTEN:
+            path = path.with_name(f"{path.name}.jpg")
+        outputs[name] = path
+    return outputs
+
+
+def check_outputs(
+    options: argparse.Namespace, outputs: dict[str, pathlib.Path], images: list[pathlib.Path]
+) -> None:
+    """Raises ValueError if an output would replace an input or another output."""
+    by_path = {}
+    for name, path in outputs.items():
+        if path in by_path:
+            raise ValueError(
+                f"{by_path[path]} and {name} would both be drawn into {path}; rename one of them"
+            )
+        by_path[path] = name
+    files.require_different(by_path)
+    if options.heatmaps:
+        check_heatmaps(by_path)
+    given = [options.source, options.checkpoint, options.detector, options.config, *options.boxes]
+    written = [*by_path, options.output / RESULTS, options.output / video_name(options.source)]
+    files.require_no_input(written, [*images, *(path for path in given if path)])
+    there = [path for path in by_path if os.path.lexists(path)]
+    if there and not (options.output / RESULTS).exists():
+        raise ValueError(
+            f"{there[0]} is there already, and {options.output} holds no earlier predictions that "
+            "could be replaced; choose another --output"
+        )
+
+
+def check_heatmaps(names: dict[pathlib.Path, str]) -> None:
+    """Raises ValueError if an image is called like the heatmaps of another."""
+    for path, name in names.items():
+        stem, heatmaps, number = path.stem.rpartition("_heatmaps")
+        if heatmaps and number.isdigit() and path.with_name(stem + path.suffix) in names:
+            raise ValueError(f"{name} is called like the heatmaps of another image; rename it")
+
+
+def video_name(source: str) -> str:
+    """The name of the video that is drawn."""
+    return f"{pathlib.Path(media.video_name(source)).stem}.mp4"
 
 
 def open_boxes(options: argparse.Namespace, files: list[pathlib.Path]) -> boxes.FindBoxes:
@@ -212,22 +281,23 @@ def draw(session: Session, frame: Frame, result: ImageResults) -> np.ndarray:
     return frames.draw(frame, result, skeleton, threshold=threshold)
 
 
-def predict_images(session: Session, files: list[pathlib.Path]) -> None:
+def predict_images(
+    session: Session, images: list[pathlib.Path], outputs: dict[str, pathlib.Path]
+) -> None:
     """Predicts image files and writes them with their people drawn."""
     options = session.options
-    images = media.read_images(files, options.source, session.problems)
-    with tqdm.tqdm(total=len(files), unit="image") as bar:
-        while batch := list(itertools.islice(images, FRAMES_AT_ONCE)):
+    limit = {"max_pixels": options.max_pixels}
+    pictures = media.read_images(images, options.source, session.problems, **limit)
+    with tqdm.tqdm(total=len(images), unit="image") as bar:
+        while batch := list(itertools.islice(pictures, FRAMES_AT_ONCE)):
             for frame, result in predict_batch(session, batch):
-                path = options.output / frame.name
-                if path.suffix.lower() not in WRITTEN:
-                    path = path.with_name(f"{path.name}.jpg")
+                path = outputs[frame.name]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 visualize.save(draw(session, frame, result), path)
                 if options.heatmaps:
                     save_heatmaps(session.predictor, frame, result, path)
             bar.update(len(batch))
-        bar.update(len(files) - bar.n)  # unreadable files
+        bar.update(len(images) - bar.n)  # unreadable files
 
 
 def save_heatmaps(
@@ -242,10 +312,9 @@ def save_heatmaps(
         visualize.save(sheet, path.with_name(f"{path.stem}_heatmaps{number}{path.suffix}"))
 
 
-def predict_video(session: Session) -> None:
+def predict_video(session: Session, video: media.Video) -> None:
     """Predicts a video or camera stream and writes it with its people drawn."""
-    video = media.Video(session.options.source)
-    path = session.options.output / f"{pathlib.Path(video.name).stem}.mp4"
+    path = session.options.output / video_name(session.options.source)
     writer = media.VideoWriter(path, video.rate)
     images = itertools.islice(video, session.options.max_frames)
     at_once = FRAMES_AT_ONCE if video.count else 1  # a camera's frames are written as they come

@@ -13,6 +13,7 @@ resumes an interrupted download, and lists what to download by hand and where to
 
 import argparse
 import ast
+import os
 import pathlib
 import shutil
 import sys
@@ -21,7 +22,7 @@ import numpy as np
 import tqdm
 
 from configs import common
-from data_pipelines import dataset_check, datasets, splits
+from data_pipelines import dataset_check, datasets, files, splits
 from data_pipelines.downloads import archives, sources, web
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
@@ -80,11 +81,21 @@ def run_check(options) -> int:
         print(dataset_check.summarize(people), end="\n\n")
         problems = dataset_check.find_problems(people, _with_bar)
         print("\n".join(map(str, problems)) or "no problems found", end="\n\n")
-        sheet = pathlib.Path(options.out or f"{options.dataset}_{split}.jpg")
+        sheet = _sheet(options, split)
+        inputs = os.fsdecode, people.columns["image_path"].tolist()
+        files.require_no_input([sheet], [people.annotation_file, *map(*inputs)])
         visualize.save(contact_sheet(people, _size(options.input)), sheet)
         print(f"look at {sheet}: rows of people before and after augmentation\n")
         serious |= any(problem.serious for problem in problems)
     return int(serious)
+
+
+def _sheet(options, split):
+    """The contact sheet of a split, which has its name where there are several."""
+    if not options.out:
+        return pathlib.Path(f"{options.dataset}_{split}.jpg")
+    out = pathlib.Path(options.out)
+    return out.with_stem(f"{out.stem}_{split}") if len(_splits(options)) > 1 else out
 
 
 def _with_bar(paths):
@@ -116,18 +127,18 @@ def run_build(options) -> int:
     out = options.out or options.root
     if options.verify:
         return _verify(records, out)
-    files = {}
+    images = {}
     for split in _splits(options):
         parts = [_read(options, split)]
         if options.boxes:
             parts.append(_read(options, split, boxes=options.boxes))
         for people in parts:
             paths = people.columns["image_path"].tolist()
-            files |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
-    with tqdm.tqdm(total=len(files), unit="image", desc="packing") as bar:
-        for done in records.build(out, files):
+            images |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
+    with tqdm.tqdm(total=len(images), unit="image", desc="packing") as bar:
+        for done in records.build(out, images):
             bar.update(done - bar.n)
-    if pathlib.Path(out).resolve() != pathlib.Path(options.root).resolve():
+    if not files.is_same(out, options.root):
         _copy_annotations(pathlib.Path(options.root), pathlib.Path(out))
     print(f"train with --config.data.root={out} --config.data.records=True")
     return 0
@@ -200,7 +211,10 @@ def _read(options, split, **boxes):
 
 
 def _tuple(text):
-    return tuple(ast.literal_eval(text))
+    try:
+        return tuple(ast.literal_eval(text))
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not a tuple") from error
 
 
 def _size(text):

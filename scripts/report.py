@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from data_pipelines import datasets, ground_truth
+from data_pipelines import datasets, files, ground_truth
 from hrjax import text_tables
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import average_precision, result_files
@@ -46,9 +46,9 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("report.html"))
     options = parser.parse_args()
     try:
+        files.require_no_input([options.output], [options.results, options.annotations])
         numbers, page = explain(options)
-        # A name of a file need not be text.
-        options.output.write_text(page, encoding="utf-8", errors="backslashreplace")
+        files.write_text(options.output, page)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(text_tables.one_row(numbers))
@@ -59,19 +59,34 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
     """The numbers of AP and the page."""
     skeleton = datasets.DATASETS[options.dataset].skeleton
     people = result_files.read(options.results).detections()
+    if not len(people):
+        raise ValueError(f"{options.results} is an empty list: there is nothing to report")
     trusted = TRUSTED.get(options.dataset, {})
     known = ground_truth.read(options.annotations, skeleton, category="", **trusted)
     limit = {"max_people": options.max_people}
-    numbers = average_precision.coco_ap(people, known, **limit)
+    try:
+        numbers = average_precision.coco_ap(people, known, **limit)
+    except ValueError as error:
+        raise ValueError(f"{options.results}: {error}") from error
+    check_names(known, options.images)
     page = html_report.explain(
         people,
         known,
         numbers=numbers,
         title=f"{os.fspath(options.results)} against {options.annotations}",
-        image_path=lambda name: os.path.join(options.images, name),
+        image_path=lambda name: files.below(options.images, name),
         **limit,
     )
     return numbers, page
+
+
+def check_names(known: ground_truth.Truth, folder: str) -> None:
+    """Raises ValueError if an image is not in the folder, so that no other gets into the page."""
+    for name in known.image_names:
+        try:
+            files.below(folder, name)
+        except ValueError as error:
+            raise ValueError(f"{known.path}: {error}") from None
 
 
 if __name__ == "__main__":

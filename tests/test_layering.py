@@ -11,7 +11,7 @@ PACKAGES = ("hrjax", "data_pipelines")
 MOST_MODULES = 12  # in one folder, besides its __init__
 # What a room may import of this project besides itself; a room is a folder or a top-level module.
 DATA = {f"data_pipelines.{name}" for name in ("skeletons", "geometry", "images", "splits")}
-FILES = {f"data_pipelines.{name}" for name in ("json_files", "coco_json", "ground_truth")}
+FILES = {f"data_pipelines.{name}" for name in ("files", "json_files", "coco_json", "ground_truth")}
 ALLOWED = {
     "data_pipelines.synthetic": {"data_pipelines.skeletons", "data_pipelines.geometry"},
     "data_pipelines.readers": DATA | FILES,
@@ -26,7 +26,7 @@ ALLOWED = {
     "hrjax.oks": set(),
     "hrjax.text_tables": set(),
     "hrjax.inference": {"data_pipelines.skeletons", "hrjax.heatmaps", "hrjax.models"},
-    "hrjax.visualize": {"data_pipelines.skeletons", "data_pipelines.transforms"},
+    "hrjax.visualize": {f"data_pipelines.{name}" for name in ("files", "skeletons", "transforms")},
     "hrjax.recipes": {"hrjax.models"},
     "hrjax.weights": {
         *(f"data_pipelines.{name}" for name in ("skeletons", "geometry", "datasets")),

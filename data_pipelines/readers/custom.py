@@ -22,6 +22,7 @@ annotations/{train,val,test}.json and images, or wherever config.data.annotation
 config.data.images.<split> say."""
 # Of OKS, for joints that our datasets lack; COCO's go from 0.025 (eyes) to 0.107 (hips).
 SIGMA = 0.05
+MOST_JOINTS = 1000  # whole bodies with hands and faces have 133
 
 
 def read(request: Request) -> splits.Split:
@@ -95,6 +96,11 @@ def _names(path, category):
         raise ValueError(
             f"{path}: keypoints of the category {category.name!r} is {coco_json.shown(names)}; "
             "expected a list of the joints' names, or name them in config.data.skeleton.names"
+        )
+    if len(names) > MOST_JOINTS:
+        raise ValueError(
+            f"{path}: the category {category.name!r} has {len(names)} joints; expected at most "
+            f"{MOST_JOINTS}"
         )
     return tuple(names)
 

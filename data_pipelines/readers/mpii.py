@@ -11,11 +11,13 @@ diagonal of the head box; truth_keypoints (16, 2); truth_visible (16,). They com
 which covers the validation split only; without it head_size is NaN and the truth is the example's.
 """
 
+import io
+import os
 import pathlib
 
 import numpy as np
 
-from data_pipelines import geometry, json_files, splits
+from data_pipelines import coco_json, files, geometry, json_files, splits
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import MPII
 
@@ -25,6 +27,7 @@ and annotations/mpii_gt_val.mat (or annot/{train,valid,trainval}.json and annot/
 the images from human-pose.mpi-inf.mpg.de and the annotation files from where the documentation of
 the official HRNet or of mmpose says, and unpack all of them into the root."""
 BOX_FIELDS = ("image", "center", "scale")
+LARGEST_MAT = 2**28  # bytes; the file has 3 MB
 FIELDS = (*BOX_FIELDS, "joints", "joints_vis")
 NO_PLACE = "people are left out: their scale is not positive or their center is not a number"
 
@@ -80,10 +83,10 @@ def _boxes(path, folder, people, centers, scales):
 def _images(path, people):
     names = [person["image"] for person in people]
     for row, name in enumerate(names):
-        if not isinstance(name, str):
-            raise ValueError(
-                f"{path}: image of person {row} is {name!r}; expected the name of a file"
-            )
+        problem = files.name_problem(name)
+        if problem or os.path.isabs(name):
+            problem = problem or "expected the name of a file in the folder of images"
+            raise ValueError(f"{path}: image of person {row} is {coco_json.shown(name)}; {problem}")
     return names
 
 
@@ -123,22 +126,34 @@ def _truth(path: pathlib.Path, split: str, columns: dict) -> dict:
             "truth_keypoints": columns["keypoints"].astype(np.float64),
             "truth_visible": columns["visible"].astype(np.float64),
         }
-    import scipy.io  # which only MPII's ground truth needs
-
-    try:
-        truth = scipy.io.loadmat(mat)
-        boxes, joints = truth["headboxes_src"], truth["pos_gt_src"]
-        missing = truth["jnt_missing"]
-    except (scipy.io.matlab.MatReadError, ValueError, KeyError) as error:
-        raise ValueError(f"{mat} is damaged or not MPII's ground truth ({error})") from error
-    shapes = (boxes.shape, joints.shape, missing.shape)
-    if shapes != ((2, 2, count), (MPII.num_joints, 2, count), (MPII.num_joints, count)):
-        raise ValueError(
-            f"{mat} is about {missing.shape[-1]} people and {path} about {count}: they must be "
-            "of the same split"
-        )
+    boxes, joints, missing = _read_mat(mat, path, count)
     return {
         "head_size": 0.6 * np.linalg.norm(boxes[1] - boxes[0], axis=0),
         "truth_keypoints": np.moveaxis(joints, -1, 0) - 1.0,
         "truth_visible": 1.0 - missing.T,
     }
+
+
+def _read_mat(mat, path, count):
+    """The head boxes, the joints and which of them are missing, of `count` people, as float64."""
+    import scipy.io  # which only MPII's ground truth needs
+
+    expected = {
+        "headboxes_src": (2, 2, count),
+        "pos_gt_src": (MPII.num_joints, 2, count),
+        "jnt_missing": (MPII.num_joints, count),
+    }
+    contents = files.read_bytes(mat, limit=LARGEST_MAT)
+    try:
+        # Before any array is unpacked: a few bytes can claim gigabytes.
+        shapes = {name: tuple(shape) for name, shape, _ in scipy.io.whosmat(io.BytesIO(contents))}
+        shapes = {name: shapes[name] for name in expected}
+        if shapes == expected:
+            truth = scipy.io.loadmat(io.BytesIO(contents), variable_names=[*expected])
+            return [np.asarray(truth[name], np.float64) for name in expected]
+    except Exception as error:  # SciPy's reader raises whatever a damaged file leads to
+        raise ValueError(f"{mat} is damaged or not MPII's ground truth ({error!r})") from error
+    people = shapes["jnt_missing"][-1]
+    raise ValueError(
+        f"{mat} is about {people} people and {path} about {count}: they must be of the same split"
+    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from data_pipelines import coco_json, geometry, ground_truth, splits
+from data_pipelines import coco_json, files, geometry, ground_truth, splits
 from data_pipelines.coco_json import Wrong
 from data_pipelines.ground_truth import Truth
 from data_pipelines.readers.request import ANNOTATED, Request
@@ -157,7 +157,7 @@ def _finite(numbers, field, *, count=1):
 def _place_columns(known, folder, rows, boxes):
     """The columns that annotated and detected people share."""
     center, size = geometry.box_center_size(boxes)
-    paths = [os.path.join(folder, name) for name in known.image_names]
+    paths = _image_paths(known, folder)
     return {
         "image_path": splits.path_column([paths[row] for row in rows.tolist()]),
         "image_size": known.image_sizes[rows].astype(np.float32),
@@ -166,6 +166,18 @@ def _place_columns(known, folder, rows, boxes):
         "image_id": known.image_ids[rows],
         "crowd_index": known.crowd_index[rows],
     }
+
+
+def _image_paths(known, folder):
+    paths = [os.path.join(folder, name) for name in known.image_names]
+    for row, name in enumerate(known.image_names):
+        if os.path.isabs(name):
+            try:
+                files.below(folder, name)
+            except ValueError as error:
+                place = f"{known.path}: image {row} (id {known.image_ids[row]})"
+                raise ValueError(f"{place}: {error}") from None
+    return paths
 
 
 def _usable(reasons: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray, dict[str, int]]:

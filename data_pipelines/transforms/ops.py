@@ -41,17 +41,19 @@ class Decode:
     the same image shares it. An image that can't be read is an error when `strict`. Otherwise it is
     replaced by black, its joints are invisible and `readable` is false; each such image is logged
     once. `turned` is true where a stored image was turned to have its stated image_size, as its
-    EXIF orientation says (`images.decode_as_stated`); the first one is logged.
+    EXIF orientation says (`images.decode_as_stated`); the first one is logged. An image of more
+    than `max_pixels` counts as one that can't be read.
     """
 
     strict: bool
+    max_pixels: int = images.MAX_PIXELS
 
     def __call__(self, example: dict, rng: np.random.Generator) -> dict:
         path = str(example["image_path"])
         stated = example.get("image_size")
         size = None if stated is None else (int(stated[0]), int(stated[1]))
         try:
-            image, turned = _read_once(path, size, example.get("encoded"))
+            image, turned = _read_once(path, size, example.get("encoded"), self.max_pixels)
         except ValueError as error:
             if self.strict:
                 raise
@@ -67,13 +69,18 @@ class Decode:
 
 
 def _read_once(
-    path: str, size: tuple[int, int] | None, encoded: Callable[[], bytes] | None
+    path: str,
+    size: tuple[int, int] | None,
+    encoded: Callable[[], bytes] | None,
+    max_pixels: int,
 ) -> tuple[np.ndarray, bool]:
     """The image and whether it was turned, decoded again only if this thread's last one differs."""
     if getattr(_LAST, "key", None) != (path, size):
         _LAST.key = _LAST.image = None  # first, so that its memory, still in the cache, is taken
-        data = images.read_bytes(path) if encoded is None else encoded()
-        image, turned = images.decode_as_stated(data, path, size)
+        limit = {"max_pixels": max_pixels}
+        data = images.read_bytes(path, **limit) if encoded is None else encoded()
+        image, turned = images.decode_as_stated(data, path, size, **limit)
+        images.check_side(image, path)
         image.flags.writeable = False
         _LAST.key, _LAST.image, _LAST.turned = (path, size), image, turned
     return _LAST.image, _LAST.turned

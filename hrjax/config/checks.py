@@ -55,7 +55,7 @@ BELOW_1 = ("augment.scale", "optimizer.momentum", "train.ema_decay")
 ABOVE_0 = (
     *("heatmap.sigma", "loss.factor", "optimizer.lr", "train.epochs", "train.batch_size"),
     *("train.accumulate", "eval.batch_size", "eval.oks_threshold", "checkpoint.every_steps"),
-    *("checkpoint.keep", "log.every_steps", "model.num_joints", "model.width"),
+    *("checkpoint.keep", "log.every_steps", "model.num_joints", "model.width", "data.max_pixels"),
 )
 NOT_NEGATIVE = (
     *("seed", "data.workers", "data.draw.train_images", "data.draw.val_images", "data.draw.seed"),

@@ -10,6 +10,7 @@ import tqdm
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from data_pipelines import files
 from data_pipelines.batching.loading import Batches
 from data_pipelines.splits import Split
 from hrjax import experiment, inference, models, visualize
@@ -40,6 +41,7 @@ def evaluate(
     reports.check_output(protocol, output)
     settings = experiment.prediction_settings(config)
     split = experiment.open_held_out(config)
+    _check_paths(split, config.eval.boxes, workdir, output)
     whole = NamedSharding(mesh, PartitionSpec())
     opened = source.open(checkpoint)
     graph, params, stats = opened.restore(
@@ -54,6 +56,13 @@ def evaluate(
     if jax.process_index() == 0:
         print(evaluation.table)
     return evaluation
+
+
+def _check_paths(split, boxes, workdir, output):
+    """Raises ValueError if results would replace what they are computed from."""
+    folder = workdir / "eval" / split.name
+    written = [folder / "results.json", folder / "metrics.json", *([output] if output else ())]
+    files.require_no_input(written, [split.annotation_file, boxes])
 
 
 def predict(

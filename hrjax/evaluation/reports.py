@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from data_pipelines import geometry
+from data_pipelines import files, geometry
 from data_pipelines.ground_truth import Truth
 from data_pipelines.splits import Split
 from data_pipelines.transforms import ops
@@ -43,13 +43,13 @@ def write(
     numbers = {key: x if math.isfinite(x) else None for key, x in evaluation.numbers.items()}
     about = {**protocol.as_json(), "split": split.name, "people": len(split)}
     contents = {**numbers, "protocol": about}
-    (folder / "metrics.json").write_text(json.dumps(contents, indent=1) + "\n")
+    files.write_text(folder / "metrics.json", json.dumps(contents, indent=1) + "\n")
     save_results(split, predictions, evaluation, folder / "results.json")
     if evaluation.detections is None:
         result_files.save_mat(predictions, folder / "pred.mat")
     if error_analysis and evaluation.numbers:
         page = _page(protocol, split, predictions, evaluation)
-        (folder / "report.html").write_text(page)
+        files.write_text(folder / "report.html", page)
 
 
 def check_output(protocol: Protocol, output: str) -> None:

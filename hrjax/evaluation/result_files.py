@@ -7,6 +7,7 @@ besides.
 """
 
 import dataclasses
+import io
 import json
 import pathlib
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.io
 
-from data_pipelines import coco_json, json_files
+from data_pipelines import coco_json, files, json_files
 from data_pipelines.coco_json import Wrong
+from data_pipelines.geometry import LARGEST
 from data_pipelines.splits import Split
 from hrjax import detections
 from hrjax.detections import Detections, Predictions
@@ -47,12 +49,14 @@ def mpii_entries(split: Split, predictions: Predictions) -> list[dict]:
 
 def save_json(entries: Sequence[dict], path: pathlib.Path) -> None:
     """Writes entries as a results file."""
-    path.write_text(json.dumps(entries) + "\n")
+    files.write_text(path, json.dumps(entries) + "\n")
 
 
 def save_mat(predictions: Predictions, path: pathlib.Path) -> None:
     """Writes predictions on MPII as the official HRNet's pred.mat: `preds` (n, 16, 2), 1-based."""
-    scipy.io.savemat(path, {"preds": predictions.keypoints.astype(np.float64) + 1})
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"preds": predictions.keypoints.astype(np.float64) + 1})
+    files.write_bytes(path, buffer.getvalue())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ class ResultsFile:
 
 def read(path: pathlib.Path) -> ResultsFile:
     """The entries of a results file; raises ValueError that names the file and the entry."""
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no results file {path}")
     entries = json_files.read_json(path, expected=list)
     rows = []
@@ -153,8 +157,12 @@ def _name(entry):
     names = [entry[field] for field in ("file_name", "image") if entry.get(field) is not None]
     if not names and entry.get("image_id") is None:
         raise Wrong("it has neither image_id nor file_name")
-    if not all(isinstance(name, str) for name in names):
-        raise Wrong(f"its file name is {coco_json.shown(names[0])}; expected text")
+    for name in names:
+        if not isinstance(name, str):
+            raise Wrong(f"its file name is {coco_json.shown(name)}; expected text")
+        problem = files.name_problem(name) if name else ""
+        if problem and problem != files.OUTSIDE:  # MPII's results have paths
+            raise Wrong(f"its file name is {coco_json.shown(name)}; {problem}")
     return names[0] if names else ""
 
 
@@ -177,7 +185,7 @@ def _joints(entry):
 
 def _score(entry):
     score = coco_json.number(entry.get("score"), "score")
-    if entry.get("score") is not None and not np.isfinite(score):
+    if entry.get("score") is not None and not abs(score) < LARGEST:
         raise Wrong(f"score is {score}; expected a finite number")
     return score
 
@@ -193,7 +201,7 @@ def _area(entry, joints):
 
 def _finite(value, field, *, count=None):
     numbers = coco_json.numbers(value, field)
-    if not np.isfinite(numbers).all() or count not in (None, len(numbers)):
+    if not all(abs(x) < LARGEST for x in numbers) or count not in (None, len(numbers)):
         expected = "finite numbers" if count is None else f"{count} finite numbers"
         raise Wrong(f"{field} is {coco_json.shown(value)}; expected {expected}")
     return numbers

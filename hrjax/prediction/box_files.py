@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from data_pipelines import json_files
+from data_pipelines import coco_json, files, geometry, json_files
 from hrjax.prediction.media import Frame
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class _Annotations(msgspec.Struct):
 def _read(file):
     """The boxes of a file, the file name of each or None, and the names of category ids."""
     path = pathlib.Path(file)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no box file {file}")
     contents = json_files.read_json(path, expected=object)
     if isinstance(contents, list):
@@ -106,7 +106,7 @@ def _read(file):
     elif isinstance(contents, dict) and "annotations" in contents:
         document = _convert(path, contents, _Annotations)
         entries = document.annotations
-        images = {image.id: image.file_name for image in document.images}
+        images = _names_of_ids(path, document.images)
         categories = {category.id: category.name for category in document.categories}
     else:
         raise ValueError(
@@ -119,9 +119,31 @@ def _read(file):
     if entries and not boxes:
         raise ValueError(f"{path}: no entry has a bbox (x, y, w, h)")
     for position, entry in enumerate(entries):
-        if not math.isfinite(entry.score):
-            raise ValueError(f"{path}: the score of entry {position} is {entry.score}")
+        if not abs(entry.score) < geometry.LARGEST:
+            raise ValueError(
+                f"{path}: the score of entry {position} is {entry.score}; expected a finite number"
+            )
+        if entry.bbox is not None and not all(abs(x) < geometry.LARGEST for x in entry.bbox):
+            raise ValueError(
+                f"{path}: bbox of entry {position} (image {entry.image_id!r}) is "
+                f"{list(entry.bbox)}; expected finite numbers"
+            )
     return boxes, [box.file_name or images.get(box.image_id) for box in boxes], categories
+
+
+def _names_of_ids(path, images):
+    names = {}
+    for row, image in enumerate(images):
+        problem = files.name_problem(image.file_name)
+        if problem and problem != files.OUTSIDE:  # names are compared, not opened
+            shown = coco_json.shown(image.file_name)
+            raise ValueError(f"{path}: file_name of image {row} is {shown}; {problem}")
+        if names.setdefault(image.id, image.file_name) != image.file_name:
+            raise ValueError(
+                f"{path}: the image id {image.id!r} is used twice, by {names[image.id]} and "
+                f"{image.file_name}; give every image an id of its own"
+            )
+    return names
 
 
 def _convert(path, contents, kind):
@@ -129,6 +151,8 @@ def _convert(path, contents, kind):
         return msgspec.convert(contents, kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"{path}: {error}; $ is the whole file") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: {error.object!r} is not valid Unicode") from error
 
 
 def choose_category(

@@ -5,21 +5,23 @@ import os
 import pathlib
 import re
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from data_pipelines import images
+from data_pipelines import files, images
 
 IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
-    *(".jp2", ".avif", ".ppm", ".pgm"),
+    *(".ppm", ".pgm"),
+    *(".jp2", ".avif"),  # not decoded, but named
 )
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
+PLAYLISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<?xml", b"<mpd")
 DEFAULT_RATE = 30.0  # frames per second, for videos and cameras that do not report a rate
-LONGEST_SIDE = 2**15 - 2  # OpenCV's warps, which crop people, count pixels in 16 bits
 # Containers often announce a few more frames than they hold.
 COMPLETE = 0.95
 # PIL's modes that convert to RGB without loss of range; those of 16 and 32 bits would saturate.
@@ -64,6 +66,12 @@ def find_images(source: str, *, exclude: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
+def video_name(source: str) -> str:
+    """What the frames of a video or camera are called."""
+    camera = _camera(source)
+    return pathlib.Path(source).name if camera is None else f"webcam{camera}"
+
+
 def image_folder(source: str) -> pathlib.Path:
     """The folder that the names of frames refer to: `source`, or the folder of that file."""
     path = pathlib.Path(source)
@@ -87,15 +95,18 @@ def image_ids(files: Sequence[pathlib.Path]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def read_images(files: Sequence[pathlib.Path], source: str, problems: list[str]) -> Iterator[Frame]:
+def read_images(
+    files: Sequence[pathlib.Path],
+    source: str,
+    problems: list[str],
+    *,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Iterator[Frame]:
     """The frames of image files, upright; files that cannot be read are added to `problems`."""
     names = frame_names(files, source)
     for file, name, image_id in zip(files, names, image_ids(files), strict=True):
-        if file.exists() and not file.is_file():  # reading a pipe would wait forever
-            problems.append(f"{file} is not a regular file")
-            continue
         try:
-            image = load_image(file)
+            image = load_image(file, max_pixels=max_pixels)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -112,24 +123,20 @@ def is_single_image(images: object) -> bool:
     return not isinstance(images, Iterable)
 
 
-def load_image(image: ImageLike) -> np.ndarray:
+def load_image(image: ImageLike, *, max_pixels: int = images.MAX_PIXELS) -> np.ndarray:
     """The pixels (h, w, 3) uint8 RGB of a path, a PIL image or an array.
 
     A file is rotated upright by its EXIF orientation; PIL images and arrays are used as they are.
+    Files of more than `max_pixels` are not decoded.
     """
     name = "the image"
     if isinstance(image, (str, os.PathLike)):
         name = os.fspath(image)
-        image = images.read_image(name, upright=True)
+        image = images.read_image(name, upright=True, max_pixels=max_pixels)
     elif _is_pil(image):
         image = _pil_pixels(image)
     pixels = _check_pixels(image)
-    height, width = pixels.shape[:2]
-    if max(height, width) > LONGEST_SIDE:
-        raise ValueError(
-            f"{name} has {width}x{height} pixels (width x height); people can be cropped from "
-            f"images of at most {LONGEST_SIDE} pixels a side: make it smaller"
-        )
+    images.check_side(pixels, name)
     return pixels
 
 
@@ -177,20 +184,29 @@ def _advice(pixels):
 
 
 class Video:
-    """The frames of a video or camera, numbered from 0; `problem` says if it ended early."""
+    """The frames of a video or camera, numbered from 0; `problem` says if it ended early.
 
-    def __init__(self, source: str):
+    Frames of more than `max_pixels` are not decoded.
+    """
+
+    def __init__(self, source: str, *, max_pixels: int = images.MAX_PIXELS):
         camera = _camera(source)
-        if camera is None and not pathlib.Path(source).is_file():
-            raise FileNotFoundError(f"there is no video {source}")
+        if camera is None:
+            _check_video(source)
         self._capture = cv2.VideoCapture(source if camera is None else camera)
         if not self._capture.isOpened():
             kind = "camera" if camera is not None else "video"
             raise ValueError(
                 f"can't open the {kind} {source}: it is damaged, in use, or not a {kind}"
             )
+        self._max_pixels = max_pixels
+        size = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+        problem = self._size_problem([int(self._capture.get(side)) for side in size])
+        if problem:
+            self._capture.release()
+            raise ValueError(f"can't read the video {source}: {problem}")
         self.source = source
-        self.name = pathlib.Path(source).name if camera is None else f"webcam{camera}"
+        self.name = video_name(source)
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if camera is None else 0
         self.count = max(int(announced), 0)  # 0 if unknown
@@ -202,31 +218,57 @@ class Video:
             good, image = self._capture.read()
             if not good:
                 break
+            problem = self._size_problem(image.shape[:2])  # which may change within a video
+            if problem:
+                self.problem = f"{self.source} ends at frame {number}: {problem}"
+                return
             yield Frame(self.name, number, np.ascontiguousarray(image[..., ::-1]))
             number += 1
         if number == 0 or number < COMPLETE * self.count:
             self.problem = f"{self.source} ends after {number} of {self.count} frames"
+
+    def _size_problem(self, size):
+        height, width = size
+        if height * width <= self._max_pixels and max(size) <= images.MAX_SIDE:
+            return ""
+        return (
+            f"frames of {width}x{height} pixels (width x height) are not decoded; expected at most "
+            f"{self._max_pixels:,} pixels, and {images.MAX_SIDE} a side"
+        )
 
     def close(self) -> None:
         """Releases the file or camera."""
         self._capture.release()
 
 
+def _check_video(source):
+    if not pathlib.Path(source).exists():
+        raise FileNotFoundError(f"there is no video {source}")
+    files.require_regular_file(source)
+    with open(source, "rb") as file:
+        start = file.read(16).lstrip(b"\xef\xbb\xbf").lower()
+    # FFmpeg would open whatever files and addresses a playlist names.
+    if start.startswith(PLAYLISTS):
+        raise ValueError(f"{source} is a playlist, not a video: give the video that it names")
+
+
 class VideoWriter:
     """Writes frames of one size to an .mp4 (MPEG-4) or .avi (Motion JPEG) file.
 
-    `rate` is in frames per second.
+    `rate` is in frames per second. The file gets its name when it is finished; a link of that name
+    is replaced, not followed.
     """
 
     def __init__(self, path: pathlib.Path, rate: float):
         self._path, self._rate, self._writer = path, rate, None
+        self._unfinished = path.with_name(f".unfinished_{uuid.uuid4().hex[:8]}{path.suffix}")
 
     def write(self, image: np.ndarray) -> None:
         """Appends a frame (h, w, 3) uint8 RGB; the first one sets the size of the video."""
         if self._writer is None:
             code = cv2.VideoWriter.fourcc(*("mp4v" if self._path.suffix == ".mp4" else "MJPG"))
             size = image.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            self._writer = cv2.VideoWriter(str(self._unfinished), code, self._rate, size)
             if not self._writer.isOpened():
                 raise OSError(f"can't write the video {self._path}")
         self._writer.write(np.ascontiguousarray(image[..., ::-1]))
@@ -235,6 +277,8 @@ class VideoWriter:
         """Finishes the file."""
         if self._writer is not None:
             self._writer.release()
+        if self._unfinished.exists():
+            self._unfinished.replace(self._path)
 
 
 def _camera(source):

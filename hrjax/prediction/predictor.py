@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from data_pipelines import geometry
+from data_pipelines import images as data_images
 from data_pipelines.transforms import ops
 from hrjax import detections, inference, models
 from hrjax.prediction import media, trained_network
@@ -29,7 +30,8 @@ class Predictor:
     `checkpoint` is a run, one step of it, converted weights, a file of weights or its address, a
     published name, or a `Network`. `model` names the variant, with the input size or not, of
     weights that do not say it; `config` replaces all settings, `flip_test` and `decode` single
-    ones. Batches have at most `batch_size` people, a power of two.
+    ones. Batches have at most `batch_size` people, a power of two. Image files of more than
+    `max_pixels` are not decoded.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Predictor:
         flip_test: bool | None = None,
         decode: str = "",
         batch_size: int = 32,
+        max_pixels: int = data_images.MAX_PIXELS,
     ):
         if batch_size < 1 or batch_size & (batch_size - 1):
             raise ValueError(f"batch_size must be a power of two; got {batch_size}")
@@ -53,7 +56,7 @@ class Predictor:
             decode=decode or settings.decode,
         )
         self.skeleton = checkpoint.skeleton
-        self._batch_size = batch_size
+        self._batch_size, self._max_pixels = batch_size, max_pixels
         self._network = checkpoint
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
         self._crop = ops.Crop(self.settings.input_size, self.settings.udp)
@@ -109,7 +112,7 @@ class Predictor:
     def _crop_all(self, pairs: Iterable, all_boxes: list) -> Iterator[dict]:
         """Crops the people one by one; appends the boxes of each image and which are usable."""
         for image, boxes in pairs:
-            pixels = media.load_image(image)
+            pixels = media.load_image(image, max_pixels=self._max_pixels)
             boxes = check_boxes(boxes, pixels.shape[:2])
             problems = [box_problem(box, pixels.shape[:2]) for box in boxes]
             for box, problem in zip(boxes, problems, strict=True):
@@ -181,7 +184,7 @@ def check_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> np.ndarray:
 def box_problem(box: np.ndarray, size: tuple[int, int]) -> str:
     """What makes a box unusable in an image of `size` (height, width); "" if it is usable."""
     x, y, width, height = box
-    if not np.isfinite(box).all():
+    if not (np.abs(box) < geometry.LARGEST).all():
         return "is not finite"
     if width <= 0 or height <= 0:
         return "is empty"

@@ -3,12 +3,13 @@
 import collections
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import images
+from data_pipelines import files, images
 from hrjax import detections
 from hrjax.evaluation import result_files
 from hrjax.prediction.media import IMAGES
@@ -45,7 +46,7 @@ class ImageResults:
 
 def save(results: Sequence[ImageResults], file: pathlib.Path) -> None:
     """Writes a results file in COCO's format, with the keys file_name and box added."""
-    file.write_text(json.dumps(_coco_entries(results)) + "\n")
+    files.write_text(file, json.dumps(_coco_entries(results)) + "\n")
 
 
 def _coco_entries(results):
@@ -92,26 +93,31 @@ def _image_results(content, rows):
 class ImageFinder:
     """Finds the image of results in a folder or below it, by its name or the number in its name.
 
-    `names` are the file names of image ids, where an annotation file has them.
+    `names` are the file names of image ids, where an annotation file has them. What is inside
+    `exclude` is not among the images, nor is anything outside of the folder.
     """
 
-    def __init__(self, root: str, names: Mapping[int, str]):
+    def __init__(self, root: str, names: Mapping[int, str], *, exclude: pathlib.Path | None = None):
         self._root, self._names = pathlib.Path(root), names
         if not self._root.is_dir():
             raise FileNotFoundError(f"there is no image folder {root}")
-        files = [file for file in self._root.rglob("*") if file.suffix.lower() in IMAGES]
-        self._by_name = {file.name: file for file in files}
+        images = [file for file in self._root.rglob("*") if file.suffix.lower() in IMAGES]
+        if exclude is not None:
+            excluded = exclude.resolve()
+            images = [file for file in images if excluded not in file.resolve().parents]
+        self.files = images
+        self._by_name = {file.name: file for file in images}
         self._by_number = {
             int(number): file
-            for file in files
+            for file in images
             if (number := file.stem.rpartition("_")[2]).isdigit() and len(number) < 19
         }
 
     def read(self, results: ImageResults) -> np.ndarray:
         """The pixels of the image; raises ValueError if there is no such image."""
         name = results.name or self._names.get(results.image_id, "")
-        path = self._root / name
-        if not (name and path.is_file()):
+        path = self._below(name)
+        if path is None:
             path = self._by_name.get(pathlib.PurePath(name).name)
         if path is None:
             path = self._by_number.get(results.image_id)
@@ -120,3 +126,10 @@ class ImageFinder:
                 f"there is no image {name or results.image_id} in {self._root} or its subfolders"
             )
         return images.read_image(str(path), upright=results.upright)
+
+    def _below(self, name):
+        try:
+            path = files.below(self._root, name)
+        except ValueError:
+            return None
+        return pathlib.Path(path) if os.path.isfile(path) else None

@@ -16,7 +16,7 @@ RESTORE = "restore it from a copy, or remove it: the checkpoints have model card
 # Fields that do not change what a run computes: they may change when it continues.
 FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
-    *("data.workers", "data.strict", "data.max_unreadable"),
+    *("data.workers", "data.strict", "data.max_unreadable", "data.max_pixels"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps"),
     *("eval.batch_size", "eval.report"),
 )

@@ -206,6 +206,7 @@ def _open_batches(setup, position):
             setup.split.skeleton,
             config.data.input_size,
             strict=config.data.strict,
+            max_pixels=config.data.max_pixels,
             udp=experiment.prediction_settings(config).udp,
         ),
         batch_size=config.train.batch_size,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import common
-from data_pipelines import datasets, skeletons
+from data_pipelines import datasets, images, skeletons
 from data_pipelines.transforms import chains
 from hrjax import models
 from hrjax.config import checks
@@ -310,3 +310,8 @@ def test_the_distilled_recipe_has_paddles_teacher_and_schedule():
     assert (config.distill.model, config.distill.weight) == ("hrnet_w32", 0.5)
     assert not config.distill.batch_statistics
     assert (config.loss.factor, config.optimizer.lr, config.train.epochs) == (1.0, 2e-3, 210)
+
+
+def test_the_default_limit_on_pixels_is_that_of_decoding():
+    config = common.recipe("", default="hrnet_w32", dataset="coco", input_size=(64, 48))
+    assert config.data.max_pixels == images.MAX_PIXELS

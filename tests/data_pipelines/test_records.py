@@ -1,6 +1,7 @@
 """Images in ArrayRecord shards: as they were, resumable, checked."""
 
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -104,3 +105,20 @@ def test_images_without_records_are_an_error(files, tmp_path):
     list(records.build(root, files))
     with pytest.raises(ValueError, match=r"no records of 1 images of train, e\.g\. 9\.jpg"):
         records.attach(_split(root, "images/4.jpg", "images/9.jpg"), root)
+
+
+def test_a_pipe_among_the_images_is_named(files, tmp_path):
+    files["3.jpg"].unlink()
+    os.mkfifo(files["3.jpg"])
+    with pytest.raises(ValueError, match=r"3\.jpg is a named pipe; expected a regular file"):
+        list(records.build(str(tmp_path / "packed"), files))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"names": 5, "sha256": []}', '{"names": ["a"]}'])
+def test_damaged_metadata_are_named(files, tmp_path, content):
+    root = tmp_path / "packed"
+    list(records.build(str(root), files))
+    (metadata,) = root.rglob("metadata.json")
+    metadata.write_text(content)
+    with pytest.raises(ValueError, match=r"metadata\.json"):
+        records.index(str(root))

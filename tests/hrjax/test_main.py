@@ -140,6 +140,26 @@ def test_a_run_evaluates_by_its_own_config(run, small, tmp_path, monkeypatch):
     assert "the run's own config, but heatmap.sigma is 1.5 instead of 1.0\n" in err
 
 
+def test_evaluating_a_run_draws_nothing_and_replaces_no_input(run, small, drawn, tmp_path):
+    run(*small, "--config.train.epochs=1")
+    truth = drawn / "annotations" / "mpii_val.json"
+    before = truth.read_bytes()
+    (tmp_path / "link.json").symlink_to(truth)
+    status, _, err = run(*small, "--mode=eval", f"--output={tmp_path / 'link.json'}")
+    assert status == 1
+    assert "link.json would replace the input" in err
+    assert truth.read_bytes() == before
+    file, made = tmp_path / "run" / "config.json", tmp_path / "made" / "here"
+    config = json.loads(file.read_text())
+    config["data"]["root"] = str(made)
+    config["data"]["draw"].update(train_images=30, val_images=5)
+    file.write_text(json.dumps(config))
+    status, _, err = run("--mode=eval", f"--checkpoint={tmp_path / 'run'}")
+    assert status == 1
+    assert f"there is no {made}" in err
+    assert not made.parent.exists()
+
+
 def test_a_moved_step_evaluates_by_its_card(run, small, drawn, tmp_path, monkeypatch):
     run(*small, "--config.train.epochs=1", "--config.heatmap.sigma=1.0")
     run("--mode=eval", f"--checkpoint={tmp_path / 'run'}")

@@ -1,7 +1,8 @@
 """Pictures of a file of results."""
 
 import json
-import runpy
+import os
+import subprocess
 import sys
 
 import cv2
@@ -96,9 +97,67 @@ def test_a_missing_file_is_one_message(run, tmp_path):
         run()
 
 
-def test_help_shows_the_commands(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["plot_predictions.py", "--help"])
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_path(plot_predictions.__file__, run_name="__main__")
-    assert ending.value.code == 0
-    assert "--truth=data/coco" in capsys.readouterr().out
+def test_help_shows_the_commands():
+    command = [sys.executable, plot_predictions.__file__, "--help"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "--truth=data/coco" in answer.stdout
+
+
+def write_results(folder, **fields):
+    rows = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps([{**row, **fields} for row in rows]))
+
+
+def test_the_folder_of_the_images_is_not_drawn_into(run, files):
+    (files / "link").symlink_to("images")
+    before = sorted(path.name for path in (files / "images").iterdir())
+    for place in ("images", "link", "images/../images"):
+        with pytest.raises(SystemExit, match="holds the images; choose another --save_path"):
+            run(f"--save_path={place}")
+    assert sorted(path.name for path in (files / "images").iterdir()) == before
+
+
+def test_earlier_drawings_below_the_images_are_not_drawn_on(run, files):
+    (files / "out").mkdir()
+    run("--save_path=images/drawn")
+    before = {path.name: path.read_bytes() for path in (files / "images/drawn").iterdir()}
+    run("--save_path=images/drawn")
+    assert {path.name: path.read_bytes() for path in (files / "images/drawn").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/secret.jpg", "a/../../secret.jpg"])
+def test_images_outside_of_the_folder_are_not_drawn(run, files, name):
+    cv2.imwrite(str(files / "secret.jpg"), np.full((60, 80, 3), 200))
+    rows = json.loads((files / "results.json").read_text())[:1]
+    name = str(files / "secret.jpg") if name[0] == "/" else name
+    rows = [{**row, "file_name": name, "image_id": None} for row in rows]
+    (files / "results.json").write_text(json.dumps(rows))
+    with pytest.raises(SystemExit, match=r"there is no image .*secret\.jpg in images"):
+        run()
+    assert list((files / "out").iterdir()) == []
+
+
+def test_pictures_stay_in_their_folder_and_have_names_of_their_own(run, files):
+    for folder in ("cam1", "cam2"):
+        (files / "images" / folder).mkdir()
+        cv2.imwrite(str(files / "images" / folder / "0001.jpg"), np.zeros((60, 80, 3)))
+    row = json.loads((files / "results.json").read_text())[0]
+    names = ("cam1/0001.jpg", "cam2/0001.jpg")
+    rows = [{**row, "file_name": name, "image_id": None} for name in names]
+    (files / "results.json").write_text(json.dumps(rows))
+    assert run() == ["score_900_0001.png", "score_900_0001_2.png"]
+
+
+def test_a_long_name_is_shortened(run, files):
+    (files / "images" / f"{'x' * 250}.jpg").write_bytes(
+        (files / "images" / "000000000785.jpg").read_bytes()
+    )
+    write_results(files, file_name=f"{'x' * 250}.jpg")
+    assert [len(name) for name in run()] == [len("score_579_id_785_.png") + 180]
+
+
+def test_a_name_that_no_file_has_is_named(run, files):
+    write_results(files, file_name="a\0b.jpg")
+    with pytest.raises(SystemExit, match=r"results\.json: entry 0: its file name is \"a"):
+        run()

@@ -69,3 +69,19 @@ def test_a_missing_matplotlib_names_the_extra(logged, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ValueError, match=r"pip install matplotlib"):
         plot_run.draw({"a": plot_run.read(logged)})
+
+
+@pytest.mark.parametrize("value", ["high", [1], None, {}])
+def test_a_row_without_numbers_is_named(tmp_path, value):
+    run = write(tmp_path / "run", [{"step": 1, "loss": 0.5}, {"step": 2, "loss": value}])
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: step 2: loss is .*; expected a number"):
+        plot_run.read(run)
+
+
+def test_a_link_is_replaced_by_the_figure(logged, tmp_path, monkeypatch):
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (tmp_path / "out.png").symlink_to("mine.png")
+    arguments = [f"--run={logged}", f"--save_path={tmp_path}/out.png"]
+    monkeypatch.setattr(sys, "argv", ["plot_run.py", *arguments])
+    plot_run.main()
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"

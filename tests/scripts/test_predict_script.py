@@ -1,7 +1,8 @@
 """The command predicts what can be predicted, and its exit status and messages tell the rest."""
 
 import json
-import runpy
+import os
+import subprocess
 import sys
 
 import cv2
@@ -245,6 +246,111 @@ def test_wrong_arguments_give_one_message(run, photos, tmp_path, arguments, mess
     assert {file.name: file.read_bytes() for file in photos.iterdir()} == before
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_links_in_the_output_never_lead_to_an_input(run, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    before = contents(photos)
+    (out / "1.png").symlink_to(photos / "1.png")
+    error = run(f"--source={photos}")
+    assert "out/1.png would replace the input" in error
+    (out / "1.png").unlink()
+    os.link(photos / "1.png", out / "1.png")
+    assert "out/1.png would replace the input" in run(f"--source={photos}")
+    (out / "1.png").unlink()
+    (photos / "deep").mkdir()
+    (photos / "deep" / "3.png").write_bytes((photos / "1.png").read_bytes())
+    before = contents(photos)
+    (out / "deep").symlink_to(photos / "deep")
+    assert "out/deep/3.png would replace the input" in run(f"--source={photos}")
+    assert contents(photos) == before
+
+
+def test_a_link_that_leads_to_another_file_is_replaced(run, photos, tmp_path):
+    run(f"--source={photos}")
+    other = tmp_path / "other.png"
+    other.write_bytes(b"mine")
+    (tmp_path / "out" / "1.png").unlink()
+    (tmp_path / "out" / "1.png").symlink_to(other)
+    assert run(f"--source={photos}") == ""
+    assert other.read_bytes() == b"mine"
+    assert not (tmp_path / "out" / "1.png").is_symlink()
+
+
+def test_the_boxes_are_not_replaced_by_the_results(run, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    boxes = tmp_path / "out" / "results.json"
+    boxes.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}]')
+    before = boxes.read_bytes()
+    assert "would replace the input" in run(f"--source={photos}", f"--boxes={boxes}")
+    assert boxes.read_bytes() == before
+
+
+def test_a_video_is_not_replaced_by_its_drawing(run, tmp_path, dots):
+    (tmp_path / "out").mkdir()
+    film = tmp_path / "out" / "walk.mp4"
+    film.write_bytes(b"film")
+    assert "overwrite the images in" in run(f"--source={film}")
+    (tmp_path / "link.avi").symlink_to(film)
+    (tmp_path / "walk.avi").symlink_to(film)
+    assert "out/walk.mp4 would replace the input" in run(f"--source={tmp_path / 'walk.avi'}")
+    assert film.read_bytes() == b"film"
+
+
+def test_pictures_that_no_prediction_wrote_are_not_replaced(run, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").write_bytes(b"mine")
+    assert "1.png is there already" in run(f"--source={photos}")
+    assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
+
+
+def test_two_images_are_not_drawn_into_one_file(run, photos, tmp_path):
+    picture = (photos / "1.png").read_bytes()
+    (photos / "a.bmp").write_bytes(picture)
+    (photos / "a.bmp.jpg").write_bytes(picture)
+    error = run(f"--source={photos}")
+    assert "a.bmp and a.bmp.jpg would both be drawn into" in error
+    (photos / "a.bmp").rename(photos / "1_heatmaps0.png")
+    error = run(f"--source={photos}", "--heatmaps")
+    assert "1_heatmaps0.png is called like the heatmaps of another image" in error
+    assert run(f"--source={photos}") == ""
+
+
+@pytest.mark.parametrize("source", ["", "z.jpg"])
+def test_a_pipe_or_a_device_is_named_at_once(run, photos, source):
+    os.mkfifo(photos / "z.jpg")
+    (photos / "zero.jpg").symlink_to("/dev/zero")
+    error = run(f"--source={photos / source}")
+    assert "z.jpg is a named pipe; expected a regular file" in error
+    assert ("zero.jpg is a device" in error) == (not source)
+
+
+def test_a_film_that_is_a_device_or_a_playlist_is_named(run, tmp_path):
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    assert "zero.mp4 is a device" in run(f"--source={tmp_path / 'zero.mp4'}")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")
+    assert "list.mp4 is a playlist, not a video" in run(f"--source={tmp_path / 'list.mp4'}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_pixels_are_named_and_the_limit_can_be_changed(run, photos):
+    error = run(f"--source={photos}", "--max_pixels=19199")
+    assert error.startswith("error: 2 problems:")
+    assert "1.png: it has 160x120 pixels (width x height); at most 19,199 are decoded" in error
+    assert run(f"--source={photos}", "--max_pixels=19200") == ""
+
+
+def test_names_that_are_not_utf8_are_predicted(run, photos, tmp_path):
+    name = os.fsdecode(b"\xff.png")
+    (photos / "1.png").rename(photos / name)
+    assert run(f"--source={photos}") == ""
+    assert [entry["file_name"] for entry in entries(tmp_path)] == ["2.png", name]
+    assert (tmp_path / "out" / name).is_file()
+
+
 def test_options_that_exclude_each_other_are_refused(run, capsys):
     run("--source=a", "--boxes=1,2,3,4", "--detector=b")
     assert "--boxes and --detector exclude each other" in capsys.readouterr().err
@@ -252,9 +358,8 @@ def test_options_that_exclude_each_other_are_refused(run, capsys):
     assert "--heatmaps works for images, not for videos" in capsys.readouterr().err
 
 
-def test_help_names_the_published_checkpoints(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["predict.py", "--help"])
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_path(predict.__file__, run_name="__main__")
-    assert ending.value.code == 0
-    assert "hrnet_w32_coco" in capsys.readouterr().out
+def test_help_names_the_published_checkpoints():
+    command = [sys.executable, predict.__file__, "--help"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "hrnet_w32_coco" in answer.stdout

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import http.server
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -12,6 +13,7 @@ import threading
 
 import cv2
 import numpy as np
+import pictures
 import pytest
 
 from data_pipelines import datasets
@@ -159,3 +161,36 @@ def test_download_takes_archives_from_a_mirror(run, server, tmp_path, monkeypatc
     assert len(list((root / "annotations").iterdir())) == 2
     assert run("download", "--dataset=coco", f"--root={root}", f"--mirror={address}") == 1
     assert "cannot download" in capsys.readouterr().err
+
+
+def test_the_sheet_replaces_no_input(run, drawn, tmp_path, capsys):
+    root = tmp_path / "people"
+    shutil.copytree(drawn, root)
+    (tmp_path / "link.jpg").symlink_to(next(root.rglob("val2017/*.jpg")))
+    before = {path: path.read_bytes() for path in root.rglob("*.jpg")}
+    options = ("--splits=val", f"--out={tmp_path}/link.jpg", "--input=64x48")
+    assert run("check", "--dataset=coco", f"--root={root}", *options) == 1
+    assert "link.jpg would replace the input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in root.rglob("*.jpg")} == before
+
+
+def test_each_split_has_a_sheet_of_its_own(run, drawn, tmp_path):
+    options = ("--splits=train,val", f"--out={tmp_path}/sheet.jpg", "--input=64x48")
+    assert run("check", "--dataset=coco", f"--root={drawn}", *options) == 0
+    names = sorted(path.name for path in tmp_path.glob("*.jpg"))
+    assert names == ["sheet_train.jpg", "sheet_val.jpg"]
+
+
+def test_pipes_and_claims_among_the_images_are_problems(run, drawn, tmp_path, capsys):
+    root = tmp_path / "people"
+    shutil.copytree(drawn, root)
+    first, second = sorted(root.rglob("val2017/*.jpg"))[:2]
+    first.unlink()
+    os.mkfifo(first)
+    second.write_bytes(pictures.claiming(65500, 65500)["a.jpg"])
+    options = ("--splits=val", f"--out={tmp_path}/sheet.jpg", "--input=64x48")
+    assert run("check", "--dataset=coco", f"--root={root}", *options) == 1
+    printed = capsys.readouterr().out
+    assert "error: 2 images can't be read" in printed
+    assert f"{first.name} is a named pipe" in printed
+    assert f"{second.name}: it has 65500x65500 pixels" in printed

@@ -1,6 +1,8 @@
 """The script writes the page of an error analysis from files alone."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -39,3 +41,44 @@ def test_results_of_other_images_are_an_error(monkeypatch, command, tmp_path):
     monkeypatch.setattr(sys, "argv", ["report.py", *command])
     with pytest.raises(SystemExit, match=r"images of the detections are not in .*e\.g\. 999999"):
         report.main()
+
+
+@pytest.mark.parametrize("name", ["results.json", "link.json"])
+def test_the_page_replaces_no_input(monkeypatch, command, tmp_path, name):
+    (tmp_path / "link.json").symlink_to("results.json")
+    before = (tmp_path / "results.json").read_text()
+    arguments = [*command, f"--output={tmp_path / name}"]
+    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+    with pytest.raises(SystemExit, match="would replace the input"):
+        report.main()
+    assert (tmp_path / "results.json").read_text() == before
+
+
+def test_a_file_without_entries_is_named(monkeypatch, command, tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    monkeypatch.setattr(sys, "argv", ["report.py", *command])
+    with pytest.raises(SystemExit, match=r"results\.json is an empty list: there is nothing"):
+        report.main()
+
+
+def test_images_outside_of_the_folder_never_get_into_the_page(monkeypatch, command, tmp_path):
+    source = next(part for part in command if part.startswith("--annotations")).partition("=")[2]
+    with open(source) as file:
+        content = json.load(file)
+    content["images"][0]["file_name"] = str(tmp_path / "secret.jpg")
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    arguments = [*command, f"--annotations={tmp_path}/truth.json"]
+    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+    with pytest.raises(SystemExit, match=r"truth\.json: the image '.*secret.jpg' is to be in"):
+        report.main()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_name_that_is_not_utf8_is_in_the_page(command, tmp_path):
+    results = tmp_path / os.fsdecode(b"\xff.json")
+    (tmp_path / "results.json").rename(results)
+    page = tmp_path / "page.html"
+    arguments = [*command, f"--results={results}", f"--output={page}"]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, report.__file__, *arguments], check=True, env=environment)
+    assert "\\udcff.json against" in page.read_text(encoding="utf-8")

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import os
+import pickle
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from data_pipelines import datasets
+from data_pipelines import datasets, json_files
 from data_pipelines.readers import custom
 from data_pipelines.readers.request import Joints, Request
 
@@ -234,3 +236,39 @@ def test_a_split_without_annotations_is_read_with_detections_alone(tmp_path):
     assert (len(split), split.truth.annotated, split.truth.category_id) == (1, False, 3)
     with pytest.raises(ValueError, match=r"test\.json has no annotations.*config\.eval\.boxes"):
         custom.read(Request(str(tmp_path), "test"))
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/hostname", "a/../../b.jpg", "", "a\0b"])
+def test_images_outside_of_their_folder_are_refused(tmp_path, name):
+    _write(tmp_path)
+    path = tmp_path / "annotations" / "train.json"
+    contents = json.loads(path.read_text())
+    contents["images"][0]["file_name"] = name
+    path.write_text(json.dumps(contents))
+    with pytest.raises(
+        ValueError, match=r"train\.json: image 0 \(id 7\): .* expected (a|the) name"
+    ):
+        datasets.read("custom", str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("name", ["sub/7.jpg", "{root}/images/7.jpg", "\udcff.jpg", "é 7.jpg"])
+def test_images_below_their_folder_are_read(tmp_path, name):
+    _write(tmp_path)
+    path = tmp_path / "annotations" / "train.json"
+    contents = json.loads(path.read_text())
+    contents["images"][0]["file_name"] = name.format(root=tmp_path)
+    path.write_text(json.dumps(contents))
+    split = datasets.read("custom", str(tmp_path), "train")
+    for each in (split, pickle.loads(pickle.dumps(split))):  # as a worker process gets it
+        assert each[0]["image_path"] == str(tmp_path / "images" / name.format(root=tmp_path))
+
+
+def test_annotations_that_are_a_pipe_or_too_large_are_named(tmp_path, monkeypatch):
+    _write(tmp_path)
+    monkeypatch.setattr(json_files, "LARGEST_FILE", 100)
+    with pytest.raises(ValueError, match=r"train\.json has \d+ bytes; at most 100 are read"):
+        datasets.read("custom", str(tmp_path), "train")
+    (tmp_path / "annotations" / "train.json").unlink()
+    os.mkfifo(tmp_path / "annotations" / "train.json")
+    with pytest.raises(ValueError, match=r"train\.json is a named pipe"):
+        datasets.read("custom", str(tmp_path), "train")

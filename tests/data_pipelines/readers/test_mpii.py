@@ -1,7 +1,12 @@
 """The MPII reader on files in both published layouts."""
 
+import contextlib
 import json
+import os
+import random
+import warnings
 
+import fuzzing
 import numpy as np
 import pytest
 import scipy.io
@@ -222,3 +227,26 @@ def test_invisible_joints_may_be_nan(tmp_path):
     example = mpii.read(Request(str(tmp_path), "val"))[0]
     assert np.isfinite(example["keypoints"]).all()
     assert example["visible"].tolist() == [0] + [1] * 15
+
+
+def test_a_mat_that_is_a_pipe_is_named(tmp_path):
+    _write(tmp_path, [_person()])
+    os.mkfifo(tmp_path / "annotations" / "mpii_gt_val.mat")
+    with pytest.raises(ValueError, match=r"mpii_gt_val\.mat is a named pipe"):
+        mpii.read(Request(str(tmp_path), "val"))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_damaged_mats_are_read_or_named(tmp_path, compressed):
+    _write(tmp_path, [_person()])
+    path = tmp_path / "annotations" / "mpii_gt_val.mat"
+    _write_truth(path, count=1)
+    contents = scipy.io.loadmat(path)
+    arrays = {name: value for name, value in contents.items() if not name.startswith("__")}
+    scipy.io.savemat(path, arrays, do_compression=compressed)
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(150):
+        path.write_bytes(fuzzing.bytewise(rng, [whole]))
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mpii.read(Request(str(tmp_path), "val"))

@@ -5,6 +5,7 @@ import logging
 import cv2
 import jax.numpy as jnp
 import numpy as np
+import pictures
 import pytest
 
 from data_pipelines import geometry, images
@@ -278,6 +279,22 @@ def test_images_in_records_are_decoded_from_their_bytes(tmp_path):
     broken = _example(image_path="in/other.jpg", encoded=lambda: b"x")
     with pytest.raises(ValueError, match=r"in/other\.jpg: 1 bytes that are not an image"):
         ops.Decode(strict=True)(broken, None)
+
+
+def test_an_image_of_too_many_pixels_or_of_too_long_a_side_counts_as_unreadable(tmp_path, caplog):
+    (tmp_path / "claim.jpg").write_bytes(pictures.claiming(65500, 65500)["a.jpg"])
+    cv2.imwrite(str(tmp_path / "long.jpg"), np.zeros((8, 40000, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "small.jpg"), np.zeros((8, 9, 3), np.uint8))
+    decode = ops.Decode(strict=False, max_pixels=1_000_000)
+    examples = [_example(image_path=str(tmp_path / f"{name}.jpg")) for name in ("claim", "long")]
+    for example in examples:
+        decoded = ops.Crop((16, 12))(decode(example, None), None)
+        assert not decoded["readable"]
+        assert not decoded["visible"].any()
+    assert "claim.jpg: it has 65500x65500 pixels (width x height); at most 1,000,000" in caplog.text
+    assert "long.jpg has 40000x8 pixels (width x height); people can be cropped" in caplog.text
+    example = _example(image_path=str(tmp_path / "small.jpg"))
+    assert decode(example, None)["readable"]
 
 
 # --- crops

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pathlib
 
 import numpy as np
@@ -195,3 +196,23 @@ def test_files_with_other_contents_are_named(save, contents, message):
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"there is no box file gone\.json"):
         BoxFile("gone.json", threshold=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308, -1e300])
+def test_boxes_of_no_finite_numbers_are_named(save, value):
+    file = save([detection(), detection(bbox=[1, 2, value, 4])])
+    with pytest.raises(ValueError, match=r"boxes\.json: bbox of entry 1 \(image 1\) is .*finite"):
+        BoxFile(file, threshold=0.3)
+
+
+def test_images_of_one_id_are_named(save):
+    content = annotations(["a.jpg", "b.jpg"])
+    content["images"][1]["id"] = 10
+    with pytest.raises(ValueError, match=r"the image id 10 is used twice, by a\.jpg and b\.jpg"):
+        BoxFile(save(content), threshold=0.3)
+
+
+def test_a_box_file_that_is_a_pipe_is_named(tmp_path):
+    os.mkfifo(tmp_path / "boxes.json")
+    with pytest.raises(ValueError, match=r"boxes\.json is a named pipe"):
+        BoxFile(str(tmp_path / "boxes.json"), threshold=0.3)

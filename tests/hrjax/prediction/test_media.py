@@ -96,7 +96,10 @@ def test_folders_are_read_in_order_with_subfolders_but_without_the_output(tmp_pa
 def test_a_pipe_is_named_and_not_waited_for(tmp_path, source):
     os.mkfifo(tmp_path / "z.jpg")
     frames, problems = read(tmp_path / source)
-    assert (frames, problems) == ([], [f"{tmp_path / 'z.jpg'} is not a regular file"])
+    assert (frames, problems) == (
+        [],
+        [f"{tmp_path / 'z.jpg'} is a named pipe; expected a regular file"],
+    )
 
 
 def test_a_linked_output_folder_is_not_read(tmp_path, halves):
@@ -226,6 +229,25 @@ def test_videos_have_the_right_colors_in_other_programs(tmp_path):
     np.testing.assert_allclose(seen[32, 32], (20, 20, 200), atol=6)
     (frame,) = media.Video(str(path))
     np.testing.assert_allclose(frame.image[32, 32], (200, 20, 20), atol=6)
+
+
+def test_videos_of_too_many_pixels_are_refused(video):
+    assert media.Video(str(video), max_pixels=120 * 160).count == 12
+    with pytest.raises(
+        ValueError, match=r"can't read the video .* 160x120 pixels .* at most 19,199"
+    ):
+        media.Video(str(video), max_pixels=120 * 160 - 1)
+
+
+def test_a_video_is_written_aside_and_replaces_a_link(tmp_path, dots):
+    (tmp_path / "mine.mp4").write_bytes(b"mine")
+    (tmp_path / "walk.mp4").symlink_to("mine.mp4")
+    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer.write(dots([(50, 60)]))
+    writer.close()
+    assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
+    assert len(list(media.Video(str(tmp_path / "walk.mp4")))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.mp4", "walk.mp4"]
 
 
 def test_a_truncated_video_says_where_it_ends(tmp_path, dots):

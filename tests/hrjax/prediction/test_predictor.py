@@ -87,6 +87,14 @@ def test_few_batch_sizes_are_compiled_for_any_number_of_people(predictor, bright
     assert sorted(bright.traced) == [2, 4, 8]  # 1, 2 and 4 people, each with its mirror image
 
 
+def test_files_of_too_many_pixels_are_named(bright, dots, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), dots([(40, 30)]))
+    predict = Predictor(bright.network, max_pixels=120 * 160 - 1)
+    with pytest.raises(ValueError, match=r"a\.png: it has 160x120 pixels"):
+        predict(tmp_path / "a.png")
+    assert len(Predictor(bright.network)(tmp_path / "a.png").boxes) == 1
+
+
 def test_files_are_rotated_upright_and_arrays_are_not(predictor, dots, tmp_path):
     pil = pytest.importorskip("PIL.Image")
     exif = pil.Exif()

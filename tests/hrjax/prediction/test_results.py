@@ -1,6 +1,7 @@
 """Results are written as COCO's JSON files, and read again."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -131,3 +132,21 @@ def test_images_are_found_by_name_and_number_in_all_subfolders(tmp_path):
         images.read(result(image_id=12))
     with pytest.raises(FileNotFoundError, match="no image folder nowhere"):
         results.ImageFinder("nowhere", {})
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "{root}/secret.jpg", "deep/../../secret.jpg"])
+def test_images_outside_of_the_folder_are_not_found(tmp_path, name):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "secret.jpg"), np.zeros((4, 5, 3), np.uint8))
+    finder = results.ImageFinder(str(tmp_path / "images"), {})
+    entry = results.ImageResults(name.format(root=tmp_path), None, poses=None)
+    with pytest.raises(ValueError, match=r"there is no image .*secret"):
+        finder.read(entry)
+
+
+def test_names_that_are_not_utf8_come_back(tmp_path):
+    poses = Poses(np.zeros((1, 4)), np.ones((1, 3, 2)), np.ones((1, 3)), np.ones(1))
+    name = os.fsdecode(b"\xff.jpg")
+    results.save([ImageResults(name, 1, poses)], tmp_path / "results.json")
+    (again,) = results.read(str(tmp_path / "results.json"))
+    assert again.name == name

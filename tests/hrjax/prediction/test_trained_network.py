@@ -8,7 +8,9 @@ import hrjax
 from hrjax import models, recipes
 from hrjax.prediction import trained_network
 from hrjax.prediction.predictor import Predictor
+from hrjax.runtime import run_folder
 from hrjax.weights import torch_names
+from scripts import convert_weights
 
 
 @pytest.fixture
@@ -62,3 +64,20 @@ def test_opening_a_real_file_builds_one_network(shared, monkeypatch):
     predictor = Predictor(shared / "weights" / "tinypose_256x192.npz")
     assert built == [("wider_naive_litehrnet_18",)]
     assert predictor.settings.input_size == (256, 192)
+
+
+@pytest.mark.parametrize("root", ["made/here", "/dev/zero"])
+def test_a_run_without_a_model_card_draws_no_data(file, tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    convert_weights.convert(str(file), checkpoints, "hrnet_tiny")
+    (checkpoints / "0" / "model.json").unlink()
+    config = recipes.find("hrnet_tiny", "mpii")
+    with config.unlocked():
+        config.data.dataset, config.data.root = "custom", root
+        config.data.draw.train_images = config.data.draw.val_images = 5
+    run_folder.save_config(config, tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileNotFoundError, match=f"there is no {root}/annotations/val.json"):
+        trained_network.load(tmp_path / "run")
+    assert sorted(tmp_path.rglob("*")) == before

@@ -10,6 +10,7 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pictures
 import pytest
 
 from data_pipelines import datasets
@@ -268,6 +269,21 @@ def test_a_corrupt_image_does_not_end_the_run(tiny, drawn, tmp_path, caplog):
     train.train(tiny, tmp_path / "run")
     assert caplog.text.count(image.name) == 1
     assert all(np.isfinite(loss) for _, loss in losses(tmp_path / "run"))
+
+
+def test_a_picture_that_claims_billions_of_pixels_costs_its_people(tiny, drawn, tmp_path, caplog):
+    root, image = truncate_image(drawn, tmp_path)
+    image.write_bytes(pictures.claiming(65500, 65500)["a.jpg"])
+    tiny.data.root = str(root)
+    tiny.data.max_unreadable = 0.5
+    train.train(tiny, tmp_path / "run")
+    assert caplog.text.count(f"{image.name}: it has 65500x65500 pixels") == 1
+
+
+def test_the_limit_on_pixels_reaches_training(tiny, tmp_path):
+    tiny.data.max_pixels = 120 * 160 - 1
+    with pytest.raises(ValueError, match=r"can't be read.*max_unreadable"):
+        train.train(tiny, tmp_path / "run")
 
 
 def test_corrupt_images_end_the_run_if_strict_or_too_many(tiny, drawn, tmp_path):
