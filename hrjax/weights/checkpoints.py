@@ -169,6 +169,8 @@ def restore(step_folder: pathlib.Path, targets: dict) -> dict:
     with ocp.StandardCheckpointer() as reader:
         for name, target in targets.items():
             folder = step_folder / name
+            if not folder.is_dir() and name in checksums:
+                raise DamagedError(f"{folder} is missing")
             if not folder.is_dir():
                 raise FileNotFoundError(
                     f"{step_folder} has no {name}: these are converted weights, not a run's full "
