@@ -15,9 +15,9 @@ ROOT = pathlib.Path(__file__).parents[3]
 START = "import os, pathlib, sys, time\nfrom hrjax.runtime import terminal\n"
 
 
-def shell(program, redirection, **options):
-    """Runs a Python program in bash, where its streams are redirected."""
-    command = f'"$0" -c "$1" {redirection}'
+def shell(program, redirection, *, before=""):
+    """Runs a Python program in bash after some command, with its streams redirected."""
+    command = f'{before} "$0" -c "$1" {redirection}'
     return subprocess.run(
         ["bash", "-c", command, sys.executable, START + program],
         cwd=ROOT,
@@ -25,7 +25,6 @@ def shell(program, redirection, **options):
         text=True,
         timeout=60,
         check=False,
-        **options,
     )
 
 
@@ -79,7 +78,7 @@ terminal.run(lambda: [print("x" * 99, flush=True) for _ in range(10000)] and 0)
 
 def test_names_that_the_terminal_cannot_show_are_escaped():
     program = r"terminal.run(lambda: print('\u2192 \udcff'))"
-    done = shell(program, "", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = shell(program, "", before="PYTHONIOENCODING=ascii")
     assert (done.returncode, done.stdout) == (0, "\\u2192 \\udcff\n")
 
 
@@ -116,20 +115,11 @@ def test_errors_that_are_ours_keep_their_traceback(capsys):
 
 
 def test_a_limit_that_is_too_low_is_named_at_the_start():
-    few = shell("terminal.run(lambda: print('begun'))", "", preexec_fn=limit_files(20))
+    few = shell("terminal.run(lambda: print('begun'))", "", before="ulimit -n 20;")
     assert few.returncode == 1
     assert few.stderr.startswith("error: the limit on open files is 20, and at least 48 are needed")
     assert few.stdout == ""
-    assert shell("terminal.run(lambda: 0)", "", preexec_fn=limit_files(64)).returncode == 0
-
-
-def limit_files(most):
-    def limit():
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-    return limit
+    assert shell("terminal.run(lambda: 0)", "", before="ulimit -n 64;").returncode == 0
 
 
 # Computes in C for a minute, in which no Python handler can run, as while XLA compiles.
