@@ -1,5 +1,7 @@
 """Fixtures and settings that all tests share."""
 
+import ctypes
+import gc
 import os
 import pathlib
 import tempfile
@@ -16,6 +18,38 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
+
+
+LARGE = 4 * 2**30  # bytes of a test process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _freed_memory_goes_back():
+    """Commands that run inside tests must not change malloc's settings for all later tests."""
+    from hrjax.runtime import memory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "keep_freed_memory", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_do_not_pile_up():
+    """Drops compiled programs where a process has grown: several share the machine's memory."""
+    yield
+    if _resident_memory() > LARGE:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
+
+
+def _resident_memory():
+    status = pathlib.Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
 
 
 @pytest.fixture(scope="session")
