@@ -47,6 +47,13 @@ def _compiled_programs_do_not_pile_up():
             libc.malloc_trim(0)
 
 
+@pytest.fixture
+def collected():
+    """Collects garbage at the end: Orbax leaves reads of damaged files, which then raise errors."""
+    yield
+    gc.collect()
+
+
 def _resident_memory():
     status = pathlib.Path("/proc/self/statm")
     return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0

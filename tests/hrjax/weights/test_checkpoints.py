@@ -223,6 +223,7 @@ def remove_the_mark(step_folder):
 # Orbax closes its event loop while the other array is still being read; what TensorStore then tells
 # that loop is lost with this warning.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize(
     "damage",
     [

@@ -107,6 +107,7 @@ def check(run, file, damage, caplog):
 
 # A folder in the place of a file, and Orbax's readers that are left when another file is missing.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize(
     ("file", "damage"),
     # A step without a card is one of an older version.
@@ -125,6 +126,7 @@ def test_damage_in_a_small_file_is_named_and_the_step_before_is_taken(run, file,
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_in_any_file_of_a_step_never_gives_other_numbers(whole, tmp_path, damage, caplog):
     step = whole / "checkpoints" / "3"
