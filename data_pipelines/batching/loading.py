@@ -5,6 +5,7 @@ worker processes only share the work: process p of P takes the p-th of P equal s
 batch, and workers take turns at whole batches.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -84,7 +85,10 @@ class Batches:
                 self._iterator = self._open()
             return next(self._iterator)
         except BaseException as error:
-            self.close()  # the position stays at the batch that failed
+            # The position stays at the batch that failed. Workers that could not start may not end
+            # properly either; what counts is why they did not start.
+            with contextlib.suppress(Exception):
+                self.close()
             reason = self._workers and worker_limits.reason(error)
             if not reason:
                 raise
@@ -115,9 +119,9 @@ class Batches:
 
     def close(self) -> None:
         """Ends the threads and workers; the next batch starts new ones."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None:
+            iterator.close()
 
     def __enter__(self) -> "Batches":
         return self

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from data_pipelines import skeletons
@@ -152,7 +153,7 @@ SMALL = {
 def test_the_stride_is_that_of_the_heatmaps(name):
     fields = SMALL[name]
     graph, params, stats = models.shapes(name, **fields)
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), float)
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     maps, _ = jax.eval_shape(lambda *xs: models.apply(graph, *xs), params, stats, images)
     assert models.heatmap_stride(models.configure(name, **fields)) == 64 // maps.shape[1]
 
@@ -161,6 +162,6 @@ def test_the_stride_is_that_of_the_heatmaps(name):
 @pytest.mark.parametrize("name", models.VARIANTS)
 def test_the_stride_is_that_of_the_heatmaps_of_every_variant(name):
     graph, params, stats = models.shapes(name)
-    images = jax.ShapeDtypeStruct((1, 256, 192, 3), float)
+    images = jax.ShapeDtypeStruct((1, 256, 192, 3), np.float32)
     maps, _ = jax.eval_shape(lambda *xs: models.apply(graph, *xs), params, stats, images)
     assert models.heatmap_stride(models.VARIANTS[name]) == 256 // maps.shape[1]
