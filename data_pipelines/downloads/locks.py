@@ -36,8 +36,8 @@ def acquire(
 ) -> tuple[int | None, bool]:
     """The descriptor of the lock on `file`, and whether an earlier holder left it behind.
 
-    The descriptor is None where the disk has no locks, and where `is_lost`, which is asked while
-    another process holds the lock, says that waiting is in vain.
+    The descriptor is None where the disk has no locks, and where the holder is given up: while it
+    has the lock, `is_lost` is asked again and again whether it makes no progress.
     """
     was_told = False
     while True:
