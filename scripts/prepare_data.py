@@ -1,14 +1,17 @@
-"""Checks, packs and downloads datasets.
+"""Checks, packs and downloads datasets, and imports labels of annotation tools.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
     python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
     python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
+    python scripts/prepare_data.py import --from=yolo --labels=exported --output=data/mice
 
 check reports problems of the files, summarizes them and draws people before and after augmentation;
 it exits with 1 if something must be repaired. build writes the images into ArrayRecord shards, for
 --config.data.records=True; the same command continues an interrupted build, and build --verify
 compares the shards with their checksums. download gets the files that programs may download,
-resumes an interrupted download, and lists what to download by hand and where to put it.
+resumes an interrupted download, and lists what to download by hand and where to put it. import
+makes a custom dataset of the files of an annotation tool (docs/labels.md lists them), says what was
+lost and guessed, and checks it.
 """
 
 import argparse
@@ -24,10 +27,12 @@ import tqdm
 from configs import common
 from data_pipelines import dataset_check, datasets, files, splits
 from data_pipelines.downloads import archives, sources, web
+from data_pipelines.labels import importing, writing
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.runtime import terminal
+from scripts import label_options
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -36,8 +41,8 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 def main() -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args()
-    options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
+        options.root = options.root or datasets.DATASETS[options.dataset].root
         return options.run(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,7 +53,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="check|build|download")
+    commands = parser.add_subparsers(required=True, metavar="check|build|download|import")
+    label_options.add(commands.add_parser("import")).set_defaults(run=run_import, root="import")
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
         choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
@@ -118,6 +124,29 @@ def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
             shown = (example["keypoints"], example["visible"], people.skeleton)
             tiles.append(visualize.draw_skeleton(example["image"], *shown, threshold=0.5))
     return visualize.grid(tiles, columns=2 * (1 + AUGMENTED))
+
+
+def run_import(options) -> int:
+    """Makes a custom dataset of a tool's labels, says what was lost and guessed, and checks it."""
+    plan = label_options.plan(options)
+    imported = importing.run(plan, _with_bar)
+    print("\n".join(map(str, imported.notes)) or "nothing was lost or guessed", end="\n\n")
+    counts = ", ".join(f"{count} in {split}" for split, count in imported.counts.items())
+    print(f"wrote {plan.output}: {counts}; the notes above are in {plan.output / writing.REPORT}\n")
+    category = max(imported.categories, key=imported.categories.get)
+    chosen = category if len(imported.categories) > 1 else ""
+    if chosen:
+        others = ", ".join(f"{name} ({count})" for name, count in imported.categories.items())
+        print(f"several categories, of which one is trained on and checked here: {others}\n")
+    splits = ",".join(split for split, count in imported.counts.items() if count)
+    arguments = ["check", "--dataset=custom", f"--root={plan.output}", f"--splits={splits}"]
+    arguments += [f"--category={chosen}", f"--out={plan.output / 'check.jpg'}"]
+    status = run_check(_parser().parse_args(arguments))
+    joints = f"--config.model.num_joints={imported.joints[category]}"
+    flags = f"--config.data.root={plan.output} {joints}"
+    flags += f" --config.data.category={chosen!r}" if chosen else ""
+    print(f"train with python -m hrjax.main --config=configs/hrnet_custom.py {flags}")
+    return status
 
 
 def run_build(options) -> int:

@@ -1,0 +1,108 @@
+"""Finds the images that labels name in a folder, however tools spell their paths."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from data_pipelines.labels import options
+from data_pipelines.labels.columns import Frame, Image
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
+HASH = re.compile(r"^[0-9a-f]{8}-")  # that Label Studio puts before the name of an upload
+DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an image is: a file, a frame of a film, or the labels' own file (both empty).
+
+    `name` is what the image is called in the dataset, a path with slashes.
+    """
+
+    name: str
+    path: pathlib.Path | None = None
+    frame: Frame | None = None
+
+
+class Folder:
+    """The images and films below a folder, or a film alone, by their names."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        if not root.exists():
+            raise FileNotFoundError(f"there is no folder of images {root}")
+        found = [root] if root.is_file() else options.walk(root)
+        self.root = root.parent if root.is_file() else root
+        self.images = [path for path in found if path.suffix.lower() in ENDINGS]
+        self.films = [path for path in found if path.suffix.lower() in FILMS]
+        self._by_name, self._by_stem = collections.defaultdict(list), collections.defaultdict(list)
+        for path in self.images:
+            self._by_name[_plain(path.name)].append(path)
+            self._by_stem[_plain(path.stem)].append(path)
+
+    def find(self, image: Image) -> Place | None:
+        """The place of an image; None if it is not there, or several are as likely."""
+        parts = split_path(image.name)
+        if image.encoded is None or image.frame is None:
+            path = self._find_image(parts)
+            if path is not None:
+                return Place(path.relative_to(self.root).as_posix(), path=path)
+        if image.encoded is not None:
+            return Place("/".join(parts) + ("" if parts[-1].lower().endswith(ENDINGS) else ".png"))
+        film = self._find_film(image.frame)
+        return None if film is None else Place(f"{'/'.join(parts)}.jpg", film, image.frame)
+
+    def _find_image(self, parts):
+        name = _plain(parts[-1])
+        for key in dict.fromkeys((name, HASH.sub("", name))):
+            found = self._by_name[key] or self._by_stem[key] or self._by_stem[_stem(key)]
+            if found:
+                return self._best(found, parts[:-1])
+        return None
+
+    def _best(self, found, folders):
+        """The path that ends in the most of the wanted folders; None if several do."""
+        wanted = [_plain(part) for part in reversed(folders)]
+        scores = []
+        for path in found:
+            own = [_plain(part) for part in reversed(path.relative_to(self.root).parts[:-1])]
+            same = [a == b for a, b in zip(wanted, own, strict=False)]
+            scores.append(same.index(False) if False in same else len(same))
+        best = [path for path, score in zip(found, scores, strict=True) if score == max(scores)]
+        return best[0] if len(best) == 1 else None
+
+    def _find_film(self, frame):
+        if frame is None:
+            return None
+        name = _plain(split_path(frame.film)[-1]) if frame.film else ""
+        exact = [path for path in self.films if _plain(path.name) == name]
+        alike = exact or [path for path in self.films if _plain(path.stem) == _stem(name)]
+        return alike[0] if len(alike) == 1 else None
+
+
+def split_path(name: str) -> list[str]:
+    """The parts of a path with any slashes, without drive, root and steps up."""
+    parts = DRIVE.sub("", name).replace("\\", "/").split("/")
+    kept = [part for part in parts if part not in ("", ".", "..") and "\0" not in part]
+    return kept or ["unnamed"]
+
+
+def _plain(name):
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name):
+    """A name without the ending of an image or a film."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and f".{ending}" in (*ENDINGS, *FILMS) else name
+
+
+def one_film(images: Sequence[Image], folder: Folder) -> dict[str, str]:
+    """The film of the labels by the only one in the folder, where both are one; else nothing."""
+    named = {image.frame.film for image in images if image.frame is not None}
+    if len(named) == 1 and len(folder.films) == 1:
+        return {named.pop(): folder.films[0].name}
+    return {}

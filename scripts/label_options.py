@@ -1,0 +1,95 @@
+"""The options of `prepare_data.py import`."""
+
+import argparse
+import pathlib
+
+from data_pipelines import datasets
+from data_pipelines.labels import grouping, importing, options
+
+
+def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser with the options that say what to import, and how."""
+    tools, ways = list(importing.TOOLS), list(grouping.CHOICES)
+    parser.add_argument(
+        "--from",
+        dest="tool",
+        choices=tools,
+        required=True,
+        metavar="TOOL",
+        help="the tool or dataset that wrote the labels: " + ", ".join(tools),
+    )
+    parser.add_argument("--labels", required=True, help="its file, or the folder of its files")
+    parser.add_argument("--images", default="", help="their folder, or a film; default: --labels")
+    parser.add_argument("--output", required=True, help="the dataset, a new folder")
+    parser.add_argument(
+        "--joints",
+        default="",
+        help="names in the files' order, nose,left_eye,… or those of a dataset: coco, mpii, …",
+    )
+    parser.add_argument(
+        "--split_by",
+        choices=ways,
+        default="tool",
+        help="the tool's splits if it has some, else films (group), or each image",
+    )
+    parser.add_argument("--val", type=float, default=0.1, help="share of the images in val")
+    parser.add_argument("--test", type=float, default=0.0, help="share of the images in test")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits")
+    parser.add_argument(
+        "--padding",
+        type=float,
+        default=importing.PADDING,
+        help="around the joints without a box, as a share of their longer side",
+    )
+    parser.add_argument("--link", action="store_true", help="link the images instead of copying")
+    parser.add_argument("--config", default="", help="Label Studio's labeling configuration, .xml")
+    parser.add_argument("--predictions", action="store_true", help="also what SLEAP predicted")
+    parser.add_argument(
+        "--first_pixel",
+        type=float,
+        default=0.0,
+        help="of coordinates in COCO's format: 1 for MATLAB's",
+    )
+    parser.add_argument("--instance", default="person", help="VIA's attribute of the instance")
+    parser.add_argument("--joint", default="joint", help="VIA's attribute of the joint")
+    parser.add_argument("--min_score", type=float, default=0.3, help="of predicted joints")
+    return parser
+
+
+def plan(given: argparse.Namespace) -> importing.Plan:
+    """The plan that the options describe."""
+    if not 0 <= given.padding <= 2:
+        raise ValueError(f"--padding={given.padding:g}: expected a share from 0 to 2")
+    source = pathlib.Path(given.labels)
+    folder = source if source.is_dir() else source.parent
+    told = options.Options(
+        joints=joints(given.joints),
+        config=given.config,
+        predictions=given.predictions,
+        first_pixel=given.first_pixel,
+        instance=given.instance,
+        joint=given.joint,
+        min_score=given.min_score,
+    )
+    return importing.Plan(
+        tool=given.tool,
+        source=source,
+        images=pathlib.Path(given.images) if given.images else folder,
+        output=pathlib.Path(given.output),
+        given=told,
+        shares=grouping.Shares(given.val, given.test, given.split_by, given.seed),
+        padding=given.padding,
+        link=given.link,
+    )
+
+
+def joints(text: str) -> tuple[str, ...]:
+    """Names separated by commas, or those of a dataset."""
+    entry = datasets.DATASETS.get(text)
+    if entry is not None and entry.skeleton is not None:
+        return entry.skeleton.names
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    options.check_unique(names, "--joints")
+    if "" in names:
+        raise ValueError(f"--joints={text}: a name is empty")
+    return names
