@@ -29,6 +29,56 @@ def clear_unlabeled(labels: Labels) -> Labels:
     return dataclasses.replace(labels, keypoints=labels.keypoints * shown[..., None])
 
 
+def choose_joints(labels: Labels, names: tuple[str, ...]) -> Labels:
+    """The labels with these joints: those of the same names, or, with none such, all renamed.
+
+    Joints that a set lacks are not labeled, and what it has beyond these is lost.
+    """
+    if not names or all(one.names == names for one in labels.joint_sets):
+        return labels
+    count = max(len(names), labels.keypoints.shape[1])
+    keypoints, notes = np.zeros((len(labels), count, 2)), []
+    visibility, sets = np.zeros((len(labels), count)), []
+    for number, one in enumerate(labels.joint_sets):
+        order, lost = _order(one, names)
+        sets.append(_reordered(one, names, order))
+        rows = np.flatnonzero(labels.set_rows == number)
+        for new, old in order.items():
+            keypoints[rows, new] = labels.keypoints[rows, old]
+            visibility[rows, new] = labels.visibility[rows, old]
+        if lost:
+            notes.append(Note(columns.LOST, "joints that were not asked for", lost))
+    return dataclasses.replace(
+        labels,
+        joint_sets=tuple(sets),
+        keypoints=keypoints,
+        visibility=visibility,
+        notes=(*labels.notes, *notes),
+    )
+
+
+def _order(one, names):
+    """For every place in `names` the place in a joint set, and the names that are lost."""
+    order = {place: one.names.index(name) for place, name in enumerate(names) if name in one.names}
+    if not order and len(names) != len(one.names):
+        raise ValueError(
+            f"{one.category!r} has the joints {', '.join(one.names)}; none of them is asked for, "
+            f"and the {len(names)} names that are given can't rename {len(one.names)}"
+        )
+    order = order or {place: place for place in range(len(names))}
+    kept = set(order.values())
+    return order, tuple(name for place, name in enumerate(one.names) if place not in kept)
+
+
+def _reordered(one, names, order):
+    places = {old: new for new, old in order.items()}
+    limbs, pairs = (
+        tuple((places[a], places[b]) for a, b in which if a in places and b in places)
+        for which in (one.limbs, one.flip_pairs)
+    )
+    return JointSet(one.category, names, limbs, pairs)
+
+
 def merge_categories(labels: Labels) -> Labels:
     """One category for all that have the same joints; sets without instances are left out."""
     kept, places, notes = [], {}, []

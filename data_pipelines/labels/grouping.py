@@ -13,6 +13,7 @@ from data_pipelines.labels.columns import Image, Note
 NUMBER = re.compile(r"[\s_.\-(]*\d+\)?$")  # at the end of a name: that of a frame
 DIGITS = re.compile(r"(\d+)")
 TRAIN = "train"
+LARGEST_SHARE = 0.25  # of all instances, in a film that is taken as a whole for a smaller share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,8 @@ def _take(members, counts, wanted, seed):
     weights = {group: int(counts[rows].sum()) for group, rows in members.items()}
     order = np.random.default_rng(seed).permutation(len(members))
     names = [list(members)[place] for place in order]
-    small = [name for name in names if 0 < weights[name] <= 2 * wanted]
+    most = max(2 * wanted, LARGEST_SHARE * sum(weights.values()))
+    small = [name for name in names if 0 < weights[name] <= most]
     if len(members) == 1 or not small:
         return _cut(members, weights, counts, wanted)
     taken, total = [], 0
@@ -108,7 +110,7 @@ def _cut(members, weights, counts, wanted):
     largest = max(weights, key=weights.get)
     rows = members[largest]
     if len(rows) < 2:
-        return [], []
+        return [], [("empty: there are too few images", largest)]
     after = np.cumsum(counts[rows][::-1])
     count = int(np.clip(np.searchsorted(after, wanted) + 1, 1, len(rows) - 1))
     members[largest] = rows[:-count]

@@ -46,12 +46,11 @@ class Folder:
     def find(self, image: Image) -> Place | None:
         """The place of an image; None if it is not there, or several are as likely."""
         parts = split_path(image.name)
-        if image.encoded is None or image.frame is None:
-            path = self._find_image(parts)
-            if path is not None:
-                return Place(path.relative_to(self.root).as_posix(), path=path)
         if image.encoded is not None:
             return Place("/".join(parts) + ("" if parts[-1].lower().endswith(ENDINGS) else ".png"))
+        path = self._find_image(parts)
+        if path is not None:
+            return Place(path.relative_to(self.root).as_posix(), path=path)
         film = self._find_film(image.frame)
         return None if film is None else Place(f"{'/'.join(parts)}.jpg", film, image.frame)
 

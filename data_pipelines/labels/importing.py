@@ -98,7 +98,13 @@ def read(tool: str, source: pathlib.Path, given: options.Options) -> Labels:
     """The labels in a tool's files."""
     if tool not in TOOLS:
         raise ValueError(f"unknown tool {tool!r}; choose one of: {', '.join(TOOLS)}")
-    labels = TOOLS[tool](source, given)
+    try:
+        labels = TOOLS[tool](source, given)
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        # Something is a list where an object should be, or the like.
+        what = f"is damaged, or not a file of {tool} ({type(error).__name__}: {error})"
+        raise ValueError(f"{source} {what}") from error
+    labels = completing.choose_joints(labels, given.joints)
     if not len(labels):
         notes = "".join(f"\n{note}" for note in labels.notes)
         raise ValueError(f"{source} has no labeled joints{notes}")

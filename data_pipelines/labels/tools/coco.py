@@ -172,7 +172,7 @@ def _values(entry, place):
 
 def _joint_set(place, category, name, count, given, notes):
     names = _names(category, count, place, notes)
-    if not names or given.joints:
+    if not names:
         names = options.name_joints(given.joints, count, f"{place} ({name})")
         if not given.joints:
             notes.guessed("the file does not name the joints: they are numbered", name)

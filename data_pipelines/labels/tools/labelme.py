@@ -22,10 +22,13 @@ def read(source: pathlib.Path, given: options.Options) -> columns.Labels:
     """The labels of a JSON file, or of all JSON files below a folder."""
     paths = options.find_files(source, (".json",), what="LabelMe's JSON files")
     documents = [(path, _document(path)) for path in paths]
+    collector = columns.Collector()
+    for path, document in documents:
+        if document is None:
+            collector.notes.lost("JSON files without shapes, which are not LabelMe's", str(path))
     documents = [(path, document) for path, document in documents if document is not None]
     if not documents:
         raise ValueError(f"no file of {source} has shapes, as LabelMe's JSON has")
-    collector = columns.Collector()
     names = given.joints or _seen([document for _, document in documents], collector.notes)
     for path, document in documents:
         folder = path.parent.relative_to(source) if source.is_dir() else pathlib.Path()
@@ -40,7 +43,7 @@ def _document(path):
     for row, shape in enumerate(document["shapes"]):
         if not isinstance(shape, dict) or not isinstance(shape.get("points"), list):
             raise ValueError(f"{path}: shape {row} has no points")
-    return document
+    return {**document, "imageData": bool(document.get("imageData"))}
 
 
 def _seen(documents, notes):
@@ -66,8 +69,7 @@ def _read_document(path, folder, document, names, collector):
     known = None
     if None not in size:
         known = tuple(columns.number(side, str(path), "the image's size") for side in size)
-    data = document.get("imageData")
-    encoded = functools.partial(_decode, path, data) if isinstance(data, str) and data else None
+    encoded = functools.partial(_embedded, path) if document.get("imageData") else None
     inner = (folder / pathlib.PurePosixPath(name).name).as_posix()
     row = collector.add_image(Image(inner, size=known, encoded=encoded))
     points, outlines = _shapes(path, document, names, collector.notes)
@@ -91,7 +93,9 @@ def _read_document(path, folder, document, names, collector):
         collector.add(row, collector.add_set(joint_set), columns.named(joint_set, joints), box)
 
 
-def _decode(path, data):
+def _embedded(path):
+    """The image inside of a file, which is read again: all of them may not fit into memory."""
+    data = json_files.read_json(path, expected=dict)["imageData"]
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -116,7 +116,8 @@ def _flip(path, flip, count, notes):
     """For every joint the one it is after mirroring; () where the file has no usable list."""
     if flip is None:
         return ()
-    good = isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(count)))
+    good = isinstance(flip, list) and all(type(joint) is int for joint in flip)
+    good = good and sorted(flip) == list(range(count))
     if not good or any(flip[flip[joint]] != joint for joint in range(count)):
         what = f"flip_idx does not pair the {count} joints with each other and is not used"
         notes.lost(what, f"{path}: {columns.shown(flip)}")
