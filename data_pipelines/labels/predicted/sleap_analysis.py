@@ -9,8 +9,9 @@ import pathlib
 import numpy as np
 
 from data_pipelines import json_files
-from data_pipelines.labels import columns, hdf5_files, options
+from data_pipelines.labels import columns, options
 from data_pipelines.labels.columns import Frame, Image, JointSet
+from data_pipelines.labels.readers import hdf5_files
 
 MATLAB = ("track", "xy", "node", "frame")
 STANDARD = ("frame", "track", "node", "xy")

@@ -7,8 +7,9 @@ are there, and occluded means hidden (CVAT's documentation of its XML format).
 import collections
 import pathlib
 
-from data_pipelines.labels import columns, options, pairing, xml_files
+from data_pipelines.labels import columns, options, pairing
 from data_pipelines.labels.columns import Frame, Image, JointSet
+from data_pipelines.labels.readers import xml_files
 from data_pipelines.labels.tools import cvat_labels
 
 NO_TASK = ""

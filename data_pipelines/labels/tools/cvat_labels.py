@@ -4,8 +4,9 @@ import dataclasses
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-from data_pipelines.labels import columns, options, xml_files
+from data_pipelines.labels import columns, options
 from data_pipelines.labels.columns import JointSet
+from data_pipelines.labels.readers import xml_files
 
 
 @dataclasses.dataclass(frozen=True)

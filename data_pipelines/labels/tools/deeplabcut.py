@@ -9,8 +9,9 @@ import csv
 import pathlib
 
 from data_pipelines import files
-from data_pipelines.labels import columns, options, yaml_files
+from data_pipelines.labels import columns, options
 from data_pipelines.labels.columns import Image, JointSet
+from data_pipelines.labels.readers import yaml_files
 
 LARGEST_FILE = 2**30  # bytes
 ANIMAL = "animal"

@@ -10,8 +10,9 @@ import urllib.parse
 from xml.etree import ElementTree as ET
 
 from data_pipelines import json_files
-from data_pipelines.labels import columns, options, pairing, xml_files
+from data_pipelines.labels import columns, options, pairing
 from data_pipelines.labels.columns import Image, JointSet
+from data_pipelines.labels.readers import xml_files
 
 POINTS, BOXES = "keypointlabels", "rectanglelabels"
 LONE = "object"  # the category of points without a rectangle

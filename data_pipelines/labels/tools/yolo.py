@@ -10,8 +10,9 @@ import pathlib
 import re
 
 from data_pipelines import files
-from data_pipelines.labels import columns, options, yaml_files
+from data_pipelines.labels import columns, options
 from data_pipelines.labels.columns import Image, JointSet
+from data_pipelines.labels.readers import yaml_files
 
 LARGEST_FILE = 2**26  # bytes of a label file
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val"}
