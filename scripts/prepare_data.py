@@ -32,7 +32,7 @@ from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.runtime import terminal
-from scripts import label_options
+from preparing import label_options
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -42,7 +42,8 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args()
     try:
-        options.root = options.root or datasets.DATASETS[options.dataset].root
+        if options.run is not run_import:
+            options.root = options.root or datasets.DATASETS[options.dataset].root
         return options.run(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,7 +55,7 @@ def _parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="check|build|download|import")
-    label_options.add(commands.add_parser("import")).set_defaults(run=run_import, root="import")
+    label_options.add(commands.add_parser("import")).set_defaults(run=run_import)
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
         choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
@@ -138,6 +139,8 @@ def run_import(options) -> int:
     if chosen:
         others = ", ".join(f"{name} ({count})" for name, count in imported.categories.items())
         print(f"several categories, of which one is trained on and checked here: {others}\n")
+    if not imported.counts.get("val"):
+        print("there is no val split to evaluate on: import more images, or ask for a share\n")
     splits = ",".join(split for split, count in imported.counts.items() if count)
     arguments = ["check", "--dataset=custom", f"--root={plan.output}", f"--splits={splits}"]
     arguments += [f"--category={chosen}", f"--out={plan.output / 'check.jpg'}"]

@@ -13,6 +13,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from data_pipelines.labels import importing
+from data_pipelines.labels.options import Options
+
 NAMES = ("nose", "left_eye", "right_eye")
 LIMBS = ((0, 1), (0, 2))
 WIDTH, HEIGHT = 64, 48
@@ -503,3 +506,37 @@ TOOLS = {
     "via_csv": Tool(via_csv, "via", boxes=True),
     "mmpose": Tool(mmpose, "mmpose", boxes=True),
 }
+
+
+def options(**given: object) -> Options:
+    """The options that the files of all tools can be read with."""
+    return Options(instance="who", joint="part", **given)
+
+
+def write_film(path: pathlib.Path, every: int = 10) -> pathlib.Path:
+    """A film whose frames 0, 10 and 20 are the drawn images."""
+    write_images(path.parent / "frames")
+    size = (WIDTH, HEIGHT)
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, size)
+    for name in IMAGES:
+        image = cv2.imread(str(path.parent / "frames" / name))
+        for _ in range(every):
+            film.write(image)
+            image = np.zeros_like(image)
+    film.release()
+    return path
+
+
+def make_plan(root: pathlib.Path, name: str, **changes: object) -> importing.Plan:
+    """The import of a tool's files, which are written below `root` with their images."""
+    tool = TOOLS[name]
+    source, images = tool.write(root / "labels"), root / "images"
+    if tool.film:
+        images.mkdir(parents=True)
+        write_film(images / "film.avi", every=1 if tool.tool == "cvat" else 10)
+    elif tool.own_images:
+        images.mkdir(parents=True)
+    else:
+        write_images(images)
+    given = {"given": options(), "padding": 0.0, **changes}
+    return importing.Plan(tool.tool, source, images, root / "dataset", **given)

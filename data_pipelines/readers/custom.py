@@ -123,7 +123,15 @@ def _flip_pairs(path, category, names):
     if len(own) != len(names):
         return ()
     # By place, since config.data.skeleton.names may call the joints otherwise.
-    return tuple((own.index(a), own.index(b)) for a, b in pairs)
+    places = tuple((own.index(a), own.index(b)) for a, b in pairs)
+    wrong = joint_names.contradicting_pairs(names, places)
+    if wrong:
+        logger.warning(
+            "%s: flip_pairs of the category %r, which are used, contradict the joints' names: %s; "
+            "set config.data.skeleton.flip_pairs if the names are right",
+            *(path, category.name, ", ".join(wrong)),
+        )
+    return places
 
 
 def _limbs(path, category, names):

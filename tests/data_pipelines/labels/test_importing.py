@@ -11,42 +11,11 @@ import pytest
 
 from data_pipelines import datasets
 from data_pipelines.labels import columns, grouping, importing
-from data_pipelines.labels.options import Options
 
-VIA = {"instance": "who", "joint": "part"}
 SIZES = np.array([[label_files.HEIGHT, label_files.WIDTH]], float)
 
 
-def options(**given):
-    return Options(**VIA, **given)
-
-
-def write_film(path, every=10):
-    """A film whose frames 0, 10 and 20 are the drawn images."""
-    label_files.write_images(path.parent / "frames")
-    size = (label_files.WIDTH, label_files.HEIGHT)
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, size)
-    for name in label_files.IMAGES:
-        image = cv2.imread(str(path.parent / "frames" / name))
-        for _ in range(every):
-            film.write(image)
-            image = np.zeros_like(image)
-    film.release()
-    return path
-
-
-def make_plan(root, name, **changes):
-    tool = label_files.TOOLS[name]
-    source, images = tool.write(root / "labels"), root / "images"
-    if tool.film:
-        images.mkdir(parents=True)
-        write_film(images / "film.avi", every=1 if tool.tool == "cvat" else 10)
-    elif tool.own_images:
-        images.mkdir(parents=True)
-    else:
-        label_files.write_images(images)
-    given = {"given": options(), "padding": 0.0, **changes}
-    return importing.Plan(tool.tool, source, images, root / "dataset", **given)
+options = label_files.options
 
 
 def run(plan):
@@ -78,7 +47,7 @@ def test_files_of_every_tool_give_the_same_people(tmp_path, name):
 
 @pytest.mark.parametrize("name", label_files.TOOLS)
 def test_the_dataset_is_read_and_its_images_show_the_joints(tmp_path, name):
-    plan = make_plan(tmp_path, name, shares=grouping.Shares(val=0.0), padding=0.3)
+    plan = label_files.make_plan(tmp_path, name, shares=grouping.Shares(val=0.0), padding=0.3)
     imported = run(plan)
     assert imported.counts == {"train": len(label_files.PEOPLE)}
     people = datasets.read("custom", str(plan.output), "train")
@@ -96,7 +65,7 @@ def test_the_dataset_is_read_and_its_images_show_the_joints(tmp_path, name):
 
 
 def test_coordinates_of_unlabeled_joints_are_zero(tmp_path):
-    plan = make_plan(tmp_path, "cvat", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "cvat", shares=grouping.Shares(val=0.0))
     run(plan)
     document = json.loads((plan.output / "annotations" / "train.json").read_text())
     first = document["annotations"][0]
@@ -106,7 +75,9 @@ def test_coordinates_of_unlabeled_joints_are_zero(tmp_path):
 
 
 def test_missing_boxes_are_guessed_and_said(tmp_path):
-    plan = make_plan(tmp_path, "deeplabcut", shares=grouping.Shares(val=0.0), padding=0.5)
+    plan = label_files.make_plan(
+        tmp_path, "deeplabcut", shares=grouping.Shares(val=0.0), padding=0.5
+    )
     imported = run(plan)
     document = json.loads((plan.output / "annotations" / "train.json").read_text())
     # Joints span (26, 20) to (34, 22): 4 pixels are added on every side.
@@ -137,8 +108,8 @@ def test_boxes_are_clipped_and_points_are_not(tmp_path):
 
 
 def test_images_are_copied_or_linked(tmp_path):
-    copied = make_plan(tmp_path / "copied", "yolo")
-    linked = make_plan(tmp_path / "linked", "yolo", link=True)
+    copied = label_files.make_plan(tmp_path / "copied", "yolo")
+    linked = label_files.make_plan(tmp_path / "linked", "yolo", link=True)
     run(copied)
     run(linked)
     assert not (copied.output / "images" / "a.png").is_symlink()
@@ -148,7 +119,7 @@ def test_images_are_copied_or_linked(tmp_path):
 
 
 def test_missing_images_are_listed_and_their_people_left_out(tmp_path):
-    plan = make_plan(tmp_path, "yolo", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "yolo", shares=grouping.Shares(val=0.0))
     (plan.images / "b.png").unlink()
     imported = run(plan)
     assert imported.counts == {"train": 3}
@@ -157,7 +128,7 @@ def test_missing_images_are_listed_and_their_people_left_out(tmp_path):
 
 
 def test_without_any_image_the_error_says_which_were_wanted(tmp_path):
-    plan = make_plan(tmp_path, "yolo")
+    plan = label_files.make_plan(tmp_path, "yolo")
     for path in plan.images.iterdir():
         path.unlink()
     with pytest.raises(ValueError, match=r"(?s)none of the 3 images .*: images/a, images/b"):
@@ -167,7 +138,7 @@ def test_without_any_image_the_error_says_which_were_wanted(tmp_path):
 
 
 def test_images_of_another_size_are_left_out(tmp_path):
-    plan = make_plan(tmp_path, "cvat", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "cvat", shares=grouping.Shares(val=0.0))
     cv2.imwrite(str(plan.images / "a.png"), np.zeros((10, 10, 3), np.uint8))
     imported = run(plan)
     assert imported.counts == {"train": 2}
@@ -176,7 +147,7 @@ def test_images_of_another_size_are_left_out(tmp_path):
 
 
 def test_a_full_folder_is_not_written_into(tmp_path):
-    plan = make_plan(tmp_path, "yolo")
+    plan = label_files.make_plan(tmp_path, "yolo")
     plan.output.mkdir()
     (plan.output / "thesis.txt").write_text("do not lose me")
     with pytest.raises(ValueError, match="dataset is not empty; name a new folder"):
@@ -184,7 +155,7 @@ def test_a_full_folder_is_not_written_into(tmp_path):
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path):
-    plan = make_plan(tmp_path, "sleap")
+    plan = label_files.make_plan(tmp_path, "sleap")
     labels = pathlib.Path(plan.source)
     import h5py
 
@@ -196,7 +167,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
 
 
 def test_categories_of_one_joint_set_become_one(tmp_path):
-    plan = make_plan(tmp_path, "coco", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "coco", shares=grouping.Shares(val=0.0))
     document = json.loads(plan.source.read_text())
     cat = {**document["categories"][1], "id": 7, "name": "cat"}
     document["categories"].append(cat)
@@ -210,7 +181,7 @@ def test_categories_of_one_joint_set_become_one(tmp_path):
 
 
 def test_categories_of_different_joints_stay_apart(tmp_path):
-    plan = make_plan(tmp_path, "coco", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "coco", shares=grouping.Shares(val=0.0))
     document = json.loads(plan.source.read_text())
     document["categories"].append({"id": 7, "name": "ball", "keypoints": ["top"]})
     document["annotations"][0] |= {"category_id": 7, "keypoints": [3, 4, 2]}
@@ -224,7 +195,9 @@ def test_categories_of_different_joints_stay_apart(tmp_path):
 
 
 def test_chosen_joints_come_in_the_order_that_is_asked_for(tmp_path):
-    plan = make_plan(tmp_path, "sleap", given=options(joints=("right_eye", "chin", "nose")))
+    plan = label_files.make_plan(
+        tmp_path, "sleap", given=options(joints=("right_eye", "chin", "nose"))
+    )
     labels = importing.read("sleap", plan.source, plan.given)
     assert labels.joint_sets[0].names == ("right_eye", "chin", "nose")
     assert labels.visibility[1].tolist() == [2, 0, 2]
@@ -235,7 +208,7 @@ def test_chosen_joints_come_in_the_order_that_is_asked_for(tmp_path):
 
 
 def test_joints_are_renamed_where_no_name_is_known(tmp_path):
-    plan = make_plan(tmp_path, "coco")
+    plan = label_files.make_plan(tmp_path, "coco")
     labels = importing.read("coco", plan.source, options(joints=("x", "y", "z")))
     assert labels.joint_sets[0].names == ("x", "y", "z")
     with pytest.raises(ValueError, match="the 2 names that are given can't rename 3"):
@@ -248,7 +221,7 @@ def test_an_unknown_tool_lists_the_choices(tmp_path):
 
 
 def test_sideways_photographs_state_the_size_that_the_tool_showed(tmp_path):
-    plan = make_plan(tmp_path, "yolo", shares=grouping.Shares(val=0.0))
+    plan = label_files.make_plan(tmp_path, "yolo", shares=grouping.Shares(val=0.0))
     for path in plan.images.iterdir():
         path.unlink()
     upright = np.zeros((label_files.HEIGHT, label_files.WIDTH, 3), np.uint8)

@@ -127,9 +127,7 @@ def test_strange_values_end_in_a_message(tmp_path, name):
         original = path.read_text()
         path.write_text(json.dumps(_spoiled(json.loads(original), rng)))
         try:
-            labels = importing.read(
-                tool.tool, source, options.Options(instance="who", joint="part")
-            )
+            labels = importing.read(tool.tool, source, label_files.options())
             sizes = np.repeat([[48.0, 64.0]], len(labels.images), axis=0)
             whole = importing.complete(labels, sizes, padding=0.1)
             assert np.isfinite(whole.keypoints).all()
@@ -174,9 +172,7 @@ def test_damaged_texts_end_in_a_message(tmp_path, name):
         )
         path.write_bytes(data)
         try:
-            labels = importing.read(
-                tool.tool, source, options.Options(instance="who", joint="part")
-            )
+            labels = importing.read(tool.tool, source, label_files.options())
             assert np.isfinite(labels.keypoints).all()
         except (ValueError, FileNotFoundError) as error:
             messages.append(str(error))

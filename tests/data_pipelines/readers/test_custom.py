@@ -65,7 +65,7 @@ def test_the_pairs_of_a_category_go_before_names(tmp_path):
 @pytest.mark.parametrize("pairs", [5, [["nose"]], [["nose", "ear"]], [["nose", "tail"]] * 2])
 def test_pairs_that_are_not_of_its_joints_are_refused(tmp_path, pairs):
     _write(tmp_path, categories=[{**CATEGORY, "flip_pairs": pairs}])
-    with pytest.raises(ValueError, match="flip_pairs of the category 'cat' is .*; expected pairs"):
+    with pytest.raises(ValueError, match=r"flip_pairs of the category .cat. is .*; expected pairs"):
         datasets.read("custom", str(tmp_path), "train")
 
 
