@@ -1,18 +1,33 @@
 """The size of an image as it is stored and as it is shown, from its header alone."""
 
+import pathlib
 import struct
 
+from data_pipelines import files, images
 from data_pipelines.images import headers
+
+HEAD = 2**18  # bytes of a file that say its size, nearly always
 
 ORIENTATION = 0x0112  # EXIF's tag
 UPRIGHT = 1
 SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
-def stored_size(data: bytes, path: object) -> tuple[int, int]:
-    """The (height, width) of the pixels in an image file."""
+def measure_file(path: pathlib.Path) -> tuple[tuple[int, int], int]:
+    """The stored (height, width) and the EXIF orientation of an image file."""
+    files.require_regular_file(path)
+    with open(path, "rb") as file:
+        start = file.read(HEAD)
     try:
-        return headers.read(data).size
+        return measure(start, path)
+    except ValueError:  # what is wanted may stand farther back
+        return measure(images.read_bytes(path), path)
+
+
+def measure(data: bytes, path: object) -> tuple[tuple[int, int], int]:
+    """The stored (height, width) and the EXIF orientation of the bytes of an image file."""
+    try:
+        return headers.read(data).size, orientation(data)
     except headers.Unreadable as error:
         raise ValueError(f"can't read the image {path}: {error}") from error
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from data_pipelines import images as image_files
 from data_pipelines.labels import (
     columns,
     completing,
@@ -21,7 +20,7 @@ from data_pipelines.labels import (
 from data_pipelines.labels.columns import Labels, Note
 from data_pipelines.labels.image_search import Place
 from data_pipelines.labels.predicted import mediapipe, mmpose, openpose, sleap_analysis
-from data_pipelines.labels.published import ai_challenger, penn_action
+from data_pipelines.labels.published import ai_challenger, lsp, penn_action
 from data_pipelines.labels.tools import (
     coco,
     cvat,
@@ -52,6 +51,7 @@ TOOLS: Mapping[str, Callable[[pathlib.Path, options.Options], Labels]] = {
     "via": via.read,
     "aic": ai_challenger.read,
     "pennaction": penn_action.read,
+    "lsp": lsp.read,
     "openpose": openpose.read,
     "mmpose": mmpose.read,
     "mediapipe": mediapipe.read,
@@ -197,7 +197,10 @@ def _locate(image, folder, films_by_name, notes):
         place = folder.find(dataclasses.replace(image, frame=frame))
         if place is not None:
             notes.guessed(f"frames of the film {image.frame.film}, taken from {name}", image.name)
-    if place is None:
+    if place is None and image.frame is not None:
+        film = image_search.split_path(image.frame.film)[-1]
+        notes.lost(f"frames of {film}, which is not in the folder of images", image.name)
+    elif place is None:
         notes.lost("images that are not in the folder, or there several times", image.name)
     return place
 
@@ -218,12 +221,15 @@ def _size(image, place, upright, of_films):
         size = of_films[place.path]
         same = image.size is None or tuple(image.size) == size
         return size, False, "" if same else "frames of another size than they were labeled in"
-    data = image.encoded() if place.path is None else image_files.read_bytes(place.path)
     try:
-        stored = image_sizes.stored_size(data, place.path or place.name)
+        if place.path is None:
+            stored, turned = image_sizes.measure(image.encoded(), place.name)
+        else:
+            stored, turned = image_sizes.measure_file(place.path)
     except ValueError as error:
         return None, False, f"images that can't be read ({error})"
-    turned = image_sizes.orientation(data) if upright and place.path else image_sizes.UPRIGHT
+    if not upright or place.path is None:
+        turned = image_sizes.UPRIGHT
     shown = image_sizes.shown_size(stored, turned)
     stated = shown if image.size is None else tuple(image.size)
     if stated not in (stored, shown):

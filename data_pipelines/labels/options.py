@@ -1,6 +1,7 @@
 """What the user says about the files that are imported, and how files are found."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -44,24 +45,24 @@ def find_files(source: pathlib.Path, endings: Sequence[str], *, what: str) -> li
     return found
 
 
+def folder_of(source: pathlib.Path, *, what: str) -> pathlib.Path:
+    """The folder that is given, or the one of the file that is."""
+    if not source.exists():
+        raise FileNotFoundError(f"there is no {source}; expected {what}")
+    return source if source.is_dir() else source.parent
+
+
 def walk(folder: pathlib.Path) -> list[pathlib.Path]:
     """All regular files below a folder, in order; hidden ones are left out."""
     found = []
-    for place, folders, names in folder.walk() if hasattr(folder, "walk") else _walk(folder):
+    for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [place / name for name in sorted(names) if not name.startswith(".")]
+        found += [pathlib.Path(place, name) for name in sorted(names) if not name.startswith(".")]
         if len(found) > MOST_FILES:
             raise ValueError(
                 f"{folder} holds more than {MOST_FILES:,} files; name a smaller folder"
             )
-    return [path for path in found if path.is_file()]
-
-
-def _walk(folder):
-    import os
-
-    for place, folders, names in os.walk(folder):
-        yield pathlib.Path(place), folders, names
+    return [path for path in found if os.path.isfile(path)]
 
 
 def name_joints(given: Sequence[str], count: int, place: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from data_pipelines.labels.columns import Image, JointSet
 
 def read(source: pathlib.Path, given: options.Options) -> columns.Labels:
     """The labels of a project's folder, or of its meta.json's."""
-    root = source if source.is_dir() else source.parent
+    root = options.folder_of(source, what="a Supervisely project")
     found = options.find_files(root, (".json",), what="a Supervisely project")
     metas = [path for path in found if path.name == "meta.json"]
     if len(metas) != 1:

@@ -37,7 +37,7 @@ class Format:
 
 def read(source: pathlib.Path, given: options.Options) -> columns.Labels:
     """The labels of a YOLO dataset: its folder, its data.yaml, or a folder of label files."""
-    root = source if source.is_dir() else source.parent
+    root = options.folder_of(source, what="a YOLO dataset")
     found = options.find_files(root, (".txt", ".yaml", ".yml"), what="a YOLO dataset")
     collector = columns.Collector()
     described = [source] if source.suffix in (".yaml", ".yml") else found

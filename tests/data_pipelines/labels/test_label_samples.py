@@ -558,6 +558,11 @@ def test_limbs_are_those_of_the_files(shared, path):
     assert labels.joint_sets[0].limbs == limbs
 
 
+def test_a_crop_of_lsp_is_read(shared):
+    labels = importing.read("lsp", shared / "samples_labelling" / "lsp", Options())
+    assert len(labels) == 400
+
+
 REFUSED = {
     "yolo_pose/user_broken_yaml": ("yolo", "data.yaml: line 1: it is not YAML"),
     "cvat/for_images_1.1_points/anonymous_points_cut.xml": ("cvat", "called 'key_point'"),

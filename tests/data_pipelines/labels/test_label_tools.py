@@ -368,6 +368,25 @@ def test_penn_action_counts_from_one(tmp_path):
         read("pennaction", tmp_path)
 
 
+def test_flags_of_lsp_and_its_extension_mean_the_opposite(tmp_path):
+    people = np.zeros((2, 14, 3))
+    people[..., 0], people[..., 1] = 11, 21
+    people[:, 0, 2] = 1
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": people.transpose(2, 1, 0)})
+    labels = read("lsp", tmp_path)
+    assert labels.joint_sets[0].names[::13] == ("right_ankle", "head_top")
+    assert labels.keypoints[0, 0].tolist() == [10, 20]
+    assert labels.visibility[0, :2].tolist() == [1, 2]
+    assert labels.images[1].name == "im0002.jpg"
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": people.transpose(1, 2, 0)})
+    labels = read("lsp", tmp_path)
+    assert labels.visibility[0, :2].tolist() == [2, 0]
+    assert labels.images[1].name == "im00002.jpg"
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": people})
+    with pytest.raises(ValueError, match=r"joints is \(2, 14, 3\); expected 3 x 14 x n"):
+        read("lsp", tmp_path)
+
+
 @pytest.mark.parametrize("names", [openpose.BODY_25, openpose.COCO_18, openpose.MPI_15])
 def test_openpose_joints_are_named_by_their_number(tmp_path, names):
     values = [number for place in range(len(names)) for number in (place, 1, 0.5)]

@@ -110,6 +110,18 @@ def test_without_h5py_the_message_says_what_to_install(tmp_path, monkeypatch):
         importing.read("sleap", path, options.Options())
 
 
+@pytest.mark.parametrize("tool", importing.TOOLS)
+def test_missing_labels_are_said_and_nothing_else_is_searched(tmp_path, tool):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*none; expected"):
+        importing.read(tool, tmp_path / "none", options.Options())
+
+
+@pytest.mark.parametrize("tool", importing.TOOLS)
+def test_an_empty_folder_says_what_is_expected(tmp_path, tool):
+    with pytest.raises(FileNotFoundError, match="expected"):
+        importing.read(tool, tmp_path, options.Options())
+
+
 STRANGE = [None, True, -1, 0, 1e300, float("nan"), "", "x", "\0", [], {}, [[]], {"a": 1}, 10**400]
 JSON_TOOLS = ("label_studio", "labelme", "coco", "datumaro", "supervisely", "via", "mmpose")
 JSON_TOOLS += ("sleap_json",)
