@@ -107,6 +107,7 @@ class People:
     rows: np.ndarray
     ids: list
     image_ids: np.ndarray
+    category_ids: np.ndarray
     boxes: np.ndarray
     joints: np.ndarray
     areas: np.ndarray
@@ -133,11 +134,12 @@ def people(
     form: JointForm = COCO_FORM,
 ) -> People:
     """The annotations of categories that have a box, with the skeleton's joints or without any."""
-    columns = {name: [] for name in ("rows", "ids", "image_ids", "areas", "counts", "crowds")}
+    names = ("rows", "ids", "image_ids", "category_ids", "areas", "counts", "crowds")
+    columns = {name: [] for name in names}
     total, joints = len(document.annotations), skeleton.num_joints
     # Pages of rows that are never written take no memory.
     table, boxes = np.empty((total, 3 * joints)), np.empty((total, 4))
-    dropped, names = Counter(), {}
+    dropped, dropped_names = Counter(), {}
     for row, raw in enumerate(document.annotations):
         try:
             entry = coco_json.decode(raw, coco_json.Annotation)
@@ -149,14 +151,15 @@ def people(
             continue
         dropped[reason] += 1
         if reason in (NO_BOX, OTHER_JOINTS):
-            names.setdefault(reason, []).append(_label(entry.id, row))
+            dropped_names.setdefault(reason, []).append(_label(entry.id, row))
     count = len(columns["rows"])
-    kinds = {"image_ids": np.int64, "rows": np.int64, "areas": float, "counts": float}
+    kinds = dict.fromkeys(("image_ids", "category_ids", "rows"), np.int64)
+    kinds |= {"areas": float, "counts": float}
     columns |= {name: np.array(columns[name], kind) for name, kind in kinds.items()}
     columns |= {"crowds": np.array(columns["crowds"], bool), "boxes": boxes[:count]}
     columns["joints"] = table[:count].reshape(count, joints, 3)
     _apply(form, columns["joints"], columns["boxes"])
-    result = People(document, dropped=dict(dropped), dropped_names=names, **columns)
+    result = People(document, dropped=dict(dropped), dropped_names=dropped_names, **columns)
     _check_boxes(result)
     _clean_joints(result, skeleton)
     return result
@@ -166,7 +169,8 @@ def _add(columns, table, boxes, entry, category_ids, form):
     """Adds one row; returns why the annotation is dropped instead, or nothing."""
     if entry.category_id is None:
         return NO_CATEGORY
-    if coco_json.whole(entry.category_id, "category_id") not in category_ids:
+    category_id = coco_json.whole(entry.category_id, "category_id")
+    if category_id not in category_ids:
         return OTHER_CATEGORY
     box, joints = _box(entry), _joints(entry, form, table.shape[1])
     if not box:
@@ -175,6 +179,7 @@ def _add(columns, table, boxes, entry, category_ids, form):
         return OTHER_JOINTS
     place = len(columns["ids"])
     columns["image_ids"].append(coco_json.whole(entry.image_id, "image_id"))
+    columns["category_ids"].append(category_id)
     columns["areas"].append(coco_json.number(entry.area, "area"))
     columns["counts"].append(coco_json.number(entry.num_keypoints, "num_keypoints"))
     columns["crowds"].append(_crowd(entry.iscrowd))

@@ -49,7 +49,8 @@ class Truth:
 
     `dropped` counts the annotations of the file that are not here, by reason. `annotated` is false
     where the file has no annotations at all, as test splits do not. `notes` names the annotations
-    of the category that were repaired or dropped, by what was wrong with them.
+    of the category that were repaired or dropped, by what was wrong with them. `category_ids` (n,)
+    int64 are the file's where several categories (species) count as one, None otherwise.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Truth:
     dropped: Mapping[str, int]
     annotated: bool
     notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    category_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_rows)
@@ -79,6 +81,14 @@ class Truth:
     def counted(self) -> np.ndarray:
         """Which annotations (n,) AP counts: not crowds, with at least one labeled joint."""
         return ~self.crowds & (self.labeled > 0)
+
+    def categories_of_images(self) -> np.ndarray:
+        """The file's category id of each image (m,), which is that of its first annotation."""
+        categories = np.full(len(self.image_ids), self.category_id)
+        if self.category_ids is not None:
+            rows, firsts = np.unique(self.image_rows, return_index=True)
+            categories[rows] = self.category_ids[firsts]
+        return categories
 
     def rows_of_images(self, image_ids: np.ndarray) -> np.ndarray:
         """Places of images in the columns by their ids; -1 for ids that the file does not list."""
@@ -131,6 +141,7 @@ def read(
         visibility=people.joints[..., 2],
         boxes=people.boxes,
         annotation_ids=people.ids,
+        category_ids=people.category_ids if len(chosen.ids) > 1 else None,
         crowds=people.crowds,
         areas=_areas(people, trust=trust_areas),
         labeled=_labeled(people, trust=trust_counts),

@@ -114,7 +114,7 @@ def _cut(members, weights, counts, wanted):
     after = np.cumsum(counts[rows][::-1])
     count = int(np.clip(np.searchsorted(after, wanted) + 1, 1, len(rows) - 1))
     members[largest] = rows[:-count]
-    what = f"the last {count} images of one film or folder: there are too few to take a whole one"
+    what = f"the end of one film or folder, {count} of its {len(rows)} images, for lack of others"
     return rows[-count:], [(what, largest)]
 
 

@@ -9,7 +9,14 @@ from data_pipelines.labels import grouping, importing, options
 
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser with the options that say what to import, and how."""
-    tools, ways = list(importing.TOOLS), list(grouping.CHOICES)
+    _add_places(parser)
+    _add_splits(parser)
+    _add_details(parser)
+    return parser
+
+
+def _add_places(parser):
+    tools = list(importing.TOOLS)
     parser.add_argument(
         "--from",
         dest="tool",
@@ -21,11 +28,16 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--labels", required=True, help="its file, or the folder of its files")
     parser.add_argument("--images", default="", help="their folder, or a film; default: --labels")
     parser.add_argument("--output", required=True, help="the dataset, a new folder")
+    parser.add_argument("--link", action="store_true", help="link the images instead of copying")
     parser.add_argument(
         "--joints",
         default="",
         help="names in the files' order, nose,left_eye,… or those of a dataset: coco, mpii, …",
     )
+
+
+def _add_splits(parser):
+    ways = list(grouping.CHOICES)
     parser.add_argument(
         "--split_by",
         choices=ways,
@@ -35,13 +47,15 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--val", type=float, default=0.1, help="share of the images in val")
     parser.add_argument("--test", type=float, default=0.0, help="share of the images in test")
     parser.add_argument("--seed", type=int, default=0, help="of the splits")
+
+
+def _add_details(parser):
     parser.add_argument(
         "--padding",
         type=float,
         default=importing.PADDING,
         help="around the joints without a box, as a share of their longer side",
     )
-    parser.add_argument("--link", action="store_true", help="link the images instead of copying")
     parser.add_argument("--config", default="", help="Label Studio's labeling configuration, .xml")
     parser.add_argument("--predictions", action="store_true", help="also what SLEAP predicted")
     parser.add_argument(
@@ -53,7 +67,6 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--instance", default="person", help="VIA's attribute of the instance")
     parser.add_argument("--joint", default="joint", help="VIA's attribute of the joint")
     parser.add_argument("--min_score", type=float, default=0.3, help="of predicted joints")
-    return parser
 
 
 def plan(given: argparse.Namespace) -> importing.Plan:

@@ -45,7 +45,7 @@ def test_the_end_of_a_single_film_is_held_out():
     names = [f"film/{frame}.png" for frame in range(20)]  # 10 is after 9
     splits, _, (note,) = split(names, val=0.2)
     assert splits == ["train"] * 16 + ["val"] * 4
-    assert "val is the last 4 images of one film or folder" in str(note)
+    assert "val is the end of one film or folder, 4 of its 20 images" in str(note)
 
 
 def test_a_short_film_is_taken_whole_beside_a_long_one():
