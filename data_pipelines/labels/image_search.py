@@ -43,43 +43,65 @@ class Folder:
             self._by_name[_plain(path.name)].append(path)
             self._by_stem[_plain(path.stem)].append(path)
 
-    def find(self, image: Image) -> Place | None:
-        """The place of an image; None if it is not there, or several are as likely."""
+    def find(self, image: Image, *, by_folder: bool = False) -> Place | None:
+        """The place of an image; None if it is not there, or several are as likely.
+
+        With `by_folder` the file must be in a folder of the name that the image's is: other images
+        of the labels have the same name.
+        """
         parts = split_path(image.name)
         if image.encoded is not None:
             return Place("/".join(parts) + ("" if parts[-1].lower().endswith(ENDINGS) else ".png"))
-        path = self._find_image(parts)
+        path = self._find_image(parts, by_folder)
         if path is not None:
             return Place(path.relative_to(self.root).as_posix(), path=path)
         film = self._find_film(image.frame)
         return None if film is None else Place(f"{'/'.join(parts)}.jpg", film, image.frame)
 
-    def _find_image(self, parts):
+    def _find_image(self, parts, by_folder):
         name = _plain(parts[-1])
         for key in dict.fromkeys((name, HASH.sub("", name))):
             found = self._by_name[key] or self._by_stem[key] or self._by_stem[_stem(key)]
             if found:
-                return self._best(found, parts[:-1])
+                if by_folder and len(parts) == 1:
+                    found = [path for path in found if path.parent == self.root]
+                return self._best(found, parts[:-1], least=int(by_folder and len(parts) > 1))
         return None
 
-    def _best(self, found, folders):
-        """The path that ends in the most of the wanted folders; None if several do."""
+    def _best(self, found, folders, least=0):
+        """The path that ends in the most of the wanted folders; None if several do, or in few."""
+        if not found:
+            return None
         wanted = [_plain(part) for part in reversed(folders)]
         scores = []
         for path in found:
             own = [_plain(part) for part in reversed(path.relative_to(self.root).parts[:-1])]
             same = [a == b for a, b in zip(wanted, own, strict=False)]
             scores.append(same.index(False) if False in same else len(same))
-        best = [path for path, score in zip(found, scores, strict=True) if score == max(scores)]
-        return best[0] if len(best) == 1 else None
+        most = max(scores)
+        best = [path for path, score in zip(found, scores, strict=True) if score == most]
+        return best[0] if len(best) == 1 and most >= least else None
 
     def _find_film(self, frame):
         if frame is None:
             return None
-        name = _plain(split_path(frame.film)[-1]) if frame.film else ""
+        parts = split_path(frame.film)
+        name = _plain(parts[-1])
         exact = [path for path in self.films if _plain(path.name) == name]
         alike = exact or [path for path in self.films if _plain(path.stem) == _stem(name)]
-        return alike[0] if len(alike) == 1 else None
+        return self._best(alike, parts[:-1])
+
+
+def names_in_several_folders(images: Sequence[Image]) -> set[str]:
+    """The names, without folders and endings, that several images of labels have."""
+    different = {image.name: image for image in images}
+    counts = collections.Counter(map(file_name, different.values()))
+    return {name for name, count in counts.items() if count > 1}
+
+
+def file_name(image: Image) -> str:
+    """The name of an image without folders and ending, as `names_in_several_folders` has it."""
+    return _stem(_plain(split_path(image.name)[-1]))
 
 
 def split_path(name: str) -> list[str]:

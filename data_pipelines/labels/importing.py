@@ -159,22 +159,23 @@ def _find_images(labels, plan, progress):
     """The labels of the images that are there, and these images."""
     folder = image_search.Folder(plan.images)
     films_by_name = image_search.one_film(labels.images, folder)
+    ambiguous = image_search.names_in_several_folders(labels.images)
     notes, places, sizes, rewritten = columns.Notes(), [], [], set()
-    rows, by_name, of_films = {}, {}, {}
+    rows, by_name, of_films = {}, set(), {}
     for row, image in enumerate(progress(labels.images)):
-        place = _locate(image, folder, films_by_name, notes)
+        by_folder = image_search.file_name(image) in ambiguous and image.frame is None
+        place = _locate(image, folder, films_by_name, by_folder, notes)
         if place is None:
             continue
         if place.name in by_name:
-            rows[row] = by_name[place.name]
-            what = "images that are listed twice, whose instances are put together"
-            notes.guessed(what, place.name)
+            notes.lost("images that are listed twice; the first is kept", place.name)
             continue
         size, turned, problem = _size(image, place, labels.upright, of_films)
         if problem:
             notes.lost(problem, image.name)
             continue
-        rows[row] = by_name[place.name] = len(places)
+        rows[row] = len(places)
+        by_name.add(place.name)
         if turned:
             notes.guessed("photographs that are written upright, as EXIF says", place.name)
             rewritten.add(len(places))
@@ -188,9 +189,9 @@ def _find_images(labels, plan, progress):
     return _only(labels, rows, notes), found
 
 
-def _locate(image, folder, films_by_name, notes):
+def _locate(image, folder, films_by_name, by_folder, notes):
     """The place of an image, also in the only film there is; None, with a note, without one."""
-    place = folder.find(image)
+    place = folder.find(image, by_folder=by_folder)
     if place is None and image.frame and films_by_name:
         name = films_by_name[image.frame.film]
         frame = dataclasses.replace(image.frame, film=name)

@@ -37,13 +37,15 @@ def _read_file(path, prefix, given, collector):
         raise ValueError(f"{path} has no images and no tracks: it is not CVAT's XML, or empty")
     reader = _reader(path, [element for _, element in images], form, given, collector)
     for line, element in images:
-        _read_image(f"{path}: line {line}", element, reader, collector)
+        _read_image(f"{path}: line {line}", element, form, reader, collector)
     if tracks:
         _read_tracks(path, prefix, tracks, form, collector)
 
 
-def _read_image(place, element, reader, collector):
+def _read_image(place, element, form, reader, collector):
     name = element.get("name", "")
+    if len(form.tasks) > 1 and element.get("task_id"):  # whose images may have the same names
+        name = f"{form.task(element.get('task_id')).name}/{name}"
     size = tuple(
         columns.number(element.get(side), place, f"{side} of the image")
         for side in ("height", "width")

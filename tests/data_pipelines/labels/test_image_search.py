@@ -39,6 +39,17 @@ def test_names_lead_to_files_of_the_folder(folder, name, found):
     assert (place and place.name) == found
 
 
+def test_images_of_one_name_must_be_in_their_folders(folder):
+    image = Image("film2/b.png")
+    assert folder.find(image).name == "two/b.PNG"
+    assert folder.find(image, by_folder=True) is None
+    assert folder.find(Image("x/two/b.png"), by_folder=True).name == "two/b.PNG"
+    assert folder.find(Image("b.png"), by_folder=True) is None
+    names = image_search.names_in_several_folders([Image("a.png"), Image("b/a.jpg"), Image("c")])
+    assert names == {"a"}
+    assert image_search.names_in_several_folders([Image("a.png"), Image("a.png")]) == set()
+
+
 def test_frames_are_found_in_their_film(folder):
     image = Image("video0/frame_000003", frame=Frame("C:\\films\\Film.mp4", 3))
     place = folder.find(image)

@@ -127,6 +127,31 @@ def test_missing_images_are_listed_and_their_people_left_out(tmp_path):
     assert "lost: images that are not in the folder, or there several times: images/b" in report
 
 
+def test_images_of_a_missing_folder_are_not_taken_from_another(tmp_path):
+    # DeepLabCut calls the frames of every film img001.png.
+    folder = tmp_path / "labels" / "labeled-data"
+    for film in ("one", "two"):
+        (folder / film).mkdir(parents=True)
+        rows = f"scorer,me,me\nbodyparts,a,a\ncoords,x,y\nlabeled-data/{film}/a.png,5,6\n"
+        (folder / film / "CollectedData_me.csv").write_text(rows)
+    label_files.write_images(folder / "two", ("a.png",))
+    source = tmp_path / "labels"
+    imported = run(importing.Plan("deeplabcut", source, source, tmp_path / "out"))
+    assert imported.counts == {"train": 1}
+    assert any("labeled-data/one/a.png" in note.places for note in imported.notes)
+
+
+def test_an_image_that_is_listed_twice_is_taken_once(tmp_path):
+    plan = label_files.make_plan(tmp_path, "coco", shares=grouping.Shares(val=0.0))
+    document = json.loads(plan.source.read_text())
+    document["images"][1]["file_name"] = "a.png"
+    plan.source.write_text(json.dumps(document))
+    imported = run(plan)
+    assert imported.counts == {"train": 3}
+    what = "lost: images that are listed twice; the first is kept: a.png"
+    assert what in map(str, imported.notes)
+
+
 def test_without_any_image_the_error_says_which_were_wanted(tmp_path):
     plan = label_files.make_plan(tmp_path, "yolo")
     for path in plan.images.iterdir():
