@@ -12,6 +12,11 @@ from data_pipelines.geometry import LARGEST
 LOST, GUESSED = "lost", "guessed"
 NO_BOX = (math.nan,) * 4
 HIDDEN, VISIBLE = 1, 2  # COCO's visibility of a labeled joint
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 SHOWN = 3  # places of a note that its text names
 
 
@@ -38,8 +43,8 @@ class Image:
     """An image as a tool knows it.
 
     `name` is the tool's, a path with any kind of slashes, perhaps without an ending; `size` the
-    (height, width) that the tool states, if it does; `split` the split that it belongs to and
-    `group` the film or scene, both empty where the tool knows none. `encoded` gives the bytes of
+    (height, width) that the tool states, if it does; `split` (train, val or test) and
+    `group`, the film or scene, are empty where the tool knows none. `encoded` gives the bytes of
     an image that is inside of the tool's file, and `frame` says where in a film it is.
     """
 
@@ -178,6 +183,11 @@ class Collector:
             upright=upright,
             notes=self.notes.all(),
         )
+
+
+def split_name(word: str) -> str:
+    """The split that a word such as valid or Train stands for; empty for other words."""
+    return SPLITS.get(word.lower(), "")
 
 
 def named(joints: JointSet, points: Mapping[str, Sequence[float]]) -> list[Sequence[float]]:

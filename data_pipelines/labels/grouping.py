@@ -54,8 +54,8 @@ def split(
     check(shares)
     groups = [group_of(image) for image in images]
     own = [image.split for image in images]
-    if shares.by == "tool" and {"val", "test"} & set(own):
-        chosen = [name or TRAIN for name in own]
+    chosen = [name or TRAIN for name in own]
+    if shares.by == "tool" and TRAIN in chosen and {"val", "test"} & set(chosen):
         return chosen, groups, _leaks(chosen, groups)
     if shares.by == "image":
         groups = [image.name for image in images]

@@ -179,8 +179,9 @@ def _find_images(labels, plan, progress):
         if turned:
             notes.guessed("photographs that are written upright, as EXIF says", place.name)
             rewritten.add(len(places))
-            upright = pathlib.PurePosixPath(place.name).with_suffix(".png").as_posix()
-            place = dataclasses.replace(place, name=upright)
+            path = pathlib.PurePosixPath(place.name)
+            upright = path.with_name(f"{path.stem}_upright.png")  # "a.png" may be there, too
+            place = dataclasses.replace(place, name=upright.as_posix())
         places.append(place)
         sizes.append(size)
     if not places:

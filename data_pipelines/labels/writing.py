@@ -12,7 +12,7 @@ import numpy as np
 
 from data_pipelines import files, images
 from data_pipelines.labels import films
-from data_pipelines.labels.columns import Labels
+from data_pipelines.labels.columns import SPLITS, Labels
 from data_pipelines.labels.image_search import Place
 
 DIGITS = 4  # after the decimal point of a pixel
@@ -91,6 +91,8 @@ def write(
     `fill_images` writes the images into the folder that it is given.
     """
     check_output(folder)
+    if not contents.keys() <= set(SPLITS.values()):
+        raise ValueError(f"unknown splits {', '.join(contents)}")
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     growing = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")

@@ -10,7 +10,7 @@ import pathlib
 from data_pipelines import json_files, skeletons
 from data_pipelines.labels import columns, options
 from data_pipelines.labels.columns import Image, JointSet
-from data_pipelines.labels.tools.yolo import ROBOFLOW, SPLITS
+from data_pipelines.labels.tools.yolo import ROBOFLOW
 from data_pipelines.skeletons import whole_body
 
 LISTS = ("images", "annotations", "categories")
@@ -51,8 +51,8 @@ def _document(path, *, alone):
 def _split(inner):
     """The split that a folder or a word of the file's name says."""
     words = [*inner.parts[:-1], *inner.stem.replace("-", "_").split("_")]
-    words = [word.lower().rstrip("0123456789") for word in words]
-    return next((SPLITS[word] for word in words if word in SPLITS), "")
+    splits = [columns.split_name(word.rstrip("0123456789")) for word in words]
+    return next(filter(None, splits), "")
 
 
 def _read_document(path, document, split, folder, given, collector):

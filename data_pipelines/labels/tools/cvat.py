@@ -50,7 +50,7 @@ def _read_image(place, element, form, reader, collector):
         columns.number(element.get(side), place, f"{side} of the image")
         for side in ("height", "width")
     )
-    split = element.get("subset", "")
+    split = columns.split_name(element.get("subset", ""))
     row = collector.add_image(Image(name, size=size, split=split))
     boxes = {
         number: (box.get("label"), box.get("group_id"), _box(box, place))
@@ -77,7 +77,8 @@ def _reader(path, images, form, given, collector):
     """What reads an image's joints: skeletons, points of one label each, or points in order."""
     skeletons = any(image.find("skeleton") is not None for image in images)
     if skeletons or not any(image.find("points") is not None for image in images):
-        return lambda *image: _skeletons(*image, form, collector)
+        kinds = {box.get("label", "") for image in images for box in image.findall("box")}
+        return lambda *image: _skeletons(*image, kinds, form, collector)
     counts = collections.Counter(
         len(points.get("points", "").split(";"))
         for image in images
@@ -103,7 +104,7 @@ def _reader(path, images, form, given, collector):
     return lambda *image: _named_points(*image, names, collector)
 
 
-def _skeletons(place, row, image, boxes, form, collector):
+def _skeletons(place, row, image, boxes, kinds, form, collector):
     for points in image.findall("points"):
         collector.notes.lost(
             "points beside skeletons", f"{points.get('label')} in {image.get('name')}"
@@ -113,18 +114,23 @@ def _skeletons(place, row, image, boxes, form, collector):
         joints = form.joints_of(skeleton.get("label", ""), place)
         values = _elements(skeleton, joints, place, collector.notes)
         group = skeleton.get("group_id")
-        free = {
+        unused = {number: box for number, box in boxes.items() if number not in used}
+        grouped = {n: box for n, (_, own, box) in unused.items() if group and own == group}
+        loose = {
             number: box
-            for number, (_, own, box) in boxes.items()
-            if number not in used and (own == group if group else not own)
+            for number, (label, own, box) in unused.items()
+            if not own and _may_hold(label or "", joints.category, kinds)
         }
-        number = (
-            next(iter(free), None) if group and len(free) == 1 else pairing.around(values, free)
-        )
-        if number is not None:
-            used.add(number)
-        _add(collector, place, row, joints, values, free.get(number))
+        number = next(iter(grouped)) if len(grouped) == 1 else pairing.around(values, loose)
+        used |= {number} - {None}
+        _add(collector, place, row, joints, values, {**loose, **grouped}.get(number))
     return used
+
+
+def _may_hold(label, skeleton, kinds):
+    """Whether a box may be that of a skeleton: by its label, or because all boxes share one."""
+    label, skeleton = label.casefold(), skeleton.casefold()
+    return len(kinds) == 1 or (label != "" and (label in skeleton or skeleton in label))
 
 
 def _elements(skeleton, joints, place, notes):
@@ -216,6 +222,7 @@ def _owners(points, labels, values, boxes):
 def _read_tracks(path, prefix, tracks, form, collector):
     """Skeletons of tracks, frame by frame, with the boxes of other tracks around them."""
     boxes = _track_boxes(path, tracks, form, collector.notes)
+    kinds = {label for of_frame in boxes.values() for label, _ in of_frame.values()}
     rows, between = {}, 0
     for line, track in tracks:
         task = form.task(track.get("task_id", NO_TASK))
@@ -229,14 +236,22 @@ def _read_tracks(path, prefix, tracks, form, collector):
             if (task.name, frame) not in rows:
                 image = _frame_image(prefix, task, frame, len(form.tasks) > 1)
                 rows[task.name, frame] = collector.add_image(image)
-            keys = ["keyframe" in e.attrib and e.get("keyframe") == "1" for e in skeleton.iter()]
-            between += not any(keys)
-            own = boxes.get((task.name, frame), {})
-            number = pairing.around(values, own)
-            _add(collector, place, rows[task.name, frame], joints, values, own.pop(number, None))
+            box = _take_box(values, joints, boxes.get((task.name, frame), {}), kinds)
+            _add(collector, place, rows[task.name, frame], joints, values, box)
+            between += all(element.get("keyframe") == "0" for element in skeleton.iter())
     if between:
         what = "skeletons of frames between keyframes, which CVAT interpolated"
         collector.notes.guessed(f"{between} {what}", str(path))
+
+
+def _take_box(values, joints, boxes, kinds):
+    """Removes the box around a skeleton from those of a frame; None without one."""
+    loose = {
+        key: box for key, (label, box) in boxes.items() if _may_hold(label, joints.category, kinds)
+    }
+    key = pairing.around(values, loose)
+    boxes.pop(key, None)
+    return loose.get(key)
 
 
 def _track_boxes(path, tracks, form, notes):
@@ -247,7 +262,8 @@ def _track_boxes(path, tracks, form, notes):
             place = f"{path}: line {line}"
             frame = int(columns.number(box.get("frame"), place, "frame"))
             if box.get("outside") != "1":
-                boxes[task.name, frame][track.get("id"), number] = _box(box, place)
+                entry = (track.get("label", ""), _box(box, place))
+                boxes[task.name, frame][track.get("id"), number] = entry
         others = {child.tag for child in track} - {"box", "skeleton"}
         for tag in sorted(others):
             notes.lost(
@@ -260,4 +276,6 @@ def _frame_image(prefix, task, frame, several):
     folder = "/".join(part for part in (prefix, task.name if several else "") if part)
     name = f"{folder}/frame_{frame:06d}" if folder else f"frame_{frame:06d}"
     film = Frame(task.film, frame)
-    return Image(name, size=task.size, split=task.subset, group=task.film or name, frame=film)
+    split = columns.split_name(task.subset)
+    group = "/".join(part for part in (prefix, task.name, task.film or "film") if part)
+    return Image(name, size=task.size, split=split, group=group, frame=film)

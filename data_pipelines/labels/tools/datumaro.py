@@ -6,8 +6,6 @@ from data_pipelines import json_files
 from data_pipelines.labels import columns, options, pairing
 from data_pipelines.labels.columns import Image, JointSet
 
-SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-
 
 def read(source: pathlib.Path, given: options.Options) -> columns.Labels:
     """The labels of a dataset's folder, or of one of its annotation files."""
@@ -50,7 +48,7 @@ def _read_item(place, subset, item, sets, collector):
     size = image.get("size")
     size = tuple(columns.numbers(size, 2, place, "size")) if size else None
     name = f"{subset}/{image.get('path') or item.get('id')}"
-    row = collector.add_image(Image(name, size=size, split=SPLITS.get(subset.lower(), "")))
+    row = collector.add_image(Image(name, size=size, split=columns.split_name(subset)))
     entries = [entry for entry in item.get("annotations", []) if isinstance(entry, dict)]
     boxes = {
         number: (entry.get("group"), columns.numbers(entry.get("bbox"), 4, place, "bbox"))

@@ -15,8 +15,6 @@ from data_pipelines.labels.columns import Image, JointSet
 from data_pipelines.labels.readers import yaml_files
 
 LARGEST_FILE = 2**26  # bytes of a label file
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val"}
-SPLITS |= {"validation": "val", "test": "test", "testing": "test"}
 NO_LABELS = re.compile(r"(classes|notes|readme.*|train|val|valid|test|labels)\.txt", re.IGNORECASE)
 ROBOFLOW = re.compile(r"\.rf\.[0-9a-f]{8,}$")
 FARTHEST = 10.0  # image sizes; farther points are not fractions
@@ -251,5 +249,5 @@ def _image_name(inner):
 
 
 def _split(inner):
-    parts = [SPLITS[part.lower()] for part in inner.parts[:-1] if part.lower() in SPLITS]
-    return parts[-1] if parts else ""
+    splits = [split for split in map(columns.split_name, inner.parts[:-1]) if split]
+    return splits[-1] if splits else ""

@@ -79,6 +79,11 @@ def test_the_tools_own_splits_are_kept_and_leaks_are_said():
     assert splits[0] == splits[1]
 
 
+def test_a_tools_split_that_leaves_nothing_to_train_on_is_made_anew():
+    images = [Image(f"film/{n}.png", split="test") for n in range(10)]
+    assert split(images, val=0.2)[0] == ["train"] * 8 + ["val"] * 2
+
+
 def test_a_single_image_leaves_no_val_and_says_so():
     splits, _, (note,) = split(["a.jpg"], val=0.5)
     assert splits == ["train"]

@@ -255,7 +255,7 @@ def test_sideways_photographs_state_the_size_that_the_tool_showed(tmp_path):
     imported = run(plan)
     document = json.loads((plan.output / "annotations" / "train.json").read_text())
     sizes = {image["file_name"]: image["width"] for image in document["images"]}
-    assert sizes == {"a.jpg": label_files.WIDTH, "b.png": label_files.WIDTH}
+    assert sizes == {"a.jpg": label_files.WIDTH, "b_upright.png": label_files.WIDTH}
     people = datasets.read("custom", str(plan.output), "train")
     assert len(people) == 3
     assert "guessed: photographs that are written upright, as EXIF says: b.jpg" in map(

@@ -110,6 +110,33 @@ def test_cvat_points_in_a_row_get_the_names_that_are_given(tmp_path):
         read("cvat", path, joints=("a", "b", "c"))
 
 
+def test_subsets_of_cvat_are_splits_and_nothing_else(tmp_path):
+    path = label_files.cvat(tmp_path)
+    text = path.read_text()
+    for name, subset in zip(label_files.IMAGES, ("Train", "Validation", "../../up"), strict=True):
+        text = text.replace(f'name="{name}"', f'name="{name}" subset="{subset}"')
+    path.write_text(text)
+    assert [image.split for image in read("cvat", path).images] == ["train", "val", ""]
+
+
+def test_a_box_of_another_kind_is_not_that_of_the_skeleton_inside(tmp_path):
+    path = label_files.cvat(tmp_path)
+    text = path.read_text()
+    for number in range(1, 5):
+        text = text.replace(f' group_id="{number}"', "")
+    path.write_text(text)
+    assert np.isfinite(read("cvat", path).boxes).all()  # all boxes are called person
+    path.write_text(text.replace('<box label="person"', '<box label="car"', 1))
+    boxes = read("cvat", path).boxes
+    assert np.isnan(boxes[0]).all()
+    assert np.isfinite(boxes[1:]).all()
+
+
+def test_frames_of_a_film_are_one_group(tmp_path):
+    labels = read("cvat", label_files.cvat_video(tmp_path))
+    assert {image.group for image in labels.images} == {"film.avi"}
+
+
 def test_a_skeleton_with_an_unknown_joint_is_named(tmp_path):
     path = label_files.cvat(tmp_path)
     path.write_text(path.read_text().replace('<points label="nose"', '<points label="tail"', 1))
