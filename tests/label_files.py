@@ -110,6 +110,8 @@ def _cvat_meta(extra=""):
 
 
 def _cvat_points(joints, more=""):
+    # CVAT keeps the coordinates of points that are outside of the image.
+    joints = [joint if joint[2] else (33.0, 7.0, 0) for joint in joints]
     return "".join(
         f'<points label="{name}" outside="{int(v == 0)}" occluded="{int(v == 1)}"{more} '
         f'points="{x},{y}"></points>'

@@ -15,10 +15,10 @@ class Options:
     """What an importer may be told; empty fields are read from the files or guessed.
 
     `joints` names the joints in the order of the files, or says which joints count, where files
-    name them. `config` is a second file of the tool: Label Studio's labeling configuration.
-    `predictions` also takes what a network predicted. `first_pixel` is the coordinate of the first
-    pixel, 1 for files that count from 1. `instance` and `joint` name VIA's region attributes.
-    `min_score` is the least score of a predicted joint.
+    name them. `config` is a second file of the tool: Label Studio's labeling configuration, YOLO's
+    data.yaml. `predictions` also takes what a network predicted. `first_pixel` is the coordinate of
+    the first pixel, 1 for files that count from 1. `instance` and `joint` name VIA's region
+    attributes. `min_score` is the least score of a predicted joint.
     """
 
     joints: tuple[str, ...] = ()

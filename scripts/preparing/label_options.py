@@ -56,7 +56,7 @@ def _add_details(parser):
         default=importing.PADDING,
         help="around the joints without a box, as a share of their longer side",
     )
-    parser.add_argument("--config", default="", help="Label Studio's labeling configuration, .xml")
+    parser.add_argument("--config", default="", help="Label Studio's labeling .xml, YOLO's .yaml")
     parser.add_argument("--predictions", action="store_true", help="also what SLEAP predicted")
     parser.add_argument(
         "--first_pixel",

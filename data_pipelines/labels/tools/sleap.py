@@ -75,7 +75,8 @@ def _read_slp(path, prefix, given, collector):
         sets = [collector.add_set(joints) for joints in _skeletons(path, metadata)]
         tables = _tables(file)
         videos = _videos(path, file, metadata)
-        embedded = {number: _embedded(path, file, number) for number in range(len(videos))}
+        notes = collector.notes
+        embedded = {number: _embedded(path, file, number, notes) for number in range(len(videos))}
         for frame in tables["frames"]:
             image = _image(path, prefix, frame, videos, embedded)
             _read_frame(path, frame, image, tables, sets, shift, given, collector)
@@ -131,7 +132,7 @@ def _film(entry, place):
     return name.replace("\\", "/")
 
 
-def _embedded(path, file, number):
+def _embedded(path, file, number, notes):
     """The images inside of the file by their frame numbers: bytes of image files."""
     name = f"video{number}"
     if not hdf5_files.has(file, name) or not hdf5_files.has(file, f"{name}/video"):
@@ -148,6 +149,9 @@ def _embedded(path, file, number):
         b"png",
     ):
         return {}
+    if images.attrs.get("channels", 1) == 3:
+        what = "colors of embedded images, of which some versions exchange red and blue"
+        notes.guessed(what, f"{path}: {name}")
     return {int(frame): row for row, frame in enumerate(numbers)}
 
 

@@ -15,7 +15,8 @@ from data_pipelines.labels.columns import Image, JointSet
 from data_pipelines.labels.readers import yaml_files
 
 LARGEST_FILE = 2**26  # bytes of a label file
-NO_LABELS = re.compile(r"(classes|notes|readme.*|train|val|valid|test|labels)\.txt", re.IGNORECASE)
+NEVER_LABELS = re.compile(r"(classes|notes|readme.*)\.txt", re.IGNORECASE)
+LISTS = re.compile(r"(train|val|valid|test|labels)\.txt", re.IGNORECASE)  # of images
 ROBOFLOW = re.compile(r"\.rf\.[0-9a-f]{8,}$")
 FARTHEST = 10.0  # image sizes; farther points are not fractions
 
@@ -39,10 +40,12 @@ def read(source: pathlib.Path, given: options.Options) -> columns.Labels:
     found = options.find_files(root, (".txt", ".yaml", ".yml"), what="a YOLO dataset")
     collector = columns.Collector()
     described = [source] if source.suffix in (".yaml", ".yml") else found
+    described = [pathlib.Path(given.config)] if given.config else described
     form = _format(described, given, collector.notes)
     labels = [path for path in found if path.suffix.lower() == ".txt"]
+    labels = [path for path in labels if not NEVER_LABELS.fullmatch(path.name)]
     in_labels = [path for path in labels if "labels" in path.relative_to(root).parts[:-1]]
-    labels = in_labels or [path for path in labels if not NO_LABELS.fullmatch(path.name)]
+    labels = in_labels or [path for path in labels if not LISTS.fullmatch(path.name)]
     if not labels:
         raise FileNotFoundError(f"there are no label files (labels/…/*.txt) in {root}")
     if not form.joints:

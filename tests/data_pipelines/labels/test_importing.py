@@ -1,6 +1,7 @@
 """Small files of every tool become datasets with the same people."""
 
 import collections
+import dataclasses
 import json
 import pathlib
 
@@ -139,6 +140,42 @@ def test_images_of_a_missing_folder_are_not_taken_from_another(tmp_path):
     imported = run(importing.Plan("deeplabcut", source, source, tmp_path / "out"))
     assert imported.counts == {"train": 1}
     assert any("labeled-data/one/a.png" in note.places for note in imported.notes)
+
+
+def test_a_film_may_be_there_as_its_frames(tmp_path):
+    plan = label_files.make_plan(tmp_path, "cvat_video", shares=grouping.Shares(val=0.0))
+    (plan.images / "film.avi").unlink()
+    for number, name in enumerate(label_files.IMAGES):
+        frame = plan.images / "frames" / name
+        frame.rename(plan.images / f"frame_{number:06d}.PNG")
+    assert run(plan).counts == {"train": len(label_files.PEOPLE)}
+    assert (plan.output / "images" / "frame_000001.PNG").is_file()
+
+
+def test_a_renamed_film_is_taken_and_said(tmp_path):
+    plan = label_files.make_plan(tmp_path, "cvat_video", shares=grouping.Shares(val=0.0))
+    film = plan.images / "copy of film.avi"
+    (plan.images / "film.avi").rename(film)
+    imported = run(dataclasses.replace(plan, images=film))
+    assert imported.counts == {"train": len(label_files.PEOPLE)}
+    notes = "\n".join(map(str, imported.notes))
+    assert "guessed: frames of the film film.avi, taken from copy of film.avi" in notes
+
+
+def test_a_film_that_is_cut_off_leaves_nothing_behind(tmp_path):
+    plan = label_files.make_plan(tmp_path, "sleap_film")
+    label_files.write_film(plan.images / "film.avi", every=3)
+    with pytest.raises(ValueError, match=r"film\.avi has no frame 10: 9 could be read"):
+        run(plan)
+    assert not plan.output.exists()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_missing_film_is_named(tmp_path):
+    plan = label_files.make_plan(tmp_path, "sleap_film")
+    (plan.images / "film.avi").unlink()
+    with pytest.raises(ValueError, match=r"frames of film\.avi, which is not in the folder"):
+        run(plan)
 
 
 def test_an_image_that_is_listed_twice_is_taken_once(tmp_path):

@@ -76,6 +76,15 @@ def test_yolo_files_without_yaml_tell_their_joints_by_the_rows(tmp_path):
     assert "2 joints of 3 values" in notes(labels)
 
 
+def test_yolo_takes_its_description_from_elsewhere(tmp_path):
+    root = yolo_folder(tmp_path / "data", ROW, yaml="")
+    (root / "labels" / "classes.txt").write_text("fish")
+    (tmp_path / "other.yaml").write_text("kpt_shape: [2, 3]\nnames: [fish]\n")
+    labels = read("yolo", root, config=str(tmp_path / "other.yaml"))
+    assert labels.joint_sets[0].category == "fish"
+    assert len(labels) == 1
+
+
 def test_copies_that_roboflow_made_of_a_photograph_are_one_group(tmp_path):
     root = yolo_folder(tmp_path, ROW)
     for number in ("0123456789abcdef", "fedcba9876543210"):
