@@ -9,6 +9,7 @@ from data_pipelines.labels import grouping, importing, options
 
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser with the options that say what to import, and how."""
+    parser.description = "Makes a dataset of labels; docs/labels.md describes every tool."
     _add_places(parser)
     _add_splits(parser)
     _add_details(parser)
@@ -44,9 +45,9 @@ def _add_splits(parser):
         default="tool",
         help="the tool's splits if it has some, else films (group), or each image",
     )
-    parser.add_argument("--val", type=float, default=0.1, help="share of the images in val")
-    parser.add_argument("--test", type=float, default=0.0, help="share of the images in test")
-    parser.add_argument("--seed", type=int, default=0, help="of the splits")
+    parser.add_argument("--val", type=float, default=0.1, help="share of val, 0.1 by default")
+    parser.add_argument("--test", type=float, default=0.0, help="share of test, 0 by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the random splits")
 
 
 def _add_details(parser):
@@ -54,19 +55,21 @@ def _add_details(parser):
         "--padding",
         type=float,
         default=importing.PADDING,
-        help="around the joints without a box, as a share of their longer side",
+        help="space around joints without a box, by default 0.1 of their longer side",
     )
     parser.add_argument("--config", default="", help="Label Studio's labeling .xml, YOLO's .yaml")
-    parser.add_argument("--predictions", action="store_true", help="also what SLEAP predicted")
+    parser.add_argument("--predictions", action="store_true", help="use SLEAP's predictions, too")
     parser.add_argument(
         "--first_pixel",
         type=float,
         default=0.0,
-        help="of coordinates in COCO's format: 1 for MATLAB's",
+        help="where COCO's coordinates start: 1 for MATLAB's, 0 by default",
     )
     parser.add_argument("--instance", default="person", help="VIA's attribute of the instance")
     parser.add_argument("--joint", default="joint", help="VIA's attribute of the joint")
-    parser.add_argument("--min_score", type=float, default=0.3, help="of predicted joints")
+    parser.add_argument(
+        "--min_score", type=float, default=0.3, help="of predicted joints, 0.3 by default"
+    )
 
 
 def plan(given: argparse.Namespace) -> importing.Plan:
