@@ -320,6 +320,42 @@ def test_coco_coordinates_may_count_from_one(tmp_path):
     assert labels.boxes[0].tolist() == [4, 5, 30, 40]
 
 
+@pytest.mark.parametrize(
+    ("skeleton", "limbs", "note"),
+    [
+        ([[1, 2], [3, 1]], ((0, 1), (2, 0)), ""),  # COCO's own, from 1
+        ([[0, 1], [2, 0]], ((0, 1), (2, 0)), "guessed: limbs are counted from 0"),
+        ([[16, 14], [1, 2]], (), "lost: limbs of joints that the category lacks"),  # CrowdPose's
+        ("none", (), "lost: limbs of joints that the category lacks"),
+    ],
+)
+def test_coco_limbs_count_from_one_or_from_zero(tmp_path, skeleton, limbs, note):
+    path = label_files.coco(tmp_path)
+    document = json.loads(path.read_text())
+    document["categories"][1]["skeleton"] = skeleton
+    path.write_text(json.dumps(document))
+    labels = read("coco", path)
+    assert labels.joint_sets[0].limbs == limbs
+    assert note in notes(labels)
+
+
+def test_coco_names_beyond_the_joints_are_left_out(tmp_path):
+    # As in Human-Art: four more names, and limbs of theirs.
+    path = label_files.coco(tmp_path)
+    document = json.loads(path.read_text())
+    person = document["categories"][1]
+    document["categories"][1] = {
+        **person,
+        "keypoints": [*person["keypoints"], "left_toe"],
+        "skeleton": [[1, 2], [4, 1]],
+    }
+    path.write_text(json.dumps(document))
+    labels = read("coco", path)
+    assert labels.joint_sets[0].names == label_files.NAMES
+    assert labels.joint_sets[0].limbs == ((0, 1),)
+    assert "lost: names of joints beyond the 3 that annotations have: left_toe" in notes(labels)
+
+
 def test_coco_with_unnamed_joints_numbers_them(tmp_path):
     path = label_files.coco(tmp_path)
     document = json.loads(path.read_text())
