@@ -4,9 +4,17 @@ import dataclasses
 
 import numpy as np
 
+from data_pipelines import skeletons
 from data_pipelines.labels import columns
 from data_pipelines.labels.columns import JointSet, Labels, Note
+from data_pipelines.skeletons import Skeleton
 
+# To draw joints that are named like those of a dataset, where a tool has no limbs.
+KNOWN_LIMBS = {
+    joints.names: joints.limbs
+    for joints in vars(skeletons).values()
+    if isinstance(joints, Skeleton)
+}
 SMALLEST = 0.1  # side of the box of a lone joint, as a share of the image, if nothing is known
 
 
@@ -92,7 +100,7 @@ def merge_categories(labels: Labels) -> Labels:
             what = "categories with the same joints, which become one"
             notes.append(Note(columns.LOST, what, tuple(categories)))
         places |= dict.fromkeys(rows, len(kept))
-        limbs = next((one.limbs for one in sets if one.limbs), ())
+        limbs = next((one.limbs for one in sets if one.limbs), KNOWN_LIMBS.get(names, ()))
         pairs = next((one.flip_pairs for one in sets if one.flip_pairs), ())
         kept.append(JointSet(name, names, limbs, pairs))
     rows = np.array([places[row] for row in labels.set_rows.tolist()], np.int64)

@@ -69,7 +69,9 @@ def _read_document(path, document, split, folder, given, collector):
             )
             continue
         place = f"{path}: image {number}"
-        rows[image["id"]] = collector.add_image(_image(image, split, folder, place))
+        rows[image["id"]] = collector.add_image(
+            _image(image, split, folder, place, collector.notes)
+        )
     _note_mixed_people(path, document, collector.notes)
     sets, known = {}, {image["id"] for image in document["images"]}
     for number, entry in enumerate(document["annotations"]):
@@ -98,12 +100,14 @@ def _category(place, entry, categories, notes):
     return all_of_them[0]
 
 
-def _image(image, split, folder, place):
+def _image(image, split, folder, place, notes):
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
         raise ValueError(f"{place} has no file_name")
     size = [image.get(side) for side in ("height", "width")]
     known = None
+    if any(isinstance(side, str) for side in size):
+        notes.guessed("sizes of images that are text are taken for numbers", place)
     if None not in size:
         known = tuple(columns.number(side, place, "the image's size") for side in size)
     stem = pathlib.PurePosixPath(name).stem
@@ -143,6 +147,10 @@ def _read_entry(place, entry, row, category, sets, given, collector):
     if not labeled and box is None:
         return
     area = columns.number(entry.get("area") or 0, place, "area")
+    if entry.get("area") is not None and area <= 0:
+        collector.notes.guessed(
+            "areas that are not positive, replaced by those of the boxes", place
+        )
     shift = given.first_pixel
     joints = [(x - shift, y - shift, v) if v else (0.0, 0.0, 0) for x, y, v in values]
     if box and shift:

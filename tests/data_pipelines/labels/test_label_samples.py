@@ -542,6 +542,14 @@ def _table(labels):
     return np.concatenate([labels.keypoints * (shown > 0), shown], axis=-1).tolist()
 
 
+def test_faults_of_a_converter_are_reported(shared):
+    path = shared / "samples_labelling" / f"{FORKLIFT}.converted_coco.json"
+    notes = "\n".join(map(str, importing.read("coco", path, Options()).notes))
+    assert "category_id 1 is not listed and taken for 'Forklift' (3)" in notes
+    assert "sizes of images that are text are taken for numbers (7)" in notes
+    assert "areas that are not positive, replaced by those of the boxes (3)" in notes
+
+
 LIMBS = {
     "cvat/for_images_1.1_skeleton/made_three_visibilities.xml": ("cvat", ((0, 1), (1, 2))),
     "deeplabcut/single_reaching": ("deeplabcut", ((0, 1), (3, 4))),

@@ -375,6 +375,36 @@ def test_cvats_coco_export_of_points_says_what_to_export(tmp_path):
         read("coco", path)
 
 
+def test_joints_of_a_dataset_get_its_limbs(tmp_path):
+    source = label_files.yolo(tmp_path)
+    labels = read("yolo", source, joints=("nose", "left_eye", "right_eye"))
+    whole = importing.complete(labels, np.repeat([[48.0, 64.0]], 3, axis=0), padding=0)
+    assert whole.joint_sets[0].limbs == ()
+    row = "0 .5 .5 1 1 " + ".4 .4 2 " * 17
+    source = yolo_folder(tmp_path / "coco", row, "kpt_shape: [17, 3]\nnames: [person]\n")
+    labels = read("yolo", source, joints=skeletons.COCO.names)
+    whole = importing.complete(labels, np.array([[48.0, 64.0]]), padding=0)
+    assert whole.joint_sets[0].limbs == skeletons.COCO.limbs
+
+
+def test_faults_of_converters_to_coco_are_reported(tmp_path):
+    path = label_files.coco(tmp_path)
+    document = json.loads(path.read_text())
+    document["images"][0]["width"] = "64"
+    document["annotations"][1] |= {"area": 0, "category_id": 8}
+    document["categories"] = document["categories"][1:]
+    path.write_text(json.dumps(document))
+    labels = read("coco", path)
+    assert len(labels) == len(label_files.PEOPLE)
+    assert "category_id 8 is not listed and taken for 'person'" in notes(labels)
+    assert "sizes of images that are text are taken for numbers" in notes(labels)
+    assert "areas that are not positive" in notes(labels)
+    document["categories"].append({"id": 3, "name": "ball", "keypoints": ["top"]})
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"annotation 1 \(id 1\) has the category_id 8; the file"):
+        read("coco", path)
+
+
 def test_areas_of_silhouettes_are_kept(tmp_path):
     path = label_files.coco(tmp_path)
     document = json.loads(path.read_text())
