@@ -20,7 +20,7 @@ from data_pipelines.labels import (
 from data_pipelines.labels.columns import Labels, Note
 from data_pipelines.labels.image_search import Place
 from data_pipelines.labels.predicted import mediapipe, mmpose, openpose, sleap_analysis
-from data_pipelines.labels.published import ai_challenger, lsp, penn_action
+from data_pipelines.labels.published import ai_challenger, interhand, lsp, penn_action
 from data_pipelines.labels.tools import (
     coco,
     cvat,
@@ -52,6 +52,7 @@ TOOLS: Mapping[str, Callable[[pathlib.Path, options.Options], Labels]] = {
     "aic": ai_challenger.read,
     "pennaction": penn_action.read,
     "lsp": lsp.read,
+    "interhand": interhand.read,
     "openpose": openpose.read,
     "mmpose": mmpose.read,
     "mediapipe": mediapipe.read,

@@ -566,6 +566,17 @@ def test_limbs_are_those_of_the_files(shared, path):
     assert labels.joint_sets[0].limbs == limbs
 
 
+def test_hands_of_interhand_are_projected_into_their_boxes(shared):
+    labels = importing.read(
+        "interhand", shared / "samples_labelling/datasets/interhand2.6m", Options()
+    )
+    assert len(labels) == 4
+    for points, shown, box in zip(labels.keypoints, labels.visibility, labels.boxes, strict=True):
+        assert np.count_nonzero(shown) >= 21
+        inside = (points[shown > 0] >= box[:2]) & (points[shown > 0] <= box[:2] + box[2:])
+        assert inside.all()
+
+
 def test_a_crop_of_lsp_is_read(shared):
     labels = importing.read("lsp", shared / "samples_labelling" / "lsp", Options())
     assert len(labels) == 400

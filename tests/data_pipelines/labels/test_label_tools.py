@@ -470,6 +470,33 @@ def test_penn_action_counts_from_one(tmp_path):
         read("pennaction", tmp_path)
 
 
+def test_hands_of_interhand_are_where_their_camera_sees_them(tmp_path):
+    # The camera looks along z from (10, 0, 0), turned by a quarter: its x is the world's y.
+    world = [[10.0 + k, 2.0 * k, 100.0] for k in range(42)]
+    camera = {"campos": {"c": [10, 0, 0]}, "camrot": {"c": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]}}
+    camera |= {"focal": {"c": [50, 200]}, "princpt": {"c": [30, 40]}}
+    valid = [[int(k != 5)] for k in range(42)]
+    image = {"id": 4, "file_name": "a.jpg", "width": 64, "height": 48, "capture": 3}
+    image |= {"camera": "c", "seq_name": "wave", "frame_idx": 9}
+    entry = {"image_id": 4, "bbox": [1, 2, 3, 4], "joint_valid": valid}
+    contents = {
+        "camera": {"3": camera},
+        "joint_3d": {"3": {"9": {"world_coord": world, "joint_valid": valid}}},
+        "data": {"images": [image], "annotations": [entry]},
+    }
+    for name, value in contents.items():
+        (tmp_path / f"InterHand2.6M_train_{name}.json").write_text(json.dumps(value))
+    labels = read("interhand", tmp_path)
+    assert labels.joint_sets[0].names[20::21] == ("right_wrist", "left_wrist")
+    assert labels.keypoints[0, 10].tolist() == [30 + 50 * 20 / 100, 40 - 200 * 10 / 100]
+    assert labels.visibility[0, 4:7].tolist() == [2, 0, 2]
+    assert (labels.images[0].split, labels.images[0].group) == ("train", "3/wave")
+    contents["data"]["images"][0]["camera"] = "d"
+    (tmp_path / "InterHand2.6M_train_data.json").write_text(json.dumps(contents["data"]))
+    with pytest.raises(ValueError, match="is damaged, or not a file of interhand"):
+        read("interhand", tmp_path)
+
+
 def test_flags_of_lsp_and_its_extension_mean_the_opposite(tmp_path):
     people = np.zeros((2, 14, 3))
     people[..., 0], people[..., 1] = 11, 21
