@@ -230,6 +230,14 @@ def test_deeplabcut_faults_name_their_line(tmp_path):
         read("deeplabcut", path)
 
 
+def test_half_a_point_of_deeplabcut_is_not_labeled(tmp_path):
+    path = tmp_path / "CollectedData_me.csv"
+    header = "scorer,me,me,me,me\nbodyparts,a,a,b,b\ncoords,x,y,x,y\n"
+    path.write_text(header + "f/a.png,1,,3,4\nf/b.png,,2,3,4\nf/c.png,1,2\n")
+    labels = read("deeplabcut", path)
+    assert labels.visibility.tolist() == [[0, 2], [0, 2], [2, 0]]
+
+
 def test_the_films_of_deeplabcut_are_groups(tmp_path):
     labels = read("deeplabcut", label_files.deeplabcut(tmp_path))
     assert {image.group for image in labels.images} == {"labeled-data/film"}
