@@ -6,6 +6,7 @@ The places are those of mmpose's documentation. Columns beside the example's: th
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from data_pipelines import ground_truth, skeletons, splits
 from data_pipelines.coco_columns import COCO_FORM, JointForm
@@ -40,8 +41,16 @@ def read(layout: Layout, request: Request) -> splits.Split:
     files, folders = layout.annotations[request.split], layout.images[request.split]
     path = splits.find(request.root, files, _help(layout))
     folder = splits.find_images(request.root, folders, _help(layout))
-    options = {"category": layout.category, "trust_areas": layout.trust_areas}
-    return people.read(request, path, folder, layout.skeleton, form=layout.form, **options)
+    return people.read(request, path, folder, layout.skeleton, **rules(layout))
+
+
+def rules(layout: Layout) -> dict[str, Any]:
+    """How an annotation file of a dataset is read: arguments of `ground_truth.read`."""
+    return {
+        "category": layout.category,
+        "trust_areas": layout.trust_areas,
+        "form": layout.form,
+    }
 
 
 def reader(name: str) -> Callable[[Request], splits.Split]:
