@@ -18,6 +18,7 @@ import argparse
 import ast
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 
@@ -146,8 +147,8 @@ def run_import(options) -> int:
     arguments += [f"--category={chosen}", f"--out={plan.output / 'check.jpg'}"]
     status = run_check(_parser().parse_args(arguments))
     joints = f"--config.model.num_joints={imported.joints[category]}"
-    flags = f"--config.data.root={plan.output} {joints}"
-    flags += f" --config.data.category={chosen!r}" if chosen else ""
+    flags = f"--config.data.root={shlex.quote(str(plan.output))} {joints}"
+    flags += f" --config.data.category={shlex.quote(chosen)}" if chosen else ""
     print(f"train with python -m hrjax.main --config=configs/hrnet_custom.py {flags}")
     return status
 

@@ -18,6 +18,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SHOWN = 3  # places of a note that its text names
+LONGEST = 300  # characters of each of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,16 @@ class Note:
     places: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.places[:SHOWN])
+        shown = ", ".join(map(_printable, self.places[:SHOWN]))
         more = ", …" if len(self.places) > SHOWN else ""
         count = f" ({len(self.places)})" if len(self.places) > 1 else ""
-        return f"{self.kind}: {self.what}{count}: {shown}{more}"
+        return f"{self.kind}: {_printable(self.what)}{count}: {shown}{more}"
+
+
+def _printable(text):
+    """A text of a file without what would steer a terminal, and not at any length."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:LONGEST])
+    return escaped + "…" * (len(text) > LONGEST)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -230,7 +230,7 @@ def test_import_ends_with_the_status_of_the_check(run, tmp_path, capsys):
     assert run("import", *given) == 0
     printed = capsys.readouterr().out
     assert "several categories, of which one is trained on and checked here: person (4)" in printed
-    assert "--config.model.num_joints=3 --config.data.category='person'" in printed
+    assert "--config.model.num_joints=3 --config.data.category=person" in printed
     assert "there is no val split" in printed
 
 

@@ -9,7 +9,7 @@ import label_files
 import numpy as np
 import pytest
 
-from data_pipelines.labels import importing, options
+from data_pipelines.labels import columns, importing, options
 from data_pipelines.labels.readers import hdf5_files, xml_files, yaml_files
 
 BOMB = """<?xml version="1.0"?>
@@ -120,6 +120,13 @@ def test_missing_labels_are_said_and_nothing_else_is_searched(tmp_path, tool):
 def test_an_empty_folder_says_what_is_expected(tmp_path, tool):
     with pytest.raises(FileNotFoundError, match="expected"):
         importing.read(tool, tmp_path, options.Options())
+
+
+def test_texts_of_files_do_not_steer_the_terminal():
+    note = columns.Note(columns.LOST, "labels", ("\x1b[2Jgone\n", "x" * 1000))
+    text = str(note)
+    assert text.startswith("lost: labels (2): \\x1b[2Jgone\\n, xxx")
+    assert len(text) < 400
 
 
 STRANGE = [None, True, -1, 0, 1e300, float("nan"), "", "x", "\0", [], {}, [[]], {"a": 1}, 10**400]
