@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import serialization
 
+from hrjax import models
+from hrjax.training import fine_tuning
 from hrjax.training.parameter_packing import pack
 
 
@@ -31,16 +33,22 @@ class TrainState:
 
 
 def create_state(
-    params: dict, stats: dict, optimizer: optax.GradientTransformation, *, average: bool
+    params: dict,
+    stats: dict,
+    optimizer: optax.GradientTransformation,
+    *,
+    average: bool,
+    freeze: int = 0,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; the first `freeze` parts of the backbone are not trained."""
+    trained, _ = fine_tuning.divide(params, models.backbone_parts(params)[:freeze])
     # A copy, because the step donates all of the state: no two parts may share memory.
     copy = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if average else None
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
-        opt_state=optimizer.init(pack(params)),
+        opt_state=optimizer.init(pack(trained)),
         average=copy,
     )
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hrjax import heatmaps, models
-from hrjax.training import losses
+from hrjax.training import fine_tuning, losses
 from hrjax.training.distill import Teacher
 from hrjax.training.parameter_packing import pack, unpack
 from hrjax.training.state import TrainState
@@ -41,14 +41,23 @@ def make_train_step(
     def take_step(state, batch, *teacher_weights):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
+        parts = models.backbone_parts(state.params)[: config.train.freeze]
+        trained, kept = fine_tuning.divide(state.params, parts)
         gradients, stats, numbers = _gradients(
-            functools.partial(derive, state.params), state, batch, key, teacher_weights, config
+            functools.partial(derive, trained, kept),
+            *(state.replace(params=trained), batch, key, teacher_weights, config),
         )
-        before = pack(state.params)
+        before = pack(trained)
         updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
+        updates = fine_tuning.slow_backbone(updates, trained, config.optimizer.backbone_factor)
         packed = optax.apply_updates(before, updates)
-        params = unpack(packed, state.params)
+        params = fine_tuning.join(unpack(packed, trained), kept)
+        stats = fine_tuning.keep(stats, state.stats, parts)
         average = _moving_average(state.average, params, stats, config.train.ema_decay)
+        if parts and average:  # the mean of equal numbers may differ from them in the last digit
+            average = {
+                key: fine_tuning.keep(x, state.average[key], parts) for key, x in average.items()
+            }
         after = TrainState(state.step + 1, params, stats, opt_state, average)
         finite = _all_finite((numbers["loss"], packed, pack(stats)))
         if config.train.on_nan == "skip":
@@ -77,10 +86,14 @@ def _check(config):
 
 
 def _make_loss(graph, config, teacher):
-    """The function (params, stats, batch, key, *teacher_weights) → loss, (stats, numbers)."""
+    """The function (trained, kept, stats, batch, key, *teacher_weights) → loss, (stats, numbers).
+
+    `trained` and `kept` are the params that change and those that do not.
+    """
     dtype = jnp.dtype(config.train.dtype)
 
-    def compute(params, stats, batch, key, *teacher_weights):
+    def compute(trained, kept, stats, batch, key, *teacher_weights):
+        params = fine_tuning.join(trained, kept)
         params = jax.tree.map(lambda x: x.astype(dtype), params)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
         options = {"remat": config.train.remat, "batch_norm_size": config.train.batch_norm_size}
