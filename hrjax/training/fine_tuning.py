@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hrjax import models
-from hrjax.training.parameter_packing import pack
+from hrjax.training.parameter_packing import Packed, pack
 
 Path = tuple[str, ...]
 
@@ -37,7 +37,7 @@ def keep(new: dict, old: dict, paths: Sequence[Path]) -> dict:
     return join(divide(new, paths)[0], divide(old, paths)[1])
 
 
-def slow_backbone(updates: dict, params: dict, factor: float) -> dict:
+def slow_backbone(updates: Packed, params: dict, factor: float) -> Packed:
     """Packed updates of `params`, those of the backbone multiplied by `factor`.
 
     The result is that of a learning rate which is so much lower there: in Adam, AdamW and SGD an
@@ -47,7 +47,8 @@ def slow_backbone(updates: dict, params: dict, factor: float) -> dict:
         return updates
     rest, backbone = divide(params, models.backbone_parts(params))
     ones = jax.tree.map(jnp.ones_like, rest)
-    factors = pack(join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), backbone)))
+    factors = join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), backbone))
+    factors = pack(factors, whole=updates.plan.whole)
     return jax.tree.map(jnp.multiply, updates, factors)
 
 
