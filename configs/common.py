@@ -161,12 +161,15 @@ def _optimizer(config):
     config.optimizer.lr_base_batch = 0  # 0: lr is used as is
     config.optimizer.weight_decay = 0.0  # adamw and sgd only
     config.optimizer.momentum = 0.9  # sgd only
+    config.optimizer.backbone_factor = 1.0  # multiplies lr of the backbone: stem and stages
     config.optimizer.schedule = "step"  # step, cosine
     config.optimizer.milestones = (170, 200)  # step: the epochs after which lr falls
     config.optimizer.decay = 0.1  # step: multiplies lr at each milestone
     config.optimizer.final_factor = 0.0  # cosine: where it ends, as a fraction of lr
     config.optimizer.by_epoch = False  # cosine: True: lr changes once per epoch, not at each step
     config.optimizer.warmup_steps = 0  # steps of linear warm-up; 0: none
+    # The longest warm-up as a share of the run, which cuts warmup_steps short on small datasets.
+    config.optimizer.warmup_limit = 1.0
     config.optimizer.warmup_factor = 0.001  # where warm-up starts, as a fraction of lr
 
 
@@ -184,6 +187,14 @@ def _train(config):
     config.train.ema_decay = 0.0  # per step, of averaged weights, which evaluation uses; 0: none
     config.train.accumulate = 1  # microbatches per batch, one after another to save memory
     config.train.remat = False  # True: recomputes blocks in the backward pass to save memory
+    # What batch norm normalizes by: batch (the people that it sees), running (the statistics of the
+    # weights that the run starts from, which stay as they are).
+    config.train.batch_norm = "batch"
+    # The parts of the backbone that keep their weights and batch statistics: 1: the stem, 2: the
+    # stem and the first stage, … 0: none.
+    config.train.freeze = 0
+    # Evaluations in a row without a better score that end the run; 0: it never ends early.
+    config.train.patience = 0
     config.train.on_nan = "stop"  # a loss or weights of NaN: stop, skip (leave the step out)
     config.train.max_skips = 10  # skip: more skipped steps than this end the run
 
@@ -212,6 +223,7 @@ def _eval(config):
     config.eval.decode = "quarter"
     config.eval.report = False  # True: writes report.html, which explains the errors
     config.eval.fold_batch_norm = True  # into convolutions: faster, equal up to rounding
+    config.eval.dtype = "float32"  # or bfloat16, for accelerators; see docs/evaluation.md
     config.eval.nms = "hard"  # OKS-NMS of people detected twice: hard, soft, none
     # hard: the OKS above which the lower-scored of two people is dropped; soft: scores are
     # multiplied by exp(-OKS² / oks_threshold).

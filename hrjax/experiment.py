@@ -14,6 +14,7 @@ from data_pipelines.splits import Split
 from data_pipelines.synthetic import drawing
 from data_pipelines.transforms import chains
 from hrjax import models
+from hrjax.config import checks
 from hrjax.inference import PredictionSettings
 
 logger = logging.getLogger(__name__)
@@ -86,8 +87,12 @@ def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
 
 
 def create_model(config: ConfigDict) -> tuple[models.Graph, models.Graph, dict, dict]:
-    """The config's network from its seed: training graph, evaluation graph, params, stats."""
+    """The config's network from its seed: training graph, evaluation graph, params, stats.
+
+    In the training graph the first `config.train.freeze` parts of the backbone evaluate.
+    """
     model = models.create(config.model.name, config.seed, **model_fields(config))
+    models.freeze(model, config.train.freeze, batch_norm=config.train.batch_norm == checks.RUNNING)
     graph, params, stats = models.split(model)
     model.eval()
     eval_graph, _, _ = models.split(model)
@@ -109,4 +114,5 @@ def prediction_settings(config: ConfigDict) -> PredictionSettings:
         decode=config.eval.decode,
         flip_test=config.eval.flip_test,
         fold_batch_norm=config.eval.fold_batch_norm,
+        dtype=config.eval.dtype,
     )

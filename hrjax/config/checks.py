@@ -17,8 +17,11 @@ from hrjax import heatmaps, models
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
 DTYPES = ("float32", "bfloat16", "float64")
+EVAL_DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
+RUNNING = "running"
+BATCH_NORMS = ("batch", RUNNING)
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
 NMS_METHODS = ("hard", "soft", "none")
@@ -34,7 +37,9 @@ CHOICES = {
     "train.dtype": DTYPES,
     "train.matmul_precision": PRECISIONS,
     "train.on_nan": ON_NAN,
+    "train.batch_norm": BATCH_NORMS,
     "eval.decode": tuple(heatmaps.DECODERS),
+    "eval.dtype": EVAL_DTYPES,
     "eval.nms": NMS_METHODS,
 }
 # Choices of fields that may also be empty, and what that means.
@@ -50,11 +55,13 @@ FROM_0_TO_1 = (
     *("augment.shift_probability", "augment.color_jitter", "augment.hue", "augment.blur"),
     *("augment.dropout", "data.max_unreadable"),
     *("optimizer.final_factor", "optimizer.warmup_factor", "optimizer.decay"),
+    "optimizer.warmup_limit",
 )
 BELOW_1 = ("augment.scale", "optimizer.momentum", "train.ema_decay")
 ABOVE_0 = (
     *("heatmap.sigma", "loss.factor", "optimizer.lr", "train.epochs", "train.batch_size"),
     *("train.accumulate", "eval.batch_size", "eval.oks_threshold", "checkpoint.every_steps"),
+    "optimizer.backbone_factor",
     *("checkpoint.keep", "log.every_steps", "model.num_joints", "model.width", "data.max_pixels"),
 )
 NOT_NEGATIVE = (
@@ -62,7 +69,7 @@ NOT_NEGATIVE = (
     *("augment.half_body_joints", "augment.rotation", "augment.shift", "distill.weight"),
     *("optimizer.lr_base_batch", "optimizer.weight_decay", "optimizer.warmup_steps"),
     *("loss.hard_joints", "train.max_skips", "eval.every_epochs", "eval.max_people"),
-    "train.batch_norm_size",
+    *("train.batch_norm_size", "train.freeze", "train.patience"),
 )
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),
@@ -112,8 +119,9 @@ def check_devices(
 
 def check_length(config: ConfigDict, steps_per_epoch: int) -> list[str]:
     """Warnings about a warm-up that takes too much of the run, with what to set instead."""
-    epochs, warmup = config.train.epochs, config.optimizer.warmup_steps
+    epochs = config.train.epochs
     total = epochs * steps_per_epoch
+    warmup = warmup_steps(config.optimizer, total)
     if warmup <= LONG_WARMUP * total:
         return []
     run = f"{total} steps ({_epochs(epochs)} of {steps_per_epoch})"
@@ -124,6 +132,19 @@ def check_length(config: ConfigDict, steps_per_epoch: int) -> list[str]:
         f"the warm-up of {warmup} steps (config.optimizer.warmup_steps) {trouble}; set "
         f"--config.optimizer.warmup_steps={round(SHORT_WARMUP * total)}, or train for more epochs"
     ]
+
+
+def warmup_steps(settings: ConfigDict, total_steps: int) -> int:
+    """The steps of warm-up in a run of `total_steps`, by the config's section `optimizer`."""
+    return min(settings.warmup_steps, round(settings.warmup_limit * total_steps))
+
+
+def backbone_parts(model: ConfigDict) -> int:
+    """How many parts the backbone of a network has: the stem and its stages.
+
+    `model` is the config's section of that name.
+    """
+    return 1 + len(model.modules if "modules" in model else model.blocks)
 
 
 def size_factor(model: ConfigDict) -> int:
@@ -287,6 +308,23 @@ def _training(config):
             "environment; set that, or --config.train.dtype=float32"
         )
     yield from _batch_norm_groups(config)
+    yield from _fine_tuning(config)
+
+
+def _fine_tuning(config):
+    """Problems with what keeps its weights, and with an end of the run by its score."""
+    freeze, parts = config.train.freeze, backbone_parts(config.model)
+    if type(freeze) is not int or freeze > parts:
+        yield (
+            f"config.train.freeze is {freeze}, but the backbone of {config.model.name} has {parts} "
+            f"parts: the stem and {parts - 1} stages; set it to a number from 0 to {parts}"
+        )
+    if config.train.patience and not config.eval.every_epochs:
+        yield (
+            f"config.train.patience is {config.train.patience}, but nothing is evaluated during "
+            "the run (config.eval.every_epochs is 0); set --config.eval.every_epochs=1 or more, or "
+            "--config.train.patience=0"
+        )
 
 
 def _batch_norm_groups(config):
@@ -311,6 +349,15 @@ def _unused(config):
         yield (
             f"config.optimizer.weight_decay is {config.optimizer.weight_decay}, but adam does not "
             "use it; for weight decay set --config.optimizer.name=adamw"
+        )
+    slowed = {"train.freeze": config.train.freeze > 0}
+    slowed["train.batch_norm"] = config.train.batch_norm == RUNNING
+    slowed["optimizer.backbone_factor"] = config.optimizer.backbone_factor < 1
+    if not config.init_from and any(slowed.values()):
+        names = " and ".join(f"config.{name}" for name, is_set in slowed.items() if is_set)
+        yield (
+            f"{names} keep what the run starts from, but that is random: config.init_from is "
+            "empty; name the weights to start from there"
         )
     given = [key for key, value in config.data.skeleton.items() if value]
     if given and "custom" not in (config.data.dataset, config.eval.dataset):

@@ -1,13 +1,15 @@
 """Public interface to the networks: create one by name, split it, apply it."""
 
-from hrjax.models.layers import in_layouts, lowering_for, target_platform, weight_format
+from hrjax.models.layers import PLATFORMS, in_layouts, lowering_for, target_platform, weight_format
 from hrjax.models.pure_functions import (
     MEAN,
     STD,
     Graph,
     apply,
+    backbone_parts,
     features,
     fold_batch_norm,
+    freeze,
     merge,
     normalize,
     split,
@@ -27,14 +29,17 @@ from hrjax.models.registry import (
 __all__ = [
     "FAMILIES",
     "MEAN",
+    "PLATFORMS",
     "STD",
     "VARIANTS",
     "Graph",
     "apply",
+    "backbone_parts",
     "configure",
     "create",
     "features",
     "fold_batch_norm",
+    "freeze",
     "heatmap_stride",
     "in_layouts",
     "list_models",

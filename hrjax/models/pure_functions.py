@@ -1,6 +1,7 @@
 """Networks as pure functions of plain dicts of arrays, and the normalization of their input."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from hrjax.models.layers import (
+    BatchNorm,
     ConvBN,
     enable_remat,
     give_draws,
@@ -125,6 +127,33 @@ def fold_batch_norm(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dic
         if isinstance(module, ConvBN):
             module.fold()
     return split(model)
+
+
+def backbone_parts(params: Mapping) -> list[tuple[str, ...]]:
+    """The paths in `params` of the backbone's parts, in the order in which images pass them.
+
+    The first is the stem, the others are the stages. The backbone is what `features` computes; the
+    head and the layer that makes the heatmaps are not among its parts.
+    """
+    stem, stages = ("conv1", "layers") if "layers" in params else ("stem", "stages")
+    return [(stem,), *((stages, number) for number in sorted(params[stages], key=int))]
+
+
+def freeze(model: nnx.Module, count: int, *, batch_norm: bool = False) -> None:
+    """Switches the first `count` parts of the backbone to evaluation mode.
+
+    Their batch norms then use the running statistics and leave them as they are, and their drop
+    paths are inactive, also where the rest of the network trains. With `batch_norm` all batch norms
+    of the network do so.
+    """
+    _, params, _ = split(model)
+    for path in backbone_parts(params)[:count]:
+        part = getattr(model, path[0])
+        (part[int(path[1])] if path[1:] else part).eval()
+    if batch_norm:
+        for _, module in nnx.iter_modules(model):
+            if isinstance(module, BatchNorm):
+                module.use_running_average = True
 
 
 def normalize(images: jax.Array | np.ndarray, color: str = "rgb") -> jax.Array:

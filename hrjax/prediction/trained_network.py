@@ -47,5 +47,6 @@ def load(
         decode=card.decode,
         flip_test=card.flip_test,
         fold_batch_norm=config is None or config.eval.fold_batch_norm,
+        dtype="float32" if config is None else config.eval.dtype,
     )
     return Network(settings, card.skeleton, graph, params, stats, card.joint_threshold)

@@ -18,7 +18,7 @@ FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
     *("data.workers", "data.strict", "data.max_unreadable", "data.max_pixels"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps"),
-    *("eval.batch_size", "eval.report"),
+    *("eval.batch_size", "eval.report", "train.patience"),
 )
 
 
@@ -57,9 +57,12 @@ def _folder(path):
     return pathlib.Path(str(path)).parent
 
 
-def check_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Raises ValueError that names the fields, FREE_FIELDS aside, that differ from the run's."""
-    before = flatten(read_config(workdir / CONFIG))
+def check_config(config: ConfigDict, saved: ConfigDict, workdir: pathlib.Path) -> None:
+    """Raises ValueError that names the fields, FREE_FIELDS aside, that differ from the run's.
+
+    `saved` is the run's config, in which fields that are newer than the run have their defaults.
+    """
+    before = flatten(_tuples(json.loads(saved.to_json())))
     now = flatten(_tuples(json.loads(config.to_json())))
     names = [
         name

@@ -52,6 +52,42 @@ class RunResources:
     stop: distributed.SharedStopRequest
 
 
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How many evaluations in a row, `waited`, were not better than the `best`, of step `at`.
+
+    A run ends after `limit` of them; 0 means that it never does. Evaluations without a score do
+    not count.
+    """
+
+    limit: int
+    best: float | None = None
+    at: int = 0
+    waited: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return 0 < self.limit <= self.waited
+
+    def after(self, step: int, score: float | None) -> "Patience":
+        """The patience after an evaluation at `step`; None is one without a score."""
+        if score is None or not math.isfinite(score):
+            return self
+        if self.best is None or score > self.best:
+            return dataclasses.replace(self, best=float(score), at=step, waited=0)
+        return dataclasses.replace(self, waited=self.waited + 1)
+
+    def to_position(self) -> dict:
+        """What a checkpoint keeps; the limit may change when a run continues."""
+        return {"best": self.best, "at": self.at, "waited": self.waited}
+
+
+def read_patience(config: ConfigDict, position: dict) -> Patience:
+    """The patience at a checkpoint's position; {} is the start of a run."""
+    return Patience(config.train.patience, **position.get("patience", {}))
+
+
 class NonFiniteLossError(RuntimeError):
     """The loss or the weights became NaN or infinite."""
 
@@ -62,15 +98,17 @@ def run(
     """Trains from `state` to the end; returns the number of a signal that ended it early, or None.
 
     `position` comes from the checkpoint of `state`: which batch is next, whether the step has been
-    evaluated, and which steps were skipped.
+    evaluated, how the scores were, and which steps were skipped. The run also ends where
+    `config.train.patience` says so.
     """
     previous, unreadable, turned = None, set(), set()
     skipped = list(position.get("skipped", []))
+    patience = read_patience(setup.config, position)
     step = start = int(state.step)
     if step and not position["evaluated"] and _is_due(setup, step):
-        _evaluate(setup, state, resources)
+        patience = patience.after(step, _evaluate(setup, state, resources))
     signal = resources.stop.ask()
-    while step < setup.total_steps and not signal():
+    while step < setup.total_steps and not patience.ended and not signal():
         asked = time.perf_counter()
         batch = next(resources.batches)
         waited = time.perf_counter() - asked
@@ -93,8 +131,9 @@ def run(
         _finish(setup, resources.log, previous, skipped)
         previous = None
         score = _evaluate(setup, state, resources) if due and not signal() else None
+        patience = patience.after(step, score)
         place = {"data": resources.batches.get_state(), "evaluated": score is not None}
-        position = {**place, "skipped": skipped}
+        position = {**place, "skipped": skipped, "patience": patience.to_position()}
         checkpoints.save(
             resources.manager,
             step,

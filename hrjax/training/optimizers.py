@@ -4,6 +4,8 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from hrjax.config import checks
+
 
 def schedule(
     settings: ConfigDict, *, batch_size: int, steps_per_epoch: int, epochs: int
@@ -11,7 +13,8 @@ def schedule(
     """The learning rate at each step: linear warm-up, then step decay or a cosine.
 
     Warm-up starts at `warmup_factor` and multiplies the scheduled rate, as in mmcv; milestones are
-    epochs counted from the first step, not from the end of the warm-up.
+    epochs counted from the first step, not from the end of the warm-up. The warm-up takes
+    `warmup_steps`, but at most the share `warmup_limit` of the run.
     """
     peak = settings.lr * batch_size / (settings.lr_base_batch or batch_size)
     if settings.schedule == "step":
@@ -29,9 +32,10 @@ def schedule(
         raise ValueError(
             f"unknown config.optimizer.schedule {settings.schedule!r}; choose one of: cosine, step"
         )
-    if not settings.warmup_steps:
+    warmup = checks.warmup_steps(settings, epochs * steps_per_epoch)
+    if not warmup:
         return after
-    ramp = optax.linear_schedule(settings.warmup_factor, 1.0, settings.warmup_steps)
+    ramp = optax.linear_schedule(settings.warmup_factor, 1.0, warmup)
     return lambda step: ramp(step) * after(step)
 
 

@@ -21,9 +21,9 @@ from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals, workdir_lock
 from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
-from hrjax.training.state import TrainState, create_state
+from hrjax.training.state import TrainState, create_state, to_device_form
 from hrjax.training.step import make_train_step
-from hrjax.weights import checkpoints, model_card, source
+from hrjax.weights import checkpoints, model_card, source, step_files
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,9 @@ def _train(config, workdir, mesh, resume_from):
     if start >= setup.total_steps:
         logger.info("this run is finished: %d steps, checkpoints in %s", start, folder)
         return None
+    if (patience := loop.read_patience(config, position)).ended:
+        logger.info("this run is finished; %s", _early_end(setup, patience, folder))
+        return None
     logger.info(
         "%s step %d of %d: %d people, %d steps an epoch, %s on %s",
         *("continuing at" if start else "starting at", start, setup.total_steps, len(setup.split)),
@@ -70,6 +73,10 @@ def _train(config, workdir, mesh, resume_from):
         logger.info("baseline (mean pose): %s %.4g", metrics.score_name(setup.protocol), score)
     number = _run(setup, state, position, workdir)
     last = checkpoints.latest(folder)
+    if number is None and last < setup.total_steps:
+        ended = loop.read_patience(config, step_files.read_position(folder / str(last)))
+        logger.info(_early_end(setup, ended, folder))
+        return None
     if number and last is None:
         logger.info("stopped before the first step; the same command starts again")
         return number
@@ -82,14 +89,24 @@ def _train(config, workdir, mesh, resume_from):
     return None
 
 
+def _early_end(setup, patience, folder):
+    """What ended a run before its last step, which checkpoint is best, and how to go on."""
+    best = folder / str(checkpoints.best(folder))
+    return (
+        f"it ended early: {patience.waited} evaluations in a row were not better than the "
+        f"{metrics.score_name(setup.protocol)} of {patience.best:.4g} at step {patience.at} "
+        f"(config.train.patience). The best checkpoint is {best}; the "
+        "same command with a larger --config.train.patience trains on"
+    )
+
+
 def _check_config(config, workdir):
     """Raises ValueError unless the run in `workdir` was started with the same config."""
     file = workdir / run_folder.CONFIG
     if not file.exists():
         logger.warning("%s is missing; it is not known whether this config is the run's", file)
         return
-    source.read_run_config(file)
-    run_folder.check_config(config, workdir)
+    run_folder.check_config(config, source.read_run_config(file), workdir)
 
 
 def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup, TrainState]:
@@ -127,7 +144,8 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
             eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
         ),
     )
-    state = create_state(params, stats, optimizer, average=config.train.ema_decay > 0)
+    options = {"average": config.train.ema_decay > 0, "freeze": config.train.freeze}
+    state = create_state(params, stats, optimizer, **options)
     return setup, distributed.place(state, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -190,7 +208,7 @@ def _run(setup, state, position, workdir):
         # One process of several must not leave the others waiting.
         stop.nothing_to_save = jax.process_count() == 1
         try:
-            number = loop.run(setup, state, resources, position)
+            number = loop.run(setup, to_device_form(state), resources, position)
         except signals.StopNow as stopped:
             number = stopped.signal
         checkpoints.wait(manager)

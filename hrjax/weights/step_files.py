@@ -33,12 +33,19 @@ class _Place(msgspec.Struct):
     next_batch: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class _Patience(msgspec.Struct):
+    best: float | None
+    at: Annotated[int, msgspec.Meta(ge=0)]
+    waited: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Position(msgspec.Struct):
     """Where the data stood; converted weights have no such place."""
 
     data: _Place | None = None
     evaluated: bool = False
     skipped: list[int] = []
+    patience: _Patience | None = None
 
 
 def numbers(folder: pathlib.Path) -> list[int]:

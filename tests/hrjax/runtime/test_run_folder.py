@@ -14,25 +14,23 @@ def config(**fields):
 
 def test_a_run_continues_with_the_same_config(tmp_path):
     run_folder.save_config(config(), tmp_path / "run")
-    run_folder.check_config(config(), tmp_path / "run")
+    run_folder.check_config(config(), config(), tmp_path / "run")
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["data"]["input_size"] == [8, 8]
 
 
 def test_another_config_is_an_error_that_says_what_to_do(tmp_path):
-    run_folder.save_config(config(), tmp_path)
     with pytest.raises(ValueError, match="seed: 0 then, 1 now") as caught:
-        run_folder.check_config(config(seed=1), tmp_path)
+        run_folder.check_config(config(seed=1), config(), tmp_path)
     assert f"--resume_from={tmp_path}" in str(caught.value)
     with pytest.raises(ValueError, match="extra: None then, 2 now"):
-        run_folder.check_config(config(extra=2), tmp_path)
+        run_folder.check_config(config(extra=2), config(), tmp_path)
 
 
 def test_the_data_folder_may_change(tmp_path):
-    run_folder.save_config(config(), tmp_path)
     moved = config()
     moved.data.root = "b"
-    run_folder.check_config(moved, tmp_path)
+    run_folder.check_config(moved, config(), tmp_path)
 
 
 def test_a_folder_that_is_not_writable_is_an_error(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
 from hrjax import experiment
+from hrjax.evaluation import protocols
 from hrjax.runtime import distributed, signals
 from hrjax.training import loop, run_log
 from hrjax.training.state import TrainState
@@ -41,12 +42,15 @@ def make_step(bad=(), loss=float("nan"), then=None):
 def go(tiny, tmp_path):
     """Runs the loop with a step; returns what the loop returns."""
 
-    def run(step, **settings):
+    def run(step, position=None, predict=None, **settings):
         tiny.train.update(settings)
         tiny.checkpoint.update({"every_steps": 1, "keep": 99})
         mesh = distributed.make_mesh(jax.devices()[:1])
         split = experiment.open_split(tiny, "train")
-        setup = loop.TrainingSetup(tiny, mesh, split, None, None, 2, STEPS, step, None, card=None)
+        held_out = experiment.open_held_out(tiny) if predict else None
+        protocol = protocols.from_config(tiny)
+        data = (split, held_out, protocol, 2, STEPS)
+        setup = loop.TrainingSetup(tiny, mesh, *data, step, predict, card=None)
         ops = chains.train_ops(tiny.augment, split.skeleton, (32, 32), strict=False)
         log = run_log.RunLog(tmp_path, start=0, total=STEPS, every_steps=1)
         stop = distributed.SharedStopRequest(signals.StopRequest(), mesh)
@@ -57,7 +61,7 @@ def go(tiny, tmp_path):
         ):
             resources = loop.RunResources(tmp_path, manager, log, batches, stop)
             state = TrainState(jnp.int32(0), {"w": jnp.zeros(2)}, {}, (), None)
-            return loop.run(setup, state, resources, {})
+            return loop.run(setup, state, resources, position or {})
 
     return run
 
@@ -105,3 +109,69 @@ def test_missing_images_end_the_run(go, tiny, drawn, tmp_path):
         go(make_step(then=remove))
     assert checkpoints.latest(tmp_path / "checkpoints") >= 2
     assert np.isfinite(run_log.read(tmp_path)[-1]["loss"])
+
+
+def predict_shifted(shifts):
+    """A predicting step that misses by the next of `shifts`, in pixels, in each evaluation."""
+    shifts = iter(shifts)
+    seen = {}
+
+    def predict(weights, batch):
+        step = float(weights["params"]["w"][0])
+        if step not in seen:
+            seen[step] = next(shifts)
+        count = len(batch["index"])
+        same = {key: batch[key] for key in ("index", "mask")}
+        keypoints = np.full((count, 16, 2), 40.0 + seen[step], np.float32)
+        return {**same, "keypoints": keypoints, "scores": np.ones((count, 16), np.float32)}
+
+    return predict
+
+
+def counting(step):
+    """The step, which also counts in the weights, so that evaluations are told apart."""
+
+    def count(state, batch):
+        state, numbers = step(state, batch)
+        return state.replace(params={"w": state.params["w"] + 1}), numbers
+
+    return count
+
+
+def read_patience(workdir, step):
+    return step_files.read_position(workdir / "checkpoints" / str(step))["patience"]
+
+
+def test_patience_ends_a_run_after_evaluations_without_a_better_score(go, tiny, tmp_path):
+    tiny.eval.every_epochs = 1
+    # Far away in the first evaluation, near in the second, far away in all others.
+    assert (
+        go(counting(make_step()), predict=predict_shifted([900, 0, 900, 900]), patience=2) is None
+    )
+    assert checkpoints.latest(tmp_path / "checkpoints") == 8
+    assert checkpoints.best(tmp_path / "checkpoints") == 4
+    ended = read_patience(tmp_path, 8)
+    assert (ended["at"], ended["waited"]) == (4, 2)
+    assert ended["best"] > 0
+
+
+def test_without_patience_a_run_goes_on(go, tiny, tmp_path):
+    tiny.eval.every_epochs = 1
+    assert go(counting(make_step()), predict=predict_shifted([0] + [900] * 5)) is None
+    assert checkpoints.latest(tmp_path / "checkpoints") == STEPS
+    assert read_patience(tmp_path, STEPS)["waited"] == 5
+
+
+def test_patience_goes_on_where_it_stood(go, tiny, tmp_path):
+    tiny.eval.every_epochs = 1
+    position = {"patience": {"best": 99.0, "at": 1, "waited": 1}}
+    step = counting(make_step())
+    assert go(step, position, predict_shifted([0, 0]), patience=3) is None
+    assert checkpoints.latest(tmp_path / "checkpoints") == 4
+
+
+def test_evaluations_without_a_score_do_not_count():
+    patience = loop.Patience(1).after(5, 0.5).after(6, float("nan")).after(7, None)
+    assert (patience.best, patience.at, patience.waited, patience.ended) == (0.5, 5, 0, False)
+    assert patience.after(8, 0.5).ended
+    assert not loop.Patience(0, best=1.0, waited=99).ended
