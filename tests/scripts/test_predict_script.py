@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
 import pytest
 
-from hrjax.prediction import media, person_detector, trained_network
+from hrjax.prediction import detectors, trained_network
+from hrjax.prediction.film import reading, writing
 from scripts import predict
 
 POINTS = ((40, 30), (100, 80))
@@ -142,7 +144,9 @@ def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
             assert image.shape == (120, 160, 3)
             return np.array([(15, 10, 40, 50)], float), np.array([0.5])
 
-    monkeypatch.setattr(person_detector, "Detector", Detector)
+    monkeypatch.setattr(detectors, "Detector", Detector)
+    (tmp_path / "yolox.onnx").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
     assert run(f"--source={photos}", "--detector=yolox.onnx", "--box_threshold=0.4") == ""
     assert [entry["box"] for entry in entries(tmp_path)] == [[15, 10, 40, 50]] * 2
 
@@ -159,7 +163,7 @@ def test_bad_input_is_listed_and_the_rest_is_predicted(run, photos, tmp_path):
 
 
 def test_a_video(run, tmp_path, dots):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for x in range(30, 130, 10):
         writer.write(dots([(x, 60)]))
     writer.close()
@@ -168,26 +172,41 @@ def test_a_video(run, tmp_path, dots):
     assert [entry["image_id"] for entry in found] == list(range(9))
     x = [entry["keypoints"][0] for entry in found]
     np.testing.assert_allclose(x, range(30, 120, 10), atol=10)
-    written = media.Video(str(tmp_path / "out" / "walk.mp4"))
+    written = reading.Video(str(tmp_path / "out" / "walk.mp4"))
     assert (len(list(written)), written.rate) == (9, 10.0)
 
 
 def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(6):
         writer.write(dots(POINTS))
     writer.close()
-    opened, write = cv2.VideoCapture, media.VideoWriter.write
-    monkeypatch.setattr(cv2, "VideoCapture", lambda number: opened(str(tmp_path / "walk.mp4")))
-    shown = []
+    write, shown = writing.VideoWriter.write, []
+    asked, film = threading.Semaphore(1), cv2.VideoCapture
 
-    def interrupt(self, image):
+    class Capture:
+        """A camera whose next frame comes when the one before has been shown."""
+
+        def __init__(self, number):
+            assert number == 1
+            self._film = film(str(tmp_path / "walk.mp4"))
+
+        def read(self):
+            asked.acquire(timeout=1)
+            return self._film.read()
+
+        def __getattr__(self, name):
+            return getattr(self._film, name)
+
+    def interrupt(self, image, time):
         shown.append(image)
-        write(self, image)
+        write(self, image, time)
+        asked.release()
         if len(shown) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(writing.VideoWriter, "write", interrupt)
     assert run("--source=webcam:1", *BOXES) == ""
     assert [entry["image_id"] for entry in entries(tmp_path)] == [0, 0, 1, 1, 2, 2]
     assert entries(tmp_path)[0]["file_name"] == "webcam1"
@@ -195,15 +214,15 @@ def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypat
 
 
 def test_an_interrupted_video_keeps_its_results_so_far(run, tmp_path, dots, monkeypatch):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(10):
         writer.write(dots(POINTS))
     writer.close()
 
-    def interrupt(self, image):
+    def interrupt(self, image, time):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    monkeypatch.setattr(writing.VideoWriter, "write", interrupt)
     assert "interrupted" in run(f"--source={tmp_path / 'walk.mp4'}", *BOXES)
     assert len(entries(tmp_path)) == 16  # of the first eight frames
 
