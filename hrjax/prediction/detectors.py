@@ -162,6 +162,9 @@ class Hog:
         zoom = min(1.0, self.LONGEST / max(image.shape[:2]))
         size = [max(1, round(side * zoom)) for side in image.shape[1::-1]]
         small = np.ascontiguousarray(cv2.resize(image, size)[..., ::-1])
+        # OpenCV ends the process where an image is smaller than a window.
+        right, bottom = (max(0, least - side) for least, side in zip((64, 128), size, strict=True))
+        small = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         windows, margins = self._hog.detectMultiScale(
             small, hitThreshold=0, winStride=(8, 8), padding=(16, 16), scale=1.05, groupThreshold=0
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipelines.synthetic import films
 from hrjax.prediction import detectors, trained_network
 from hrjax.prediction.film import reading, writing
 from scripts import predict
@@ -174,6 +176,54 @@ def test_a_video(run, tmp_path, dots):
     np.testing.assert_allclose(x, range(30, 120, 10), atol=10)
     written = reading.Video(str(tmp_path / "out" / "walk.mp4"))
     assert (len(list(written)), written.rate) == (9, 10.0)
+
+
+@pytest.fixture
+def walk(tmp_path, dots):
+    """A film of two bright dots that move to the right."""
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    for x in range(30, 130, 10):
+        writer.write(dots([(x, 30), (x, 90)]))
+    writer.close()
+    return tmp_path / "walk.mp4"
+
+
+def test_people_of_a_video_have_ids_in_the_results_and_in_a_table(run, walk, tmp_path, capsys):
+    assert run(f"--source={walk}", "--boxes=0,0,160,60", "--boxes=0,60,160,60", "--smooth") == ""
+    assert {entry["track_id"] for entry in entries(tmp_path)} == {1, 2}
+    rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert rows[0].startswith("file_name,image_id,time,track_id,score,box_x,box_y,box_width,")
+    assert rows[0].endswith("right_ankle_x,right_ankle_y,right_ankle_score")
+    assert len(rows) == 21
+    assert rows[-1].startswith("walk.mp4,9,0.9000,2,")
+    said = capsys.readouterr().out
+    assert "10 frames; 2 people followed" in said
+    assert "ms a frame: " in said
+    assert f"wrote {tmp_path / 'out' / 'walk.mp4'}" in said
+
+
+def test_smoothing_and_tracking_can_be_chosen(run, walk, tmp_path):
+    run(f"--source={walk}", "--boxes=image", "--no-track")
+    raw = entries(tmp_path)
+    assert not any("track_id" in entry for entry in raw)
+    run(f"--source={walk}", "--boxes=image", "--smooth", "--min_cutoff=1", "--beta=0")
+    smooth = entries(tmp_path)
+    behind = np.subtract(*([entry["keypoints"][0] for entry in each] for each in (raw, smooth)))
+    assert behind[0] == 0
+    assert (behind[2:] > 1).all()
+    error = run(f"--source={walk}", "--boxes=image", "--smooth", "--beta=-1")
+    assert "min_cutoff and d_cutoff are frequencies above 0, and beta must not be negative" in error
+    assert "detect_every is -2; expected" in run(f"--source={walk}", "--detect_every=-2")
+
+
+def test_without_boxes_the_network_searches(run, photos, walk, tmp_path, caplog):
+    assert run(f"--source={photos / '1.png'}") == ""
+    assert "the network searches for people itself" in caplog.text
+    # All joints of this network are in one place, so that nobody is found.
+    assert "1.png: no person was found; the whole image is taken as a box" in caplog.text
+    assert [entry["box"] for entry in entries(tmp_path)] == [[0, 0, 160, 120]]
+    assert run(f"--source={walk}") == ""
+    assert entries(tmp_path) == []
 
 
 def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
@@ -382,3 +432,32 @@ def test_help_names_the_published_checkpoints():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     assert "hrnet_w32_coco" in answer.stdout
+
+
+@pytest.mark.long
+def test_a_thousand_frames_of_three_people_need_no_more_memory_than_three_hundred(
+    run, tmp_path, monkeypatch
+):
+    film = films.plan(3, frames=100, people=3, image_size=(96, 128))
+    frames = [film.draw(number) for number in range(100)]
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 30.0)
+    course = [*range(100), *reversed(range(100))] * 5
+    for number in course:
+        writer.write(frames[number])
+    writer.close()
+    # The dots of this network are the brightest points of the boxes; three boxes are three people.
+    boxes = ("--boxes=0,0,43,96", "--boxes=43,0,42,96", "--boxes=85,0,43,96")
+    write, memory = writing.VideoWriter.write, []
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def watch(self, image, time):
+        write(self, image, time)
+        memory.append(int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * page)
+
+    monkeypatch.setattr(writing.VideoWriter, "write", watch)
+    assert run(f"--source={tmp_path / 'walk.mp4'}", *boxes, "--smooth") == ""
+    assert len(memory) == 1000
+    assert len(entries(tmp_path)) == 3000
+    early, late = np.median(memory[300:400]), np.median(memory[-100:])
+    print(f"memory after 300 and after 1,000 frames: {early / 2**20:.1f}, {late / 2**20:.1f} MiB")
+    assert late - early < 8 * 2**20

@@ -121,11 +121,11 @@ def test_one_long_step_of_motion_is_as_two_short_ones():
 
 @pytest.fixture(scope="module")
 def followed():
-    """Three people for ten seconds in each of four films, with pillars and a shaking camera."""
+    """Three people for seven seconds in each of three films, with pillars and a shaking camera."""
     pytest.importorskip("motmetrics")
     every = []
-    for seed in range(4):
-        film = films.plan(seed, frames=300, people=3, pillars=seed % 2, shake=2.0 * (seed // 2))
+    for seed in range(3):
+        film = films.plan(seed, frames=200, people=3, pillars=seed % 2, shake=2.0 * (seed // 2))
         predict = benchmark_tracking.noisy_truth(seed)
         every.append(benchmark_tracking.follow(film, predict, smooth=OneEuro()))
     return every
