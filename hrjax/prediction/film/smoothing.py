@@ -114,7 +114,7 @@ def _keep(before, now, time):
     """What is known now, with the tracks that are out of sight for a short time."""
     with np.errstate(invalid="ignore"):
         recent = (time - before.times <= LONGEST_GAP).any(axis=1)
-    waiting = recent & ~np.isin(before.ids, now.ids)
+    waiting = recent & ~(before.ids[:, None] == now.ids).any(axis=1)
     if not waiting.any():
         return now
     return Smoothed(

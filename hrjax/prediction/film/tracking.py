@@ -253,14 +253,12 @@ def _see(tracks, rows, joints, boxes, scores):
     """The tracks once the people in some rows have been seen."""
     before = tracks.keypoints[rows]
     fresh = np.isfinite(joints)
-    both = fresh & np.isfinite(before)
-    # The median is not misled by a limb that was taken for another one.
-    shifts = np.where(both, joints - before, np.nan)
-    alone = ~both.any(axis=(1, 2))
-    centers = (boxes - tracks.boxes[rows])[:, :2] + (boxes - tracks.boxes[rows])[:, 2:] / 2
-    shifts[alone] = centers[alone, None]
+    both = (fresh & np.isfinite(before)).all(axis=-1)
+    shift = _medians(joints - before, both)
+    alone = ~both.any(axis=1)
+    corners = boxes - tracks.boxes[rows]
+    shift[alone] = (corners[:, :2] + corners[:, 2:] / 2)[alone]
     place = tracks.motion.place.copy()
-    shift = np.nanmedian(shifts, axis=1) if len(rows) else np.zeros((0, 2))
     place[rows] += shift
     measured = motion.measure(tracks.motion, place)
     keypoints, all_boxes = tracks.keypoints.copy(), tracks.boxes.copy()
@@ -273,6 +271,18 @@ def _see(tracks, rows, joints, boxes, scores):
     return dataclasses.replace(
         tracks, keypoints=keypoints, boxes=all_boxes, scores=all_scores, motion=moved, seen=seen
     )
+
+
+def _medians(values, counted):
+    """The medians (n, 2) of the values (n, k, 2) that are counted (n, k); 0 where none is.
+
+    Unlike means, they are not misled by a limb that was taken for another one.
+    """
+    ordered = np.sort(np.where(counted[..., None], values, np.inf), axis=1)
+    counts = np.maximum(counted.sum(axis=1), 1)
+    rows = np.arange(len(values))
+    middle = (ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) / 2
+    return np.where(counted.any(axis=1)[:, None], middle, 0.0)
 
 
 def _mixed(before, measured, rows):
