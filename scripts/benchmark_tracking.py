@@ -1,4 +1,4 @@
-"""Measures how well people are followed through drawn films, of which the truth is known.
+"""Measures how well people are followed through drawn films with known ground truth.
 
     python scripts/benchmark_tracking.py                                   # truth with noise
     python scripts/benchmark_tracking.py --checkpoint=runs/quickstart      # a network's poses
@@ -91,7 +91,7 @@ def predicted(film: Film, checkpoint: str, seed: int) -> Predict:
 
 
 def counted(people: Sequence[FilmedPerson]) -> list[FilmedPerson]:
-    """Those of whom enough is visible."""
+    """The people with enough visible joints."""
     return [person for person in people if person.visible.mean() >= VISIBLE]
 
 

@@ -25,7 +25,7 @@ class Poses:
     peaks of the heatmaps, about 0 to 1; person_scores (n,) are the mean of the scores above 0.2. A
     joint that was not predicted, as in a box outside the image, has NaN keypoints and a score of 0.
     In a film, `track_ids` (n,) are the same for a person in all frames; 0 where a pose belongs to
-    no track. They are None where nobody was followed.
+    no track. They are None where tracking is off.
     """
 
     boxes: np.ndarray

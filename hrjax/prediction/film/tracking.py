@@ -1,9 +1,9 @@
-"""Who is who from frame to frame: poses are assigned to the people followed so far.
+"""Tracking: assigns the poses of each frame to the people followed so far.
 
 Each person moves on at constant velocity (`motion`). The poses of the next frame are assigned to
 the people by the Hungarian method, where the mean of two similarities is largest in sum: OKS of the
-joints, and IoU of the boxes. Whoever is hidden moves on unseen for some time, and is found again
-near the place where they should be. Boxes of people not seen for long are enlarged for that
+joints, and IoU of the boxes. Hidden people move on unseen for some time, and are found again near
+the place where they should be. Boxes of people not seen for long are enlarged for that
 (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier
 by Buffering the Matching Space", 2023).
 
@@ -36,7 +36,7 @@ class Tracking:
     `joint_score`: joints with higher scores count. `similarity` is the least mean of OKS and IoU,
     0 to 1, at which a pose may be the same person. `duplicate`: of two poses of a frame with a
     higher OKS only the better one is tracked. `patience`: seconds after which a person who was not
-    seen is given up; who comes back later gets a new id.
+    seen is given up; a person who comes back later gets a new id.
     """
 
     joint_score: float = 0.2

@@ -118,7 +118,7 @@ def test_every_published_detector_is_openmmlabs_with_a_whole_sha256():
         int(preset.sha256, 16)
 
 
-def test_hog_says_that_it_is_weak_and_finds_nobody_in_noise(caplog):
+def test_hog_says_that_it_is_weak_and_finds_no_person_in_noise(caplog):
     find = detectors.open_detector(detectors.HOG, threshold=0.7)
     assert "misses most others" in caplog.text
     noise = np.random.default_rng(0).integers(0, 255, (1200, 900, 3), np.uint8)

@@ -45,7 +45,7 @@ def test_people_are_found_with_boxes_around_their_joints():
     assert set(asked) == {8}  # so that one program is compiled
 
 
-def test_nobody_is_found_where_scores_are_low_or_joints_are_in_one_place():
+def test_no_person_is_found_where_scores_are_low_or_joints_are_in_one_place():
     unsure = lambda image, boxes: Poses(  # noqa: E731
         boxes,
         np.random.default_rng(0).uniform(0, 99, (len(boxes), 17, 2)),
@@ -76,12 +76,12 @@ def test_windows_cover_the_image_in_three_sizes(size):
 
 
 def test_an_image_without_a_person_is_one_box_and_a_frame_none(caplog):
-    nobody = lambda image, boxes: Poses(  # noqa: E731
+    empty = lambda image, boxes: Poses(  # noqa: E731
         boxes, np.zeros((len(boxes), 17, 2)), np.zeros((len(boxes), 17)), None
     )
     frame = Frame("a.jpg", 1, IMAGE)
     for is_film in (False, True):
-        find = search.find_boxes(nobody, (256, 192), threshold=0.3, is_film=is_film)
+        find = search.find_boxes(empty, (256, 192), threshold=0.3, is_film=is_film)
         expected = np.zeros((0, 4)) if is_film else whole_image(frame)[0]
         np.testing.assert_array_equal(find(frame)[0], expected)
     assert "the detector yolox_s is fast and finds more" in caplog.text

@@ -131,7 +131,7 @@ def followed():
     return every
 
 
-def test_nobody_is_taken_for_another_in_planned_films(followed):
+def test_ids_do_not_switch_in_planned_films(followed):
     for film in followed:
         figures = benchmark_tracking.identity_metrics([film.events])
         assert figures["num_switches"] == 0
