@@ -102,6 +102,8 @@ def parse() -> argparse.Namespace:
         parser.error("--boxes and --detector exclude each other; give one of them")
     if options.heatmaps and media.is_video(options.source):
         parser.error("--heatmaps works for images, not for videos")
+    if (options.smooth or options.detect_every is not None) and not media.is_video(options.source):
+        parser.error("--smooth and --detect_every work for videos, not for images")
     return options
 
 

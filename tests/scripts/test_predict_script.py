@@ -425,6 +425,9 @@ def test_options_that_exclude_each_other_are_refused(run, capsys):
     assert "--boxes and --detector exclude each other" in capsys.readouterr().err
     run("--source=a.mp4", "--heatmaps")
     assert "--heatmaps works for images, not for videos" in capsys.readouterr().err
+    for option in ("--smooth", "--detect_every=0"):
+        run("--source=a.jpg", option)
+        assert "--smooth and --detect_every work for videos" in capsys.readouterr().err
 
 
 def test_help_names_the_published_checkpoints():
