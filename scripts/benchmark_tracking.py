@@ -25,13 +25,14 @@ from data_pipelines.synthetic.films import Film, FilmedPerson
 from hrjax import text_tables
 from hrjax.prediction.film.follow import Follower
 from hrjax.prediction.film.smoothing import OneEuro
-from hrjax.prediction.film.tracking import Tracking, overlaps
+from hrjax.prediction.film.tracking import Tracking
 from hrjax.prediction.results import Poses
 from hrjax.runtime import terminal
 
 VISIBLE = 0.25  # of a person's joints, from which the person counts
 NOISE = 0.012  # of joints, relative to the size of the person: the standard deviation
 MISSED = 0.05  # of the people who count, in each frame
+SAME = 0.15  # sizes of a person; joints that are nearer on average are those of the person
 LONGEST_LAG = 5.0  # frames
 # Gives the poses of a frame, by its number and its people.
 Predict = Callable[[int, Sequence[FilmedPerson]], Poses]
@@ -113,8 +114,7 @@ def follow(
         poses = follower.update(raw, given, now)
         seconds += time.perf_counter() - start
         truth = counted(people)
-        distances = 1 - overlaps(_boxes(truth), poses.boxes)
-        distances[distances > 0.5] = np.nan
+        distances = _distances(truth, poses)
         tracked = poses.track_ids > 0
         true_ids = [person.track_id for person in truth]
         events.update(true_ids, poses.track_ids[tracked].tolist(), distances[:, tracked])
@@ -124,8 +124,16 @@ def follow(
     return Followed(*(np.array(column) for column in zip(*rows, strict=True)), events, seconds)
 
 
-def _boxes(people):
-    return np.array([person.box for person in people]).reshape(-1, 4)
+def _distances(people, poses):
+    """The mean distances (n, m) of visible joints, in sizes of the person; NaN for other people.
+
+    Not those of boxes: in the box of a person who is half hidden, a network may predict another.
+    """
+    distances = np.full((len(people), len(poses.boxes)), np.nan)
+    for row, person in enumerate(people):
+        joints = np.linalg.norm(poses.keypoints - person.keypoints, axis=-1)[:, person.visible]
+        distances[row] = joints.mean(axis=1) / np.sqrt(person.box[2:].prod())
+    return np.where(distances < SAME, distances, np.nan)
 
 
 def _matches(distances):

@@ -35,21 +35,23 @@ class Tracking:
 
     `joint_score`: joints with higher scores count. `similarity` is the least mean of OKS and IoU,
     0 to 1, at which a pose may be the same person. `duplicate`: of two poses of a frame with a
-    higher OKS only the better one is tracked. `patience`: seconds after which a person who was not
-    seen is given up; a person who comes back later gets a new id.
+    higher OKS only the better one is tracked. `apart`: a pose with a higher OKS with that of a
+    known person is not a new person. `patience`: seconds after which a person who was not seen is
+    given up; a person who comes back later gets a new id.
     """
 
     joint_score: float = 0.2
     similarity: float = 0.15
     duplicate: float = 0.7
+    apart: float = 0.3
     patience: float = 2.0
 
     def __post_init__(self):
-        shares = (self.joint_score, self.similarity, self.duplicate)
+        shares = (self.joint_score, self.similarity, self.duplicate, self.apart)
         if not all(0 <= share <= 1 for share in shares) or not 0 <= self.patience < np.inf:
             raise ValueError(
-                f"{self} is not possible: joint_score, similarity and duplicate must be from 0 to "
-                "1, and patience must not be negative"
+                f"{self} is not possible: joint_score, similarity, duplicate and apart must be "
+                "from 0 to 1, and patience must not be negative"
             )
 
 
@@ -112,18 +114,25 @@ def update(
 ) -> tuple[Tracks, np.ndarray]:
     """The tracks after a frame, and the track id of each of its poses, (m,).
 
-    A pose gets the id UNTRACKED where a better one of the same person is in the frame, and where no
-    joint scores above `joint_score`. All others are of a person followed so far, or of a new one.
+    A pose gets the id UNTRACKED where a better one of the same person is in the frame, where it is
+    too near to that of a known person to be a new one, and where no joint scores above
+    `joint_score`. All others are of a person followed so far, or of a new one.
     """
     tracks = advance(tracks, time, settings)
     known = (poses.scores > settings.joint_score) & np.isfinite(poses.keypoints).all(axis=-1)
     joints = np.where(known[..., None], poses.keypoints, np.nan).astype(np.float64)
     boxes = pose_boxes(joints, poses.boxes)
     usable = np.flatnonzero(known.any(axis=1))
-    usable = usable[_best_of_each(joints[usable], boxes[usable], poses.person_scores[usable],
-                                  sigmas, settings.duplicate)]  # fmt: skip
+    # A box of a hidden person often shows the one in front, whose own box fits the joints better.
+    fit = poses.person_scores * _iou(np.asarray(poses.boxes, np.float64), boxes)
+    usable = usable[np.argsort(-fit[usable], kind="stable")]
+    alike = _similarities(joints[usable], boxes[usable], sigmas)
+    best = _best_of_each(alike, settings.duplicate)
+    usable, alike = usable[best], alike[np.ix_(best, best)]
     rows, columns = _assign(tracks, joints[usable], boxes[usable], sigmas, settings)
-    seen, new = usable[columns], np.delete(usable, columns)
+    free = (alike[:, columns] < settings.apart).all(axis=1)
+    free[columns] = False
+    seen, new = usable[columns], np.sort(usable[free])
     scores = poses.scores.mean(axis=1)
     ids = np.full(len(boxes), UNTRACKED, np.int64)
     ids[seen] = tracks.ids[rows]
@@ -153,17 +162,19 @@ def _extents(joints):
     return np.where(some, near, 0), np.where(some, far, 0)
 
 
-def _best_of_each(joints, boxes, scores, sigmas, limit):
-    """The rows of poses that are not too similar to a better one."""
-    if len(boxes) < 2:
-        return np.arange(len(boxes))
-    areas = boxes[:, 2] * boxes[:, 3]
-    alike = _oks(joints, joints, (areas[:, None] + areas) / 2, sigmas) > limit
+def _similarities(joints, boxes, sigmas):
+    """The OKS (n, n) of the poses of a frame with each other."""
+    areas = boxes[:, 2:].prod(axis=1)
+    return _oks(joints, joints, (areas[:, None] + areas) / 2, sigmas)
+
+
+def _best_of_each(alike, limit):
+    """The rows of poses, the best ones first, that are not too similar to a better one."""
     kept = []
-    for row in np.argsort(-scores, kind="stable"):
-        if not alike[row, kept].any():
+    for row in range(len(alike)):
+        if not (alike[row, kept] > limit).any():
             kept.append(row)
-    return np.sort(np.array(kept, int))
+    return np.array(kept, int)
 
 
 def _assign(tracks, joints, boxes, sigmas, settings):

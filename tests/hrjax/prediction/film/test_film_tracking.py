@@ -78,6 +78,23 @@ def test_a_second_pose_of_the_same_person_is_not_tracked():
     assert ids == [[0, 1, 2]] * 2
 
 
+def test_of_two_poses_of_one_person_that_in_the_fitting_box_is_tracked():
+    # The box of the person behind shows the one in front, with a higher score.
+    front = poses((0, 0), (300, 0))
+    hidden = dataclasses.replace(
+        poses((0, 0), (0, 0), (300, 0), scores=[[0.95] * 17, [0.9] * 17, [0.9] * 17]),
+        boxes=np.array([(60, 0, 100, 200), (0, 0, 100, 200), (300, 0, 100, 200)], float),
+    )
+    assert follow([front, hidden])[0] == [[1, 2], [0, 1, 2]]
+
+
+def test_a_mixture_of_two_people_is_not_a_new_person():
+    mixed = np.where(np.arange(17)[:, None] < 10, SHAPE, np.add(SHAPE, (60, 0)))
+    frame = poses((0, 0), (60, 0), (0, 0), shapes=[SHAPE, SHAPE, mixed])
+    frame.person_scores[2] = 0.3
+    assert follow([poses((0, 0), (60, 0)), frame])[0] == [[1, 2], [1, 2, 0]]
+
+
 def test_joints_with_low_scores_neither_count_nor_are_forgotten():
     half = np.where(np.arange(17) < 9, 1.0, 0.1)
     shape = np.where(half[:, None] > 0.5, SHAPE, 1e4)
