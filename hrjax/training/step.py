@@ -41,7 +41,8 @@ def make_train_step(
     def take_step(state, batch, *teacher_weights):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
-        parts = models.backbone_parts(state.params)[: config.train.freeze]
+        backbone = models.backbone_parts(state.params)
+        parts, factor = backbone[: config.train.freeze], config.optimizer.backbone_factor
         trained, kept = fine_tuning.divide(state.params, parts)
         gradients, stats, numbers = _gradients(
             functools.partial(derive, trained, kept),
@@ -49,7 +50,7 @@ def make_train_step(
         )
         before = pack(trained)
         updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
-        updates = fine_tuning.slow_backbone(updates, trained, config.optimizer.backbone_factor)
+        updates = fine_tuning.slow_down(updates, trained, backbone, factor)
         packed = optax.apply_updates(before, updates)
         params = fine_tuning.join(unpack(packed, trained), kept)
         stats = fine_tuning.keep(stats, state.stats, parts)

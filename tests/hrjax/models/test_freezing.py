@@ -50,8 +50,8 @@ def test_frozen_parts_evaluate_and_the_others_train(name):
     assert models.split(model)[0].training
 
 
-def test_all_batch_norms_use_running_statistics_and_drop_paths_stay(name="hrnext_small"):
-    model = models.create(name, modules=(1,), blocks=1)
+def test_all_batch_norms_use_running_statistics_and_drop_paths_stay():
+    model = models.create("hrnext_small", modules=(1,), blocks=1)
     models.freeze(model, 0, batch_norm=True)
     kinds = {type(module) for _, module in nnx.iter_modules(model)} & {BatchNorm, DropPath}
     assert len(kinds) == 2
