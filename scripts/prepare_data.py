@@ -1,11 +1,15 @@
-"""Checks, packs and downloads datasets.
+"""Checks, splits, packs and downloads datasets, and recommends how to train on your own.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
+    python scripts/prepare_data.py split --annotations=labels.json --images=photos --root=data/mice
+    python scripts/prepare_data.py recommend --root=data/mice
     python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
     python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
 
 check reports problems of the files, summarizes them and draws people before and after augmentation;
-it exits with 1 if something must be repaired. build writes the images into ArrayRecord shards, for
+it exits with 1 if something must be repaired. split holds images of an annotation file in COCO's
+format out, and recommend writes a config that fine-tunes a published network on such a dataset
+(docs/few_pictures.md). build writes the images into ArrayRecord shards, for
 --config.data.records=True; the same command continues an interrupted build, and build --verify
 compares the shards with their checksums. download gets the files that programs may download,
 resumes an interrupted download, and lists what to download by hand and where to put it.
@@ -28,6 +32,7 @@ from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.runtime import terminal
+from preparation import splitting
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -36,8 +41,8 @@ AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 def main() -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args()
-    options.root = options.root or datasets.DATASETS[options.dataset].root
     try:
+        options.root = options.root or datasets.DATASETS[options.dataset].root
         return options.run(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,7 +53,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="check|build|download")
+    commands = parser.add_subparsers(required=True, metavar="check|split|recommend|build|download")
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
         choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
@@ -62,6 +67,8 @@ def _parser():
         every[name].add_argument("--category", default="", help="of a custom dataset's annotations")
         every[name].add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
         every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
+    splitting.add(commands)
+    _add_recommend(commands)
     every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
     every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
     every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
@@ -71,6 +78,29 @@ def _parser():
     every["build"].add_argument("--verify", action="store_true", help="only compare checksums")
     every["download"].add_argument("--mirror", default="", help="an https folder with the archives")
     return parser
+
+
+def _add_recommend(commands):
+    command = commands.add_parser("recommend", help="write a config that fine-tunes a network")
+    command.add_argument(
+        "--root", required=True, help="a dataset in COCO's format, with any joints"
+    )
+    command.add_argument(
+        "--out", default="", help="the config; default: beside the root, data/mice.py"
+    )
+    command.add_argument("--weights", default="", help="weights to start from; default: published")
+    command.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
+    command.add_argument("--device", choices=("cpu", "gpu"), help="to train on; default: this one")
+    command.add_argument("--category", default="", help="of the annotations")
+    command.add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
+    command.add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
+    command.set_defaults(run=_recommend)
+
+
+def _recommend(options):
+    from preparation import recommending  # imports JAX
+
+    return recommending.run(options)
 
 
 def run_check(options) -> int:
