@@ -3,7 +3,7 @@
 By default, below data/custom: annotations/train.json, annotations/val.json and images. The joints
 are those that the files name; docs/data.md describes what else can be set. This recipe trains from
 random weights on thousands of people. For fewer, `prepare_data.py recommend` writes a config that
-starts from published weights. Check the files first:
+starts from published weights (docs/few_pictures.md). Check the files first:
 
     python scripts/prepare_data.py check --dataset=custom --root=data/custom
     python -m hrjax.main --config=configs/hrnet_custom.py --config.model.num_joints=21
