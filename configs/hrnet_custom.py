@@ -1,7 +1,9 @@
 """HRNet on your own dataset: any files in COCO's keypoint format, with any joints.
 
 By default, below data/custom: annotations/train.json, annotations/val.json and images. The joints
-are those that the files name; docs/data.md describes what else can be set. Check the files first:
+are those that the files name; docs/data.md describes what else can be set. This recipe trains from
+random weights on thousands of people. For fewer, `prepare_data.py recommend` writes a config that
+starts from published weights (docs/few_pictures.md). Check the files first:
 
     python scripts/prepare_data.py check --dataset=custom --root=data/custom
     python -m hrjax.main --config=configs/hrnet_custom.py --config.model.num_joints=21
@@ -19,6 +21,7 @@ def get_config(variant: str = "") -> common.ConfigDict:
     config.optimizer.schedule = "step"
     config.optimizer.milestones = (170, 200)
     config.optimizer.warmup_steps = 500
+    config.optimizer.warmup_limit = 0.05  # of the run, which is short with few people
     config.train.epochs = 210
     config.train.batch_size = 64
     config.augment.scale = 0.25

@@ -94,6 +94,22 @@ class Truth:
         """Places of images in the columns by their ids; -1 for ids that the file does not list."""
         return find_rows(self.image_ids, image_ids)
 
+    def take_images(self, rows: np.ndarray) -> "Truth":
+        """The truth of some of the images, by their rows, with the annotations in them."""
+        new_rows = np.full(len(self.image_ids), -1)
+        new_rows[rows] = np.arange(len(rows))
+        kept = np.flatnonzero(new_rows[self.image_rows] >= 0)
+        of_images = ("image_ids", "image_sizes", "crowd_index")
+        of_people = ("boxes", "keypoints", "visibility", "areas", "labeled", "crowds")
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in of_images},
+            **{name: getattr(self, name)[kept] for name in of_people},
+            image_names=[self.image_names[row] for row in rows],
+            image_rows=new_rows[self.image_rows[kept]],
+            annotation_ids=[self.annotation_ids[row] for row in kept],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Category:

@@ -14,7 +14,6 @@ from data_pipelines.splits import Split
 from data_pipelines.synthetic import drawing
 from data_pipelines.transforms import chains
 from hrjax import models
-from hrjax.config import checks
 from hrjax.inference import PredictionSettings
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def create_model(config: ConfigDict) -> tuple[models.Graph, models.Graph, dict, 
     In the training graph the first `config.train.freeze` parts of the backbone evaluate.
     """
     model = models.create(config.model.name, config.seed, **model_fields(config))
-    models.freeze(model, config.train.freeze, batch_norm=config.train.batch_norm == checks.RUNNING)
+    models.freeze(model, config.train.freeze, batch_norm=config.train.batch_norm == "running")
     graph, params, stats = models.split(model)
     model.eval()
     eval_graph, _, _ = models.split(model)

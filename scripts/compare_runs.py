@@ -1,22 +1,30 @@
-"""Trains two or more setups on drawn people, with several seeds each, and compares their scores.
+"""Trains two or more setups, with several seeds each, and compares their scores.
 
     python scripts/compare_runs.py --comparison=distill
     python scripts/compare_runs.py --comparison=v2 --seeds=3 --folder=runs/compare
+    python scripts/compare_runs.py --comparison=few_pictures --config=data/mice.py --split=test
 
 distill compares a small student with and without a teacher; the teacher is trained first, for twice
-as long. v2 compares a recipe with its second version. All setups of a comparison take the same
-number of steps on the same people. A run that takes longer than --minutes is reported and excluded.
-Finished runs are reused, so the same command resumes a comparison.
+as long. v2 compares a recipe with its second version. Both are on drawn people. few_pictures is on
+your own: it compares the config that `prepare_data.py recommend` wrote with the same network from
+random weights, and with a recipe for many people that starts from the same weights. Nothing ends
+early, and the last weights are scored, on the people of --split.
+
+All setups of a comparison see as many people. A run that takes longer than --minutes is reported
+and excluded. Finished runs are reused, so the same command resumes a comparison.
 """
 
 import argparse
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
-from data_pipelines import json_files
+from data_pipelines import datasets, json_files
+from hrjax import recipes
 from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -61,37 +69,91 @@ COMPARISONS = {
         "second": ("--config=configs/litehrnet_coco_v2.py", *DRAWN, *SCHEDULE, *STUDENT, *V2),
     },
 }
-SCORE = "AP"
+SCORES = {"distill": ("AP",), "v2": ("AP",), "few_pictures": ("PCK@0.05", "PCK@0.2", "AP")}
+# What `prepare_data.py recommend` sets for few people, as it is in recipes for many.
+ALL_LEARNS = (
+    *("--config.train.freeze=0", "--config.train.batch_norm=batch"),
+    "--config.optimizer.backbone_factor=1.0",
+)
+# The optimizer, the warm-up and the batch of the published HRNet.
+FOR_MANY = (
+    *("--config.optimizer.name=adam", "--config.optimizer.weight_decay=0.0"),
+    *("--config.optimizer.lr=5e-4", "--config.optimizer.warmup_steps=500"),
+    *("--config.optimizer.warmup_limit=1.0", "--config.augment.color_jitter=0.0"),
+    *("--config.optimizer.schedule=step", "--config.optimizer.milestones=170,200"),
+)
+MANY_BATCH = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--comparison", choices=COMPARISONS, required=True)
+    parser.add_argument("--comparison", choices=SCORES, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each setup (default: 3)")
     parser.add_argument("--minutes", type=float, default=4, help="time limit of a run (default: 4)")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
+    parser.add_argument("--config", default="", help="few_pictures: the recommended config")
+    parser.add_argument("--split", default="val", help="few_pictures: who is evaluated")
+    parser.add_argument("--epochs", type=int, default=0, help="few_pictures: default: the config's")
     options = parser.parse_args()
+    names = SCORES[options.comparison]
     folder = (options.folder / options.comparison).absolute()
+    if options.comparison == "few_pictures":
+        if not options.config:
+            parser.error("few_pictures needs the --config that `prepare_data.py recommend` wrote")
+        setups = few_pictures(options.config, options.split, options.epochs)
+    else:
+        setups = COMPARISONS[options.comparison]
     if options.comparison == "distill":
-        score = train(folder / "teacher", TEACHER, 0, options.minutes)
-        print(f"teacher: {SCORE} {score}")
-    scores = {}
-    for name, command in COMPARISONS[options.comparison].items():
-        command = [part.format(folder=folder) for part in command]
-        all_scores = [
-            train(folder / f"{name}_{seed}", command, seed, options.minutes)
-            for seed in range(options.seeds)
-        ]
-        scores[name] = [score for score in all_scores if score is not None]
-    print(summary(scores))
+        train(folder / "teacher", TEACHER, 0, options.minutes, names)
+    runs = {}
+    for seed in range(options.seeds):
+        for name, command in setups.items():
+            command = [part.format(folder=folder) for part in command]
+            numbers = train(
+                folder / f"{name}_{seed}", command, seed, options.minutes, names, options.split
+            )
+            runs.setdefault(name, []).extend([] if numbers is None else [numbers])
+    for place, score in enumerate(names):
+        table = {name: [run[place] for run in own] for name, own in runs.items()}
+        print(f"{score}\n{summary(table)}")
 
 
-def train(workdir: pathlib.Path, command: Sequence[str], seed: int, minutes: float) -> float | None:
-    """The final score of a run, or None if it exceeded the time limit."""
-    file = workdir / "eval" / "val" / "metrics.json"
+def few_pictures(config: str, split: str, epochs: int) -> dict[str, tuple[str, ...]]:
+    """The commands of the three setups; `epochs` are those of the config where they are 0."""
+    recipe = recipes.read(config)
+    epochs, batch = epochs or recipe.train.epochs, recipe.train.batch_size
+    people = len(datasets.read_config(recipe.data, recipe.data.train_split))
+    steps, other_steps = (max(1, people // size) for size in (batch, MANY_BATCH))
+    many_epochs = max(1, round(epochs * steps * batch / (other_steps * MANY_BATCH)))
+    common = (f"--config={config}", f"--config.eval.split={split}", "--config.train.patience=0")
+    return {
+        "recommended": (*common, *_epochs(epochs)),
+        "scratch": (*common, *_epochs(epochs), *ALL_LEARNS, "--config.init_from="),
+        "for_many": (
+            *(*common, *_epochs(many_epochs), *ALL_LEARNS, *FOR_MANY),
+            f"--config.train.batch_size={MANY_BATCH}",
+        ),
+    }
+
+
+def _epochs(count):
+    return f"--config.train.epochs={count}", f"--config.eval.every_epochs={count}"
+
+
+def train(
+    workdir: pathlib.Path,
+    command: Sequence[str],
+    seed: int,
+    minutes: float,
+    names: Sequence[str],
+    split: str = "val",
+) -> list[float] | None:
+    """The final scores `names` of a run, or None if it exceeded the time limit."""
+    file = workdir / "eval" / split / "metrics.json"
     command = [sys.executable, "-m", "hrjax.main", *command, f"--config.seed={seed}"]
+    used, started = _cpu_seconds(), time.monotonic()
     if not file.is_file():
         try:
             subprocess.run(
@@ -107,20 +169,28 @@ def train(workdir: pathlib.Path, command: Sequence[str], seed: int, minutes: flo
         except subprocess.TimeoutExpired:
             print(f"{workdir.name} took more than {minutes:g} minutes and is excluded")
             return None
-    score = read_score(file)
-    print(f"{workdir.name}: {SCORE} {score:.4f}", flush=True)
-    return score
+    scores = [read_score(file, name) for name in names]
+    shown = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, scores, strict=True))
+    cpu, wall = (_cpu_seconds() - used) / 60, (time.monotonic() - started) / 60
+    print(f"{workdir.name}: {shown} ({cpu:.1f} CPU minutes in {wall:.1f})", flush=True)
+    return scores
 
 
-def read_score(file: pathlib.Path) -> float:
-    """The score in the metrics.json of an evaluation."""
+def _cpu_seconds():
+    """The time that processors have spent on finished runs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def read_score(file: pathlib.Path, name: str) -> float:
+    """A score in the metrics.json of an evaluation."""
     try:
         numbers = json_files.read_json(file, expected=dict)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    score = numbers.get(SCORE)
+    score = numbers.get(name)
     if type(score) not in (int, float):
-        sys.exit(f"error: {SCORE} in {file} is {score!r}; expected a number")
+        sys.exit(f"error: {name} in {file} is {score!r}; expected a number")
     return score
 
 

@@ -69,9 +69,14 @@ def convert(
     opened = source.open(path, model=model)
     if config is not None:
         opened = opened.with_config(config)
+    return save(opened, output)
+
+
+def save(opened: source.Source, output: pathlib.Path) -> str:
+    """Writes opened weights, with their card, to a folder or a file; returns a line about it."""
     _, params, stats = opened.restore()
     card = find_card(opened)
-    if is_file:
+    if output.suffix in file_formats.WRITTEN:
         tensors = torch_names.to_torch(opened.variant, params, stats)
         file_formats.write(output, tensors, card)
     else:

@@ -1,12 +1,16 @@
-"""Checks, packs and downloads datasets, and imports labels of annotation tools.
+"""Checks, splits, packs and downloads datasets; imports labels; recommends how to train on them.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
+    python scripts/prepare_data.py split --annotations=labels.json --images=photos --root=data/mice
+    python scripts/prepare_data.py recommend --root=data/mice
     python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
     python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
     python scripts/prepare_data.py import --from=yolo --labels=exported --output=data/mice
 
 check reports problems of the files, summarizes them and draws people before and after augmentation;
-it exits with 1 if something must be repaired. build writes the images into ArrayRecord shards, for
+it exits with 1 if something must be repaired. split holds images of an annotation file in COCO's
+format out, and recommend writes a config that fine-tunes a published network on such a dataset
+(docs/few_pictures.md). build writes the images into ArrayRecord shards, for
 --config.data.records=True; the same command continues an interrupted build, and build --verify
 compares the shards with their checksums. download gets the files that programs may download,
 resumes an interrupted download, and lists what to download by hand and where to put it. import
@@ -33,7 +37,7 @@ from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.runtime import terminal
-from preparing import label_options
+from preparing import label_options, splitting
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -55,7 +59,9 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="check|build|download|import")
+    commands = parser.add_subparsers(
+        required=True, metavar="check|split|recommend|build|download|import"
+    )
     label_options.add(commands.add_parser("import")).set_defaults(run=run_import)
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
@@ -70,6 +76,8 @@ def _parser():
         every[name].add_argument("--category", default="", help="of a custom dataset's annotations")
         every[name].add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
         every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
+    splitting.add(commands)
+    _add_recommend(commands)
     every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
     every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
     every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
@@ -79,6 +87,29 @@ def _parser():
     every["build"].add_argument("--verify", action="store_true", help="only compare checksums")
     every["download"].add_argument("--mirror", default="", help="an https folder with the archives")
     return parser
+
+
+def _add_recommend(commands):
+    command = commands.add_parser("recommend", help="write a config that fine-tunes a network")
+    command.add_argument(
+        "--root", required=True, help="a dataset in COCO's format, with any joints"
+    )
+    command.add_argument(
+        "--out", default="", help="the config; default: beside the root, data/mice.py"
+    )
+    command.add_argument("--weights", default="", help="weights to start from; default: published")
+    command.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
+    command.add_argument("--device", choices=("cpu", "gpu"), help="to train on; default: this one")
+    command.add_argument("--category", default="", help="of the annotations")
+    command.add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
+    command.add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
+    command.set_defaults(run=_recommend)
+
+
+def _recommend(options):
+    from preparing import recommending  # imports JAX
+
+    return recommending.run(options)
 
 
 def run_check(options) -> int:

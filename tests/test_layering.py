@@ -29,6 +29,7 @@ ALLOWED = {
     "hrjax.heatmaps": set(),
     "hrjax.detections": set(),
     "hrjax.oks": set(),
+    "hrjax.calibration": {"hrjax.detections"},
     "hrjax.text_tables": set(),
     "hrjax.inference": {"data_pipelines.skeletons", "hrjax.heatmaps", "hrjax.models"},
     "hrjax.visualize": {f"data_pipelines.{name}" for name in ("files", "skeletons", "transforms")},
@@ -37,6 +38,7 @@ ALLOWED = {
         *(f"data_pipelines.{name}" for name in ("skeletons", "geometry", "datasets")),
         *("data_pipelines.downloads", "data_pipelines.files"),
         *(f"hrjax.{name}" for name in ("models", "heatmaps", "recipes", "runtime")),
+        "hrjax.calibration",
     },
 }
 # Pairs of rooms of which the first must not import the second.

@@ -20,8 +20,7 @@ DTYPES = ("float32", "bfloat16", "float64")
 EVAL_DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
-RUNNING = "running"
-BATCH_NORMS = ("batch", RUNNING)
+BATCH_NORMS = ("batch", "running")
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
 NMS_METHODS = ("hard", "soft", "none")
@@ -61,8 +60,14 @@ BELOW_1 = ("augment.scale", "optimizer.momentum", "train.ema_decay")
 ABOVE_0 = (
     *("heatmap.sigma", "loss.factor", "optimizer.lr", "train.epochs", "train.batch_size"),
     *("train.accumulate", "eval.batch_size", "eval.oks_threshold", "checkpoint.every_steps"),
-    "optimizer.backbone_factor",
-    *("checkpoint.keep", "log.every_steps", "model.num_joints", "model.width", "data.max_pixels"),
+    *(
+        "optimizer.backbone_factor",
+        "checkpoint.keep",
+        "log.every_steps",
+        "model.num_joints",
+        "model.width",
+        "data.max_pixels",
+    ),
 )
 NOT_NEGATIVE = (
     *("seed", "data.workers", "data.draw.train_images", "data.draw.val_images", "data.draw.seed"),
@@ -140,10 +145,7 @@ def warmup_steps(settings: ConfigDict, total_steps: int) -> int:
 
 
 def backbone_parts(model: ConfigDict) -> int:
-    """How many parts the backbone of a network has: the stem and its stages.
-
-    `model` is the config's section of that name.
-    """
+    """How many parts, the stem and stages, the backbone of the config's section `model` has."""
     return 1 + len(model.modules if "modules" in model else model.blocks)
 
 
@@ -314,7 +316,7 @@ def _training(config):
 def _fine_tuning(config):
     """Problems with what keeps its weights, and with an end of the run by its score."""
     freeze, parts = config.train.freeze, backbone_parts(config.model)
-    if type(freeze) is not int or freeze > parts:
+    if freeze > parts:
         yield (
             f"config.train.freeze is {freeze}, but the backbone of {config.model.name} has {parts} "
             f"parts: the stem and {parts - 1} stages; set it to a number from 0 to {parts}"
@@ -322,8 +324,7 @@ def _fine_tuning(config):
     if config.train.patience and not config.eval.every_epochs:
         yield (
             f"config.train.patience is {config.train.patience}, but nothing is evaluated during "
-            "the run (config.eval.every_epochs is 0); set --config.eval.every_epochs=1 or more, or "
-            "--config.train.patience=0"
+            "the run; set --config.eval.every_epochs=1 or more, or --config.train.patience=0"
         )
 
 
@@ -350,14 +351,12 @@ def _unused(config):
             f"config.optimizer.weight_decay is {config.optimizer.weight_decay}, but adam does not "
             "use it; for weight decay set --config.optimizer.name=adamw"
         )
-    slowed = {"train.freeze": config.train.freeze > 0}
-    slowed["train.batch_norm"] = config.train.batch_norm == RUNNING
-    slowed["optimizer.backbone_factor"] = config.optimizer.backbone_factor < 1
-    if not config.init_from and any(slowed.values()):
-        names = " and ".join(f"config.{name}" for name, is_set in slowed.items() if is_set)
+    usual = {"train.freeze": 0, "train.batch_norm": "batch", "optimizer.backbone_factor": 1}
+    changed = [f"config.{name}" for name, value in usual.items() if _value(config, name) != value]
+    if changed and not config.init_from:
         yield (
-            f"{names} keep what the run starts from, but that is random: config.init_from is "
-            "empty; name the weights to start from there"
+            f"{' and '.join(changed)}: what the run starts from is kept, but that is random, since "
+            "config.init_from is empty; name the weights to start from there"
         )
     given = [key for key, value in config.data.skeleton.items() if value]
     if given and "custom" not in (config.data.dataset, config.eval.dataset):

@@ -54,9 +54,17 @@ def legend(kinds: Sequence[str], colors: Sequence[str]) -> str:
 
 
 def curves(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], colors: Sequence[str], x: str, y: str
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    colors: Sequence[str],
+    x: str,
+    y: str,
+    *,
+    marks: bool = False,
 ) -> str:
-    """Lines of numbers between 0 and 1 over numbers between 0 and 1, with axes `x` and `y`."""
+    """Lines of numbers between 0 and 1 over numbers between 0 and 1, with axes `x` and `y`.
+
+    With `marks` each point of a line has a dot that says its numbers, but for the first line.
+    """
     left, top = 50, 10
     parts = []
     for tick in np.linspace(0, 1, 6):
@@ -71,6 +79,8 @@ def curves(
             f"{left + PLOT * a:.1f},{top + PLOT * (1 - b):.1f}" for a, b in zip(xs, ys, strict=True)
         )
         at = top + 14 + ROW * row
+        if marks and row:
+            parts += [_dot(left, top, name, *point, color) for point in zip(xs, ys, strict=True)]
         parts += [
             f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>',
             f'<path d="M{left + PLOT + 14} {at}h22" stroke="{color}" stroke-width="3"/>',
@@ -82,6 +92,13 @@ def curves(
         f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{y}</text>',
     ]
     return _svg(WIDTH, top + PLOT + 44, parts)
+
+
+def _dot(left, top, name, x, y, color):
+    return (
+        f'<circle cx="{left + PLOT * x:.1f}" cy="{top + PLOT * (1 - y):.1f}" r="4" fill="{color}">'
+        f"<title>{html.escape(name)}: {x:.3f}, {y:.3f}</title></circle>"
+    )
 
 
 def _svg(width, height, parts):

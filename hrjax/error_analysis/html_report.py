@@ -11,13 +11,15 @@ from data_pipelines import geometry
 from data_pipelines.ground_truth import Truth
 from data_pipelines.transforms import ops
 from hrjax import visualize
+from hrjax.calibration import BINS
 from hrjax.detections import Detections
-from hrjax.error_analysis import analysis, charts, matching
+from hrjax.error_analysis import analysis, charts, matching, reliability
 from hrjax.error_analysis.analysis import KINDS, Analysis
 
 COLORS = ("#4c9f70", "#e0a526", "#d1495b", "#7b5ea7", "#6b7480")  # of KINDS
 CURVES = (0, 5, 8)  # of the ten thresholds: 0.5, 0.75, 0.9
 CURVE_COLORS = ("#222222", "#4c9f70", "#e0a526", "#d1495b")
+RELIABILITY_COLORS = ("#bbbbbb", "#3b6ea5", "#d1495b")
 WORST, MISSED = 12, 6  # people drawn
 TILE = (256, 192)
 JPEG_QUALITY = 82
@@ -91,6 +93,7 @@ def page(
         _kinds(result),
         _joint_costs(result),
         _curves(result),
+        _reliability(result),
         *(_group(name, groups) for name, groups in result.groups.items()),
         _worst(result, image_path),
         _not_detected(result, image_path),
@@ -168,6 +171,52 @@ def _curves(result):
     )
     chart = charts.curves(lines, CURVE_COLORS, "recall", "precision")
     return _section("Precision and recall", note, chart)
+
+
+def _reliability(result):
+    tables = reliability.of(result)
+    people, joints = _by_bin(tables.people), _by_bin(tables.joints)
+    errors = dict(zip(joints, tables.errors.tolist(), strict=True))
+    rows = [
+        [
+            *("score", "people", "mean score", "mean OKS"),
+            *("joints", "mean score", "mean similarity", "median error"),
+        ]
+    ]
+    for number in sorted(people.keys() | joints.keys()):
+        error = f"{errors[number]:.1%}" if number in errors else "-"
+        cells = people.get(number, _EMPTY), joints.get(number, _EMPTY)
+        rows.append([_bin_name(number), *cells[0], *cells[1], error])
+    lines = {"ideal": (np.array([0, 1]), np.array([0, 1]))}
+    lines["people: OKS"] = (tables.people.score.clip(0, 1), tables.people.outcome)
+    lines["joints: similarity"] = (tables.joints.score.clip(0, 1), tables.joints.outcome)
+    chart = charts.curves(lines, RELIABILITY_COLORS, "score", "OKS or similarity", marks=True)
+    note = (
+        "A score that means something is what one may expect: the OKS of a person, the similarity "
+        "(0 to 1) of a joint with the truth. Below the line scores promise too much, above it too "
+        f"little. On average they are off by {tables.people.error:.3f} (people) and "
+        f"{tables.joints.error:.3f} (joints), the expected calibration error over {BINS} bins. "
+        "Errors of joints are shares of the person's size, the square root of the area. "
+        "scripts/calibrate.py fits a curve that corrects scores."
+    )
+    return _section("Reliability of scores", note, _table(rows), chart)
+
+
+_EMPTY = ("-", "-", "-")
+
+
+def _by_bin(table):
+    """The cells of each bin that is not empty, by its number."""
+    columns = zip(table.edge, table.count, table.score, table.outcome, strict=True)
+    return {
+        round(edge * BINS): (str(count), f"{score:.3f}", f"{outcome:.3f}")
+        for edge, count, score, outcome in columns
+    }
+
+
+def _bin_name(number):
+    low = f"{number / BINS:.1f}"
+    return f"{low} and more" if number == BINS - 1 else f"{low} to {(number + 1) / BINS:.1f}"
 
 
 def _group(name, groups):

@@ -10,7 +10,8 @@ import numpy as np
 
 from data_pipelines import geometry
 from data_pipelines.splits import Split
-from hrjax import detections, text_tables
+from hrjax import calibration, detections, text_tables
+from hrjax.calibration import Calibration
 from hrjax.detections import Detections, Predictions
 from hrjax.evaluation import average_precision, distance_metrics, nms
 from hrjax.evaluation.protocols import Protocol
@@ -108,13 +109,20 @@ def _check_predictions(name, split, predictions):
         )
 
 
-def detect(protocol: Protocol, split: Split, predictions: Predictions) -> Detections:
-    """The predicted people of a split after rescoring and OKS-NMS."""
+def detect(
+    protocol: Protocol,
+    split: Split,
+    predictions: Predictions,
+    calibrated: Calibration | None = None,
+) -> Detections:
+    """The predicted people of a split after rescoring, `calibrated` or not, and OKS-NMS."""
     columns, sigmas = split.columns, split.skeleton.sigmas
     rows = np.flatnonzero(predictions.finite)
     box_scores = columns.get("box_score", np.ones(len(split)))[rows]
     joint_scores = predictions.joint_scores[rows]
-    person_scores = detections.rescore(joint_scores, box_scores, threshold=protocol.joint_threshold)
+    joint_scores, person_scores = calibration.rescore(
+        joint_scores, box_scores, threshold=protocol.joint_threshold, calibration=calibrated
+    )
     areas = geometry.fit_aspect(columns["size"][rows], protocol.input_size).prod(axis=-1)
     keypoints, image_ids = predictions.keypoints[rows], columns["image_id"][rows]
     suppress = nms.METHODS[protocol.nms] if sigmas else nms.keep_all

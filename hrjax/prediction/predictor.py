@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from data_pipelines import geometry
 from data_pipelines import images as data_images
 from data_pipelines.transforms import ops
-from hrjax import detections, inference, models
+from hrjax import calibration, inference, models
 from hrjax.prediction import detectors, media, search, trained_network
 from hrjax.prediction.film import reading
 from hrjax.prediction.film.follow import Detect, Follower
@@ -228,11 +228,19 @@ class Predictor:
                 *(broken.sum(), usable.sum() * k),
             )
         keypoints[broken], scores[broken] = np.nan, 0
-        threshold = self._network.joint_threshold
-        person_scores = detections.rescore(scores, np.ones(len(usable)), threshold=threshold)
+        scores, person_scores = self._rescore(scores)
         ends = np.cumsum([len(boxes) for boxes, _ in all_boxes])[:-1]
         parts = (np.split(column, ends) for column in (keypoints, scores, person_scores))
         return list(map(Poses, (boxes for boxes, _ in all_boxes), *parts))
+
+    def _rescore(self, scores):
+        """Scores of joints and of people, calibrated where the network is."""
+        ones, threshold = np.ones(len(scores)), self._network.joint_threshold
+        joints, people = calibration.rescore(
+            scores, ones, threshold=threshold, calibration=self._network.calibration
+        )
+        # What was not predicted keeps the score 0, whatever a score of 0 is worth.
+        return np.where(scores == 0, 0, joints).astype(np.float32), people
 
 
 def _certain(boxes, image):

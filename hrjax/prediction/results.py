@@ -22,7 +22,8 @@ class Poses:
     """The poses of one image, a row for each person box.
 
     boxes (n, 4) are (x, y, w, h); keypoints (n, k, 2) are in image pixels; scores (n, k) are the
-    peaks of the heatmaps, about 0 to 1; person_scores (n,) are the mean of the scores above 0.2. A
+    peaks of the heatmaps, about 0 to 1; person_scores (n,) are the mean of the scores above 0.2. Of
+    a calibrated network both are expected similarities with the truth (`hrjax.calibration`). A
     joint that was not predicted, as in a box outside the image, has NaN keypoints and a score of 0.
     In a film, `track_ids` (n,) are the same for a person in all frames; 0 where a pose belongs to
     no track. They are None where tracking is off.

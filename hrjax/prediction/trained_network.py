@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.skeletons import Skeleton
 from hrjax import models
+from hrjax.calibration import Calibration
 from hrjax.inference import PredictionSettings
 from hrjax.weights import source
 
@@ -15,7 +16,8 @@ from hrjax.weights import source
 class Network:
     """What `models.split` gives of an evaluating network, its joints and its settings.
 
-    `joint_threshold` is the score from which a joint counts in a person's score.
+    `joint_threshold` is the score from which a joint counts in a person's score. With a
+    `calibration` scores are expected similarities.
     """
 
     settings: PredictionSettings
@@ -24,6 +26,7 @@ class Network:
     params: dict
     stats: dict
     joint_threshold: float = 0.2
+    calibration: Calibration | None = None
 
 
 def load(
@@ -49,4 +52,5 @@ def load(
         fold_batch_norm=config is None or config.eval.fold_batch_norm,
         dtype="float32" if config is None else config.eval.dtype,
     )
-    return Network(settings, card.skeleton, graph, params, stats, card.joint_threshold)
+    weights = (graph, params, stats)
+    return Network(settings, card.skeleton, *weights, card.joint_threshold, card.calibration)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from hrjax import models
 from hrjax.training.parameter_packing import Packed, pack
 
 Path = tuple[str, ...]
@@ -37,17 +36,17 @@ def keep(new: dict, old: dict, paths: Sequence[Path]) -> dict:
     return join(divide(new, paths)[0], divide(old, paths)[1])
 
 
-def slow_backbone(updates: Packed, params: dict, factor: float) -> Packed:
-    """Packed updates of `params`, those of the backbone multiplied by `factor`.
+def slow_down(updates: Packed, params: dict, paths: Sequence[Path], factor: float) -> Packed:
+    """Packed updates of `params`, those of the parts at `paths` multiplied by `factor`.
 
     The result is that of a learning rate which is so much lower there: in Adam, AdamW and SGD an
     update is proportional to it, weight decay included.
     """
     if factor == 1:
         return updates
-    rest, backbone = divide(params, models.backbone_parts(params))
+    rest, slow = divide(params, paths)
     ones = jax.tree.map(jnp.ones_like, rest)
-    factors = join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), backbone))
+    factors = join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), slow))
     factors = pack(factors, whole=updates.plan.whole)
     return jax.tree.map(jnp.multiply, updates, factors)
 

@@ -44,7 +44,8 @@ def make_train_step(
         state = unpack_weights(packed_state)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
-        parts = models.backbone_parts(state.params)[: config.train.freeze]
+        backbone = models.backbone_parts(state.params)
+        parts, factor = backbone[: config.train.freeze], config.optimizer.backbone_factor
         trained, kept = fine_tuning.divide(state.params, parts)
         gradients, stats, numbers = _gradients(
             functools.partial(derive, trained, kept),
@@ -52,7 +53,7 @@ def make_train_step(
         )
         before = pack(trained, whole=whole)
         updates, opt_state = optimizer.update(pack(gradients, whole=whole), state.opt_state, before)
-        updates = fine_tuning.slow_backbone(updates, trained, config.optimizer.backbone_factor)
+        updates = fine_tuning.slow_down(updates, trained, backbone, factor)
         packed = optax.apply_updates(before, updates)
         params = fine_tuning.join(packed.unpack(), kept)
         stats = fine_tuning.keep(stats, state.stats, parts)

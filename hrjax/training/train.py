@@ -91,11 +91,11 @@ def _train(config, workdir, mesh, resume_from):
 
 def _early_end(setup, patience, folder):
     """What ended a run before its last step, which checkpoint is best, and how to go on."""
-    best = folder / str(checkpoints.best(folder))
+    best, waited = checkpoints.best(folder), max(patience.waited, patience.limit)
+    score = f"{metrics.score_name(setup.protocol)} of {patience.best:.4g}"
     return (
-        f"it ended early: {patience.waited} evaluations in a row were not better than the "
-        f"{metrics.score_name(setup.protocol)} of {patience.best:.4g} at step {patience.at} "
-        f"(config.train.patience). The best checkpoint is {best}; the "
+        f"it ended early: {waited} evaluations in a row were not better than the {score} at step "
+        f"{patience.at} (config.train.patience). The best checkpoint is {folder / str(best)}; the "
         "same command with a larger --config.train.patience trains on"
     )
 

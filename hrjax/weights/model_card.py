@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 import hrjax
 from data_pipelines import geometry
 from data_pipelines.skeletons import Skeleton
-from hrjax import heatmaps, models
+from hrjax import calibration, heatmaps, models
+from hrjax.calibration import Calibration
 
 FILE = "model.json"
 FORMAT_VERSION = 1
@@ -33,7 +34,8 @@ class ModelCard:
     trained with `encoding` and a Gaussian of `sigma` cells; `decode` and `flip_test` say how
     keypoints are read from them, and `joint_threshold` which joints count in a person's score.
     `dataset` is what the model was trained on, `score` what it reached there by `metric`, None
-    where it was not evaluated.
+    where it was not evaluated. `calibration` maps scores to expected similarities, None where they
+    were not calibrated.
     """
 
     variant: str
@@ -50,6 +52,7 @@ class ModelCard:
     dataset: str
     metric: str
     score: float | None = None
+    calibration: Calibration | None = None
     mean: tuple[float, float, float] = models.MEAN
     std: tuple[float, float, float] = models.STD
     box_padding: float = geometry.BOX_PADDING
@@ -156,6 +159,7 @@ def _check(card):
     if card.sigma <= 0:
         problems.append(f"sigma is {card.sigma}, expected a positive number")
     problems += _skeleton_problems(card.skeleton)
+    problems += calibration.problems(card.calibration) if card.calibration else []
     if problems:
         raise ValueError("; ".join(problems))
 

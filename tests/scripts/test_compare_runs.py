@@ -41,5 +41,45 @@ def test_finished_runs_are_reused(tmp_path, capsys):
     folder = tmp_path / "alone_0" / "eval" / "val"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"AP": 0.25}))
-    assert compare_runs.train(tmp_path / "alone_0", ["--config=none"], 0, 1) == 0.25
-    assert "alone_0: AP 0.2500" in capsys.readouterr().out
+    assert compare_runs.train(tmp_path / "alone_0", ["--config=none"], 0, 1, ["AP"]) == [0.25]
+    assert "alone_0: AP 0.2500 (0.0 CPU minutes in 0.0)" in capsys.readouterr().out
+
+
+def test_recipes_for_few_people_are_compared_on_as_many_people(tmp_path, monkeypatch):
+    contents = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 9, "height": 9}],
+        "annotations": [
+            {"id": n + 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+            | {"keypoints": [4, 4, 2, 5, 5, 2]}
+            for n in range(100)
+        ],
+        "categories": [{"id": 1, "name": "mouse", "keypoints": ["snout", "tail"]}],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations" / "train.json").write_text(json.dumps(contents))
+    recipe = tmp_path / "mice.py"
+    recipe.write_text(
+        (compare_runs.ROOT / "configs" / "hrnet_custom.py")
+        .read_text()
+        .replace(
+            "    return config",
+            f"""    config.data.root = {str(tmp_path)!r}
+    config.model.num_joints = 2
+    config.train.batch_size = 16
+    config.train.freeze = 1
+    config.init_from = "weights.npz"
+    return config""",
+        )
+    )
+    monkeypatch.chdir(compare_runs.ROOT)
+    seen = {}
+    for name, command in compare_runs.few_pictures(str(recipe), "test", 32).items():
+        monkeypatch.setattr(sys, "argv", ["main", *command])
+        config = command_line.parse(sys.argv).config
+        steps = 100 // config.train.batch_size
+        seen[name] = config.train.epochs * steps * config.train.batch_size
+        assert (config.train.epochs, "test") == (config.eval.every_epochs, config.eval.split)
+        assert config.init_from == ("" if name == "scratch" else "weights.npz")
+        assert config.train.freeze == (1 if name == "recommended" else 0)
+    assert seen == {"recommended": 3072, "scratch": 3072, "for_many": 3072}

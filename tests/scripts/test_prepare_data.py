@@ -20,6 +20,9 @@ import pytest
 from data_pipelines import datasets, skeletons
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
+from hrjax import experiment, models, recipes
+from hrjax.config import checks, command_line
+from hrjax.weights import file_formats, model_card, torch_names
 from preparing import label_options
 from scripts import prepare_data
 
@@ -247,3 +250,74 @@ def test_import_says_in_one_line_what_is_wrong(run, tmp_path, capsys):
 def test_import_takes_the_joints_of_a_dataset():
     assert label_options.joints("coco") == skeletons.COCO.names
     assert label_options.joints("tip, end") == ("tip", "end")
+
+
+@pytest.fixture
+def labels(drawn, tmp_path):
+    """Drawn people in one annotation file, and the folder of their images."""
+    return drawn / "annotations" / "person_keypoints_train2017.json", drawn / "images" / "train2017"
+
+
+def test_own_labels_become_a_dataset_and_a_config(run, labels, tmp_path, capsys, monkeypatch):
+    annotations, images = labels
+    root, out = tmp_path / "mice", tmp_path / "mice.py"
+    joints = "--joints=snout=nose,paw_left=left_wrist,paw_right=right_wrist"
+    files = (f"--annotations={annotations}", f"--images={images}", f"--root={root}")
+    assert run("split", *files, "--val=0.4", joints) == 0
+    printed = capsys.readouterr().out
+    assert "train.json: 6 images, " in printed
+    assert f"check --dataset=custom --root={root}" in printed
+    assert (root / "images").is_symlink()
+    assert run("check", "--dataset=custom", f"--root={root}", f"--out={tmp_path}/sheet.jpg") == 0
+    capsys.readouterr()
+    command = ("recommend", f"--root={root}", "--device=cpu")
+    assert run(*command) == 0
+    printed = capsys.readouterr().out
+    assert "3 joints, 1 pairs: snout, paw_left, paw_right" in printed
+    assert "people are very few" in printed
+    assert f"wrote {out}; train with\n    python -m hrjax.main --config={out}" in printed
+    monkeypatch.setattr(sys, "argv", ["main", f"--config={out}"])
+    config = command_line.parse(sys.argv).config
+    assert checks.check(config) == []
+    assert (config.model.name, config.model.num_joints) == ("litehrnet_30", 3)
+    assert (config.init_from, config.data.root) == ("litehrnet_30_coco", str(root))
+    assert len(experiment.open_split(config, "train")) > 0
+    # Neither command writes over what is there.
+    assert run(*command) == 1
+    assert run("split", *files) == 1
+    errors = capsys.readouterr().err
+    assert f"error: {out} exists already; choose another place with --out" in errors
+    assert "train.json exists already; choose another root" in errors
+
+
+def test_a_recommendation_needs_people_who_are_held_out(run, labels, tmp_path, capsys):
+    root = tmp_path / "mice"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").symlink_to(labels[1])
+    shutil.copy(labels[0], root / "annotations" / "train.json")
+    assert run("recommend", f"--root={root}", f"--out={tmp_path}/mice.py") == 1
+    error = capsys.readouterr().err
+    assert f"there is no annotations/val.json in {root}: without people who are held" in error
+    assert not (tmp_path / "mice.py").exists()
+
+
+def test_a_recommendation_starts_from_any_weights(run, labels, tmp_path, capsys):
+    recipe = recipes.find("widehrnet_18_64x48", "mpii")
+    with recipe.unlocked():
+        recipe.model.update({"width": 8, "modules": (1,), "blocks": 1, "stem_width": 8})
+    card = model_card.from_config(recipe, skeletons.MPII)
+    _, params, stats = models.split(models.create("widehrnet_18", **card.fields))
+    weights = tmp_path / "weights.npz"
+    file_formats.write(weights, torch_names.to_torch("widehrnet_18", params, stats), card)
+    files = (f"--annotations={labels[0]}", f"--images={labels[1]}", f"--root={tmp_path}/mice")
+    assert run("split", *files) == 0
+    out = tmp_path / "mice.py"
+    options = (f"--root={tmp_path}/mice", f"--weights={weights}", f"--out={out}")
+    assert run("recommend", *options) == 0
+    config = recipes.read(str(out))
+    fields = config.model
+    assert (fields.name, fields.width, fields.modules) == ("widehrnet_18", 8, (1,))
+    assert (fields.num_joints, config.init_from) == (17, str(weights))
+    assert config.train.freeze == 2
+    assert set(config.data.input_size) <= {48, 64}
+    assert checks.check(config) == []

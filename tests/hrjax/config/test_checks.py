@@ -124,6 +124,10 @@ def test_choices_are_those_of_the_code_that_reads_them():
         ("augment__rotation", -30.0, "0 or more"),
         ("optimizer__warmup_steps", -1, "0 or more"),
         ("eval__every_epochs", -1, "0 or more"),
+        ("optimizer__warmup_limit", 1.5, "a number from 0 to 1"),
+        ("optimizer__backbone_factor", 0.0, "a number above 0"),
+        ("train__patience", -1, "0 or more"),
+        ("train__freeze", -1, "0 or more"),
     ],
 )
 def test_a_number_out_of_range_names_the_range(field, value, expected):
@@ -406,6 +410,44 @@ def test_a_long_warmup_is_a_warning(warmup, trouble, advice):
     assert warning.startswith(f"the warm-up of {warmup} steps (config.optimizer.warmup_steps) ")
     assert trouble in warning
     assert f"set --config.optimizer.warmup_steps={advice}, or train for more epochs" in warning
+
+
+def test_a_warmup_that_is_cut_short_is_fine():
+    settings = {"optimizer__warmup_steps": 500, "optimizer__warmup_limit": 0.05}
+    config = change(hrnet_coco.get_config(), **settings)
+    assert checks.check_length(config, steps_per_epoch=3) == []
+    assert checks.warmup_steps(config.optimizer, 630) == 32
+
+
+@pytest.mark.parametrize(
+    ("variant", "freeze", "parts"),
+    [("hrnet_w32", 5, 4), ("pose_resnet_50", 6, 5), ("litehrnet_18", 5, 4)],
+)
+def test_no_more_is_frozen_than_there_is(variant, freeze, parts):
+    config = common.recipe("", default=variant, dataset="coco", input_size=(256, 192))
+    config.train.freeze = freeze
+    message = problem(config)
+    assert message.startswith(f"config.train.freeze is {freeze}, but the backbone of {variant} has")
+    assert message.endswith(f"{parts - 1} stages; set it to a number from 0 to {parts}")
+    config.train.freeze = parts
+    config.init_from = "weights.npz"
+    assert checks.check(config) == []
+
+
+def test_patience_needs_evaluations():
+    config = change(hrnet_coco.get_config(), train__patience=3, eval__every_epochs=0)
+    assert "nothing is evaluated during the run" in problem(config)
+
+
+def test_to_spare_random_weights_is_a_warning():
+    settings = {"train__freeze": 1, "optimizer__backbone_factor": 0.1}
+    config = change(hrnet_coco.get_config(), **settings, train__batch_norm="running")
+    (warning,) = checks.check(config)
+    names = "config.train.freeze and config.train.batch_norm and config.optimizer.backbone_factor"
+    assert warning.startswith(f"{names}: what the run starts from is kept, but that is random")
+    assert "config.init_from is empty" in warning
+    config.init_from = "weights.npz"
+    assert checks.check(config) == []
 
 
 def test_a_warmup_of_a_fifth_of_the_run_is_fine():

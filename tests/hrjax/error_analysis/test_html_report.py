@@ -126,3 +126,14 @@ def test_an_error_analysis_needs_people_with_labeled_joints():
     crowd = make_truth(np.ones((1, 17, 2)), [1], crowds=np.ones(1, bool))
     with pytest.raises(ValueError, match=r"truth\.json has no people with labeled joints"):
         explain(crowd)
+
+
+def test_the_page_shows_how_reliable_scores_are(page):
+    section = page.split("<h2>Reliability of scores</h2>")[1].split("<h2>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", section)
+    cells = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in rows]
+    # Two people of a score of 0.5; of the first, one of 17 joints is far away. All joint scores
+    # are 0, and 33 of 34 joints are exact.
+    assert cells[1] == ["0.0 to 0.1", "-", "-", "-", "34", "0.000", f"{33 / 34:.3f}", "0.0%"]
+    assert cells[2][:4] == ["0.5 to 0.6", "2", "0.500", f"{(16 / 17 + 1) / 2:.3f}"]
+    assert section.count("<circle") == 2

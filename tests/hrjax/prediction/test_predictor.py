@@ -1,6 +1,7 @@
 """From images and boxes to joints in image pixels."""
 
 import collections
+import dataclasses
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ from data_pipelines import ground_truth
 from data_pipelines.skeletons import COCO
 from data_pipelines.splits import Split
 from hrjax import detections, experiment, inference, recipes
+from hrjax.calibration import Calibration, Curve
 from hrjax.evaluation import average_precision, evaluate
 from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.trained_network import Network
@@ -40,6 +42,20 @@ def test_bright_dots_are_predicted_in_image_pixels(predictor, dots):
     columns = (value for name, value in vars(poses).items() if name != "track_ids")
     assert all(type(x) is np.ndarray for x in columns)
     np.testing.assert_allclose(poses.person_scores, poses.scores.mean(axis=1), rtol=1e-6)
+
+
+def test_a_calibrated_network_gives_expected_similarities(predictor, bright, dots):
+    half = Curve((0.0, 1.0), (0.0, 0.5))
+    known = Calibration(joint=half, person=Curve((0.0, 0.5), (0.0, 1.0)), people=9, dataset="coco")
+    network = dataclasses.replace(bright.network, calibration=known)
+    boxes = [*BOXES, (0, 0, 0, 0)]  # the last one is empty
+    image = dots(POINTS)
+    own, poses = predictor(image, boxes), Predictor(network, batch_size=4)(image, boxes)
+    np.testing.assert_array_equal(poses.keypoints, own.keypoints)
+    np.testing.assert_allclose(poses.scores, 0.5 * own.scores, rtol=1e-6)
+    # All 17 joints are the same point: the mean of their halves, times two.
+    np.testing.assert_allclose(poses.person_scores, own.person_scores, rtol=1e-6)
+    assert (poses.person_scores[3], poses.scores[3].max()) == (0, 0)
 
 
 def test_pil_images_are_predicted_like_their_pixels(predictor, dots):

@@ -92,7 +92,10 @@ SGD = {"optimizer__name": "sgd", "optimizer__momentum": 0.0, "optimizer__lr": 0.
 SGD |= {"optimizer__weight_decay": 0.1}
 
 
-@pytest.mark.parametrize(("settings", "depends"), [({"train__freeze": 2}, False), ({}, True)])
+@pytest.mark.parametrize(
+    ("settings", "depends"),
+    [({"train__freeze": 2, "optimizer__backbone_factor": 0.1}, False), ({}, True)],
+)
 def test_frozen_batch_norm_does_not_look_at_the_batch(start, settings, depends):
     batch = batch_of(8)
     batch["visible"][4:] = 0  # the loss is that of the first four people
@@ -119,10 +122,10 @@ def test_a_backbone_factor_of_a_tenth_moves_sgd_a_tenth_as_far(start):
         assert max(abs(x).max() for x in jax.tree.leaves(whole[key])) > 1e-3
 
 
-def test_updates_of_the_backbone_are_multiplied_exactly():
+def test_updates_of_slower_parts_are_multiplied_exactly():
     params = {"stem": {"kernel": jnp.ones((3, 5))}, "stages": {}, "final": {"kernel": jnp.ones(7)}}
     updates = fine_tuning.pack(jax.tree.map(lambda x: x * jnp.float32(0.3), params))
-    slowed = fine_tuning.slow_backbone(updates, params, 0.1).small["kernel"]
+    slowed = fine_tuning.slow_down(updates, params, [("stem",)], 0.1).small["kernel"]
     expected = [np.float32(0.3)] * 7 + [np.float32(0.3) * np.float32(0.1)] * 15
     np.testing.assert_array_equal(slowed, np.float32(expected))
 

@@ -20,6 +20,7 @@ def settings(**changes):
         "milestones": (170, 200),
         "decay": 0.1,
         "warmup_steps": 500,
+        "warmup_limit": 1.0,
         "warmup_factor": 0.001,
         "final_factor": 0.0,
         "by_epoch": False,
@@ -67,6 +68,15 @@ def test_cosine_by_epoch_matches_mmcv():
     expected = 2e-3 * (0.01 + 0.5 * 0.99 * (1 + np.cos(np.pi * epochs / 210)))
     rates = [rate(step) for step in (0, 99, 100, 7_050, 20_999)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_a_short_run_has_a_short_warmup():
+    # 209 people in batches of 64 for 210 epochs: 630 steps, of which 500 were warm-up.
+    short = schedule(steps_per_epoch=3, warmup_limit=0.05)
+    assert float(short(31)) < 2e-3 * (1 - 1e-4)
+    np.testing.assert_allclose([short(0), short(32), short(500)], [2e-6, 2e-3, 2e-3], rtol=2e-5)
+    long = schedule(steps_per_epoch=3000, warmup_limit=0.05)
+    np.testing.assert_allclose([long(250), long(500)], [2e-3 * (1 - 0.5 * 0.999), 2e-3], rtol=2e-5)
 
 
 def test_learning_rate_scales_with_the_batch_size_only_on_request():

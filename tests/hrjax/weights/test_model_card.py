@@ -165,3 +165,40 @@ def test_the_stride_is_that_of_the_heatmaps_of_every_variant(name):
     images = jax.ShapeDtypeStruct((1, 256, 192, 3), np.float32)
     maps, _ = jax.eval_shape(lambda *xs: models.apply(graph, *xs), params, stats, images)
     assert models.heatmap_stride(models.VARIANTS[name]) == 256 // maps.shape[1]
+
+
+CURVE = {"scores": [0.1, 0.5], "values": [0.0, 0.9]}
+CURVES = {"joint": CURVE, "person": CURVE, "people": 120, "dataset": "mice"}
+
+
+def test_a_card_from_before_calibration_is_read(card, tmp_path):
+    assert model_card.read(write(card, tmp_path, calibration=None)).calibration is None
+
+
+def test_curves_are_read_as_they_were_written(card, tmp_path):
+    calibrated = model_card.read(write(card, tmp_path, calibration=CURVES))
+    assert calibrated.calibration.joint.scores == (0.1, 0.5)
+    assert calibrated.calibration.people == 120
+    assert model_card.parse(model_card.to_text(calibrated), "text") == calibrated
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"joint": None}, r"Expected `object`, got `null` - at `\$\.calibration\.joint`"),
+        ({"people": "many"}, r"Expected `int`, got `str` - at `\$\.calibration\.people`"),
+        ({"joint": {"scores": [0.1, "x"], "values": [0, 1]}}, r"Expected `float`, got `str`"),
+        (
+            {"joint": {**CURVE, "scores": [0.5, 0.1]}},
+            r"joint\.scores are not finite numbers in ris",
+        ),
+        ({"person": {**CURVE, "values": [0, 7]}}, r"person\.values are not numbers from 0 to 1"),
+        ({"person": {"scores": [0] * 10**5, "values": []}}, "person has 100000 scores and 0 val"),
+    ],
+)
+def test_curves_that_cannot_be_right_are_one_message(card, tmp_path, changes, message):
+    file = write(card, tmp_path, calibration={**CURVES, **changes})
+    with pytest.raises(ValueError, match=message) as caught:
+        model_card.read(file)
+    assert str(caught.value).startswith(f"{file} is not a usable model card: ")
+    assert "\n" not in str(caught.value)
