@@ -19,6 +19,7 @@ import importlib.metadata
 import typing
 
 if typing.TYPE_CHECKING:
+    from hrjax.export.onnx_model import export_onnx
     from hrjax.models import (
         apply,
         features,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "apply",
     "create",
+    "export_onnx",
     "features",
     "fold_batch_norm",
     "from_torch",
@@ -52,6 +54,7 @@ _MODULES = {
     **dict.fromkeys(_IN_MODELS, "hrjax.models"),
     **dict.fromkeys(("create", "load"), "hrjax.networks"),
     "Predictor": "hrjax.prediction.predictor",
+    "export_onnx": "hrjax.export.onnx_model",
     "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }

@@ -1,0 +1,153 @@
+"""Functions that a traced program calls by name and that ONNX has operations for.
+
+A translation takes the graph, the values that go in and the shape and dtype of the result; None
+where the function must be translated by what it is made of.
+"""
+
+import math
+
+import numpy as np
+
+from hrjax.export import primitives, values
+from hrjax.export.values import Value
+
+CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
+
+
+def _relu(graph, inputs, out):
+    """The positive part."""
+    return primitives.elementwise(graph, "Relu", inputs, out)
+
+
+def _gelu(graph, inputs, out):
+    """The exact GELU in the form that runtimes recognize: by erf, at the dtype of its input."""
+    (x,) = inputs
+    scaled = primitives.elementwise(graph, "Div", [x, primitives.like(x, math.sqrt(2))], out)
+    error = primitives.elementwise(graph, "Erf", [scaled], out)
+    factor = primitives.elementwise(graph, "Add", [error, primitives.like(x, 1)], out)
+    product = primitives.elementwise(graph, "Mul", [x, factor], out)
+    return primitives.elementwise(graph, "Mul", [product, primitives.like(x, 0.5)], out)
+
+
+def _layer_norm(graph, inputs, out):
+    """The channels of each pixel normalized, scaled and shifted."""
+    x, scale, bias, epsilon = inputs
+    channel = len(x.shape) - 1
+    if not all(value.is_constant for value in (scale, bias, epsilon)):
+        return None
+    x = values.expand(graph, x, [channel])
+    layout = (*(axis for axis in x.layout if axis != channel), channel)
+    names = [values.arrange(graph, x, layout)]
+    names += [graph.constant(values.full_array(v), v.label) for v in (scale, bias)]
+    label = scale.label.removesuffix(".scale")
+    options = {"axis": -1, "epsilon": float(epsilon.data), "label": label}
+    (name,) = graph.add("LayerNormalization", names, **options)
+    return Value(name, out.shape, out.dtype, layout, values.sizes_in(x, layout))
+
+
+def _on_images(graph, x, out, op, extra=(), **attributes):
+    """An operation on images that may change their size."""
+    x = values.expand(graph, x, range(4))
+    name = values.arrange(graph, x, CHANNELS_FIRST)
+    (name,) = graph.add(op, [name, *extra], **attributes)
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+def _resizing(**attributes):
+    """The translation of a resizing to the size of the result."""
+
+    def translate(graph, inputs, out):
+        (x,) = inputs
+        factors = [b / a for a, b in zip(x.shape[1:3], out.shape[1:3], strict=True)]
+        scales = graph.constant(np.array([1, 1, *factors], np.float32), "scales")
+        return _on_images(graph, x, out, "Resize", ["", scales], **attributes)
+
+    return translate
+
+
+def _max_pool(graph, inputs, out):
+    """Maxima of 3x3 windows at stride 2."""
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    return _on_images(graph, inputs[0], out, "MaxPool", **window)
+
+
+def _average_pool(graph, inputs, out):
+    """Means of cells that do not overlap."""
+    (x,) = inputs
+    sizes = [*zip(x.shape[1:3], out.shape[1:3], strict=True)]
+    if any(a % b for a, b in sizes):
+        return None
+    cell = [a // b for a, b in sizes]
+    if cell == [1, 1]:
+        return x
+    return _on_images(graph, x, out, "AveragePool", kernel_shape=cell, strides=cell)
+
+
+def _convolve_mixture(graph, inputs, out):
+    """A convolution of each sample with its own mixture of kernels.
+
+    Runtimes are fast where kernels are constants. So images are convolved with each kernel, and
+    the results are mixed. 1x1 kernels are mixed first: a matrix product with an own matrix for each
+    sample is as fast as with one for all.
+    """
+    x, weights, kernels = inputs
+    if not kernels.is_constant:
+        return None
+    stride = round(x.shape[1] / out.shape[1])
+    if kernels.shape[1] == 1:
+        return _mixed_products(graph, x, weights, kernels, out) if stride == 1 else None
+    return _mixed_convolutions(graph, x, weights, kernels, out, stride)
+
+
+def _mixed_products(graph, x, weights, kernels, out):
+    count, _, _, inputs, outputs = kernels.shape
+    array = values.full_array(kernels).reshape(count, inputs, outputs).swapaxes(1, 2)
+    table = graph.constant(array.reshape(count, -1), kernels.label)
+    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
+    (mixed,) = graph.add("Reshape", [mixed, graph.sizes((x.shape[0], outputs, inputs))])
+    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
+    n, height, width, _ = x.shape
+    (rows,) = graph.add("Reshape", [images, graph.sizes((n, inputs, height * width))])
+    (product,) = graph.add("MatMul", [mixed, rows], label=kernels.label.removesuffix(".kernels"))
+    sizes = (n, outputs, height, width)
+    (name,) = graph.add("Reshape", [product, graph.sizes(sizes)])
+    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+def _mixed_convolutions(graph, x, weights, kernels, out, stride):
+    count, size, _, per_group, _ = kernels.shape
+    pads = [size // 2] * 4
+    options = {"pads": pads, "strides": [stride] * 2, "kernel_shape": [size] * 2}
+    options["group"] = x.shape[3] // per_group
+    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    label = kernels.label.removesuffix(".kernels")
+    factors = values.arrange(graph, weights, (0, 1, None, None))
+    factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
+    terms = []
+    for kernel, factor in zip(values.full_array(kernels), factors, strict=True):
+        name = graph.constant(kernel.transpose(3, 2, 0, 1), kernels.label)
+        (part,) = graph.add("Conv", [images, name], label=label, **options)
+        terms += graph.add("Mul", [part, factor])
+    total = terms[0]
+    for term in terms[1:]:
+        (total,) = graph.add("Add", [total, term])
+    return Value(total, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+KNOWN = {
+    "convolve_mixture": _convolve_mixture,
+    "relu": _relu,
+    "gelu": _gelu,
+    "layer_norm": _layer_norm,
+    "max_pool": _max_pool,
+    "average_pool": _average_pool,
+    "nearest": _resizing(
+        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
+    "bilinear_align_corners": _resizing(
+        mode="linear", coordinate_transformation_mode="align_corners"
+    ),
+    "bilinear_half_pixel": _resizing(mode="linear", coordinate_transformation_mode="half_pixel"),
+}
