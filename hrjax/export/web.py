@@ -1,0 +1,123 @@
+"""A folder for any static web host: a page that finds joints in the visitor's browser."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from typing import Any
+
+from data_pipelines import files
+from hrjax.export import onnx_model
+from hrjax.weights import source
+
+PAGE = pathlib.Path(__file__).parents[2] / "web"
+MODEL = "model.onnx"
+PACKAGE = "onnxruntime-web"
+VERSION = "1.30.0"
+TARBALL = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
+# What the page loads of the package: for WebAssembly alone, and for WebGPU.
+RUNTIME = (
+    "ort.wasm.bundle.min.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.bundle.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+MOST_BYTES = 2**27  # of a file in the package
+PATIENCE = 600  # seconds for npm
+
+
+def export_web(
+    checkpoint: str | os.PathLike | source.Source,
+    folder: str | os.PathLike,
+    *,
+    runtime: str | os.PathLike = "",
+    **settings: Any,
+) -> pathlib.Path:
+    """Writes a page that finds joints in photographs and camera frames; the folder's path.
+
+    The folder holds the page, the network as model.onnx, and onnxruntime-web, and can be served by
+    any static web host. `runtime` is npm's package onnxruntime-web as a .tgz file or an unpacked
+    folder; by default npm fetches it. `settings` are those of `export_onnx`. Files of the same
+    names are replaced, others stay.
+    """
+    folder = pathlib.Path(folder)
+    if settings.get("decode") == onnx_model.HEATMAPS:
+        raise ValueError("the page shows keypoints; expected a method of decoding, got 'none'")
+    pages = _page_files()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder to write the page to")
+    if files.is_same(folder, PAGE):
+        raise ValueError(f"{folder} holds the page's own sources; write to another folder")
+    with tempfile.TemporaryDirectory() as temporary:
+        found = find_runtime(runtime, pathlib.Path(temporary))
+        onnx_model.export_onnx(checkpoint, folder / MODEL, **settings)
+        for file in (*pages, *found):
+            files.write_bytes(folder / file.name, files.read_bytes(file, limit=MOST_BYTES))
+    return folder
+
+
+def _page_files():
+    if not (PAGE / "index.html").is_file():
+        raise FileNotFoundError(
+            f"there is no {PAGE / 'index.html'}: the page is in the folder web/ of hrjax's "
+            "repository, and an installed package lacks it; use a clone of the repository"
+        )
+    return sorted(file for file in PAGE.iterdir() if file.is_file())
+
+
+def find_runtime(runtime: str | os.PathLike, temporary: pathlib.Path) -> list[pathlib.Path]:
+    """The files of onnxruntime-web that the page loads, unpacked to `temporary` where need be.
+
+    `runtime` is a .tgz file, or the folder of the package or of its dist; "" asks npm.
+    """
+    place = pathlib.Path(runtime) if runtime else _fetch(temporary)
+    if place.is_file():
+        place = _unpack(place, temporary)
+    folders = (place, place / "dist", place / "package" / "dist", place / PACKAGE / "dist")
+    folder = next((each for each in folders if (each / RUNTIME[0]).is_file()), place)
+    lacking = [name for name in RUNTIME if not (folder / name).is_file()]
+    if lacking:
+        raise FileNotFoundError(
+            f"{place} lacks {', '.join(lacking)}; expected the package {PACKAGE} {VERSION}, as a "
+            ".tgz file or unpacked"
+        )
+    return [folder / name for name in RUNTIME]
+
+
+def _fetch(temporary):
+    """The package as a .tgz file, fetched and checked by npm, which keeps a copy of its own."""
+    by_hand = f"download {TARBALL} and give the file (--onnxruntime_web=FILE)"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError(
+            f"npm, which fetches {PACKAGE}, was not found; install Node.js, or {by_hand}"
+        )
+    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", temporary]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"npm did not fetch {PACKAGE} in {PATIENCE} s; {by_hand}") from None
+    archives = [*temporary.glob("*.tgz")]
+    if done.returncode or len(archives) != 1:
+        reason = " ".join((done.stderr or done.stdout).split())[:500]
+        raise ValueError(f"npm could not fetch {PACKAGE} {VERSION} ({reason}); {by_hand}")
+    return archives[0]
+
+
+def _unpack(archive, temporary):
+    """The folder with those files of the package that the page loads."""
+    folder = temporary / "unpacked"
+    folder.mkdir()
+    try:
+        with tarfile.open(archive, "r:gz") as package:
+            for member in package:
+                name = pathlib.PurePosixPath(member.name).name
+                if name in RUNTIME and member.isreg() and member.size <= MOST_BYTES:
+                    (folder / name).write_bytes(package.extractfile(member).read())
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{archive} is not the package {PACKAGE} as npm packs it, a .tgz file: {error}"
+        ) from error
+    return folder
