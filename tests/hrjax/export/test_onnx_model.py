@@ -13,6 +13,7 @@ import hrjax
 from data_pipelines.skeletons import COCO
 from hrjax import models
 from hrjax.export import onnx_model
+from hrjax.export.programs import Plan
 from hrjax.weights import checkpoints, model_card, source
 
 FIELDS = {"width": 4, "blocks": (1,), "deconvs": 0, "deconv_width": 8, "num_joints": 17}
@@ -124,5 +125,6 @@ def test_a_network_with_an_unknown_primitive_is_told_with_it():
         def __call__(self, images):
             return jax.numpy.sort(images, axis=-1)
 
+    plan = Plan(models.split(Sorting()), card(flip_test=False), returns_heatmaps=True)
     with pytest.raises(ValueError, match=r"pose_resnet_50 cannot be exported .* primitive 'sort'"):
-        onnx_model.build(models.split(Sorting()), card(), onnx_model.crops_to_heatmaps)
+        onnx_model.build(plan)
