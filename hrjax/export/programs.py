@@ -101,6 +101,7 @@ def metadata(plan: Plan, license_text: str) -> dict[str, str]:
         "limbs": json.dumps(skeleton.limbs),
         "input_size": json.dumps(card.input_size),
         "box_padding": json.dumps(card.box_padding),
+        "udp": json.dumps(card.encoding == "udp"),
         "decode": HEATMAPS if plan.returns_heatmaps else card.decode,
         "flip_test": json.dumps(card.flip_test),
         "license": license_text,

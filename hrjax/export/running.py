@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from hrjax import heatmaps, inference
+from hrjax import inference
 from hrjax.inference import PredictionSettings
 from hrjax.weights.model_card import ModelCard
 from hrjax.weights.onnx_programs import Program
@@ -38,11 +38,17 @@ def make_predict_step(
         if program.returns_heatmaps:
             keypoints, scores = read(*outputs, to_original)
         else:
-            keypoints, scores = heatmaps.to_image(outputs[0], 1, to_original), outputs[1]
+            keypoints, scores = _in_image(outputs[0], to_original), outputs[1]
         same = {key: batch[key] for key in ("index", "mask")}
         return {**same, **_in_rows(used, len(batch["mask"]), keypoints, scores)}
 
     return predict_step
+
+
+def _in_image(keypoints, to_original):
+    """`heatmaps.to_image` in NumPy, which compiles nothing for each number of crops."""
+    along_x, along_y, offset = np.moveaxis(to_original[:, None], -1, 0)
+    return keypoints[..., :1] * along_x + keypoints[..., 1:] * along_y + offset
 
 
 def _in_rows(used, count, keypoints, scores):

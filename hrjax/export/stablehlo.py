@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from data_pipelines import files
 from hrjax import models
 from hrjax.export import programs
+from hrjax.export.programs import Plan
 from hrjax.weights import source
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -48,6 +49,17 @@ def export_stablehlo(
         flip_test=flip_test,
         batch=batch,
     )
+    exported = lower(plan, platform, half=half)
+    path = pathlib.Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, bytes(exported.serialize()))
+    told = programs.metadata(plan, license_text)
+    files.write_text(path.with_name(f"{path.name}.json"), json.dumps(told, indent=1) + "\n")
+    return path
+
+
+def lower(plan: Plan, platform: str, *, half: bool = False) -> jax.export.Exported:
+    """The program of a plan for a platform, which need not be present."""
     weights, function = programs.crops_to_results(plan, half=half)
 
     @jax.jit
@@ -55,13 +67,6 @@ def export_stablehlo(
         with models.lowering_for(platform), jax.default_matmul_precision("highest"):
             return function(weights, crops)
 
-    height, width = plan.card.input_size
-    count = batch or jax.export.symbolic_shape("batch")[0]
-    crops = jax.ShapeDtypeStruct((count, height, width, 3), np.uint8)
-    exported = jax.export.export(run, platforms=[platform])(crops)
-    path = pathlib.Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, bytes(exported.serialize()))
-    told = programs.metadata(plan, license_text)
-    files.write_text(path.with_name(f"{path.name}.json"), json.dumps(told, indent=1) + "\n")
-    return path
+    count = plan.batch or jax.export.symbolic_shape("batch")[0]
+    crops = jax.ShapeDtypeStruct((count, *plan.card.input_size, 3), np.uint8)
+    return jax.export.export(run, platforms=[platform])(crops)
