@@ -20,6 +20,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from hrjax.export.onnx_model import export_onnx
+    from hrjax.export.stablehlo import export_stablehlo
     from hrjax.models import (
         apply,
         features,
@@ -39,6 +40,7 @@ __all__ = [
     "apply",
     "create",
     "export_onnx",
+    "export_stablehlo",
     "features",
     "fold_batch_norm",
     "from_torch",
@@ -55,6 +57,7 @@ _MODULES = {
     **dict.fromkeys(("create", "load"), "hrjax.networks"),
     "Predictor": "hrjax.prediction.predictor",
     "export_onnx": "hrjax.export.onnx_model",
+    "export_stablehlo": "hrjax.export.stablehlo",
     "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }

@@ -323,43 +323,40 @@ def _logical_reduction(op):
 
 
 def _gather(graph, inputs, out, params):
-    """Entries along one axis: of all samples the same, or an own index for each entry."""
+    """Entries along one axis: at the same places everywhere, or at an own place for each result."""
     x, index = inputs
     numbers = params["dimension_numbers"]
     if len(numbers.start_index_map) != 1 or numbers.collapsed_slice_dims != numbers.start_index_map:
-        raise ValueError("gather is translated along one axis alone")
+        raise ValueError("a gather along several axes")
     (axis,) = numbers.start_index_map
+    others = [i for i in range(len(x.shape)) if i != axis]
     last = len(index.shape) - 1
     index = index.relabeled({i: i for i in range(last)}, index.shape[:-1])
-    batching = numbers.operand_batching_dims
-    if not batching and [*params["slice_sizes"]] == [
-        1 if i == axis else size for i, size in enumerate(x.shape)
-    ]:
-        return _take(graph, x, index, out, axis, numbers.offset_dims)
-    others = tuple(i for i in range(len(x.shape)) if i != axis)
-    if batching != others or numbers.start_indices_batching_dims != others:
-        raise ValueError("gather is translated along one axis alone")
+    matching = dict(
+        zip(numbers.start_indices_batching_dims, numbers.operand_batching_dims, strict=True)
+    )
+    along = [matching.get(i, axis) for i in range(last)]  # the axis of x for each of index
+    if along.count(axis) != 1 or any(
+        params["slice_sizes"][i] != (1 if i in along else x.shape[i]) for i in others
+    ):
+        raise ValueError("a gather of slices")
+    results = [i for i in range(len(out.shape)) if i not in numbers.offset_dims]
+    new = dict(zip(along, results, strict=True))
+    new |= dict(zip([i for i in others if i not in along], numbers.offset_dims, strict=True))
     x, _ = _stored_at(graph, x, [axis])
-    x = values.expand(graph, x, others)
-    index = values.expand(graph, index, range(len(index.shape)))
-    layout = tuple(label for label in x.layout if label is not None)
-    names = [values.arrange(graph, value, layout) for value in (x, index)]
-    (name,) = graph.add("GatherElements", names, axis=layout.index(axis))
-    return Value(name, out.shape, out.dtype, layout, values.sizes_in(index, layout))
-
-
-def _take(graph, x, index, out, axis, offsets):
-    """The entries of an axis at constant places."""
-    if not index.is_constant or len(index.shape) != 1:
-        raise ValueError("a gather whose places are not constant")
-    x, (place,) = _stored_at(graph, x, [axis])
-    places = graph.integers(values.full_array(index))
-    (name,) = graph.add("Gather", [x.data, places], axis=place)
-    kept = [i for i in range(len(x.shape)) if i != axis]
-    (new_axis,) = set(range(len(out.shape))) - set(offsets)
-    new = {**dict(zip(kept, offsets, strict=True)), axis: new_axis}
-    sizes = tuple(out.shape[new_axis] if i == place else n for i, n in enumerate(x.sizes))
-    result = Value(name, x.shape, np.dtype(out.dtype), x.layout, sizes)
+    if last == 1:
+        op, layout, names = "Gather", x.layout, [x.data, values.arrange(graph, index, (0,))]
+        sizes = [index.shape[0] if i == axis else n for i, n in zip(layout, x.sizes, strict=True)]
+    else:
+        op, x = "GatherElements", values.expand(graph, x, others)
+        shape = [index.shape[along.index(i)] if i in along else 1 for i in range(len(x.shape))]
+        index = index.relabeled(dict(enumerate(along)), shape)
+        index = values.expand(graph, index, range(len(shape)))
+        layout = tuple(i for i in x.layout if i is not None)
+        names = [values.arrange(graph, y, layout) for y in (x, index)]
+        sizes = values.sizes_in(index, layout)
+    (name,) = graph.add(op, names, axis=layout.index(axis))
+    result = Value(name, x.shape, np.dtype(out.dtype), layout, tuple(sizes))
     return result.relabeled(new, out.shape)
 
 

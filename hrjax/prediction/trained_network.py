@@ -9,21 +9,24 @@ from data_pipelines.skeletons import Skeleton
 from hrjax import models
 from hrjax.inference import PredictionSettings
 from hrjax.weights import source
+from hrjax.weights.onnx_programs import Program
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
     """What `models.split` gives of an evaluating network, its joints and its settings.
 
-    `joint_threshold` is the score from which a joint counts in a person's score.
+    `joint_threshold` is the score from which a joint counts in a person's score. An exported
+    network is a `program` instead of a graph with params and stats.
     """
 
     settings: PredictionSettings
     skeleton: Skeleton
-    graph: models.Graph
+    graph: models.Graph | None
     params: dict
     stats: dict
     joint_threshold: float = 0.2
+    program: Program | None = None
 
 
 def load(
@@ -38,7 +41,7 @@ def load(
     if config is not None:
         opened = opened.with_config(config)
     card = opened.card
-    graph, params, stats = opened.restore()
+    graph, params, stats = (None, {}, {}) if opened.program else opened.restore()
     settings = PredictionSettings(
         input_size=card.input_size,
         color=card.color,
@@ -48,4 +51,6 @@ def load(
         flip_test=card.flip_test,
         fold_batch_norm=config is None or config.eval.fold_batch_norm,
     )
-    return Network(settings, card.skeleton, graph, params, stats, card.joint_threshold)
+    return Network(
+        settings, card.skeleton, graph, params, stats, card.joint_threshold, opened.program
+    )

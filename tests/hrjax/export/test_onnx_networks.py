@@ -11,8 +11,9 @@ import hrjax
 from data_pipelines.skeletons import COCO
 from hrjax import heatmaps as heatmaps_module
 from hrjax import inference, models
-from hrjax.export import onnx_model, translate, values, writing
+from hrjax.export import onnx_model, running, translate, values, writing
 from hrjax.export.onnx_graph import Graph
+from hrjax.export.programs import Plan
 from hrjax.weights.model_card import ModelCard
 
 CROPS = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
@@ -63,10 +64,13 @@ def heatmaps(network, crops, platform="tpu"):
     return np.asarray(forward(*network[1:], models.normalize(crops)))
 
 
-def program(function, weights, images):
-    """The ONNX program of `function(weights, images)` for any number of images."""
-    graph = Graph(translate.BATCH)
-    shape = (translate.BATCH, *images.shape[1:])
+def program(function, weights, images, batch=translate.BATCH):
+    """The ONNX program of `function(weights, images)` for any number of images.
+
+    With a `batch` of 0 it is for as many as there are.
+    """
+    graph = Graph(batch)
+    shape = (batch or len(images), *images.shape[1:])
     given = values.Value("images", shape, images.dtype, (0, 1, 2, 3), shape)
     results = translate.trace(graph, function, weights, [given])
     axes = dict.fromkeys(("images", *results), ("n", "h", "w", "c"))
@@ -104,7 +108,7 @@ EACH_FAMILY = [
 @pytest.mark.parametrize("name", EACH_FAMILY)
 def test_a_network_of_each_family_computes_the_same_for_any_number_of_crops(name):
     network = lively(hrjax.create(name, **tiny_networks.TINY[name]))
-    built = onnx_model.build(network, card_of(name), onnx_model.crops_to_heatmaps)
+    built = onnx_model.build(Plan(network, card_of(name), returns_heatmaps=True))
     run, expected = session(built), heatmaps(network, CROPS)
     for count in (1, 3):
         (ours,) = run.run(["heatmaps"], {"crops": CROPS[:count]})
@@ -117,7 +121,7 @@ def test_every_variant_computes_the_same_for_any_number_of_crops(name):
     network = lively(hrjax.create(name))
     size = (256, 256) if name.startswith("widehrnet") else (256, 192)
     crops = np.random.default_rng(1).integers(0, 256, (3, *size, 3), np.uint8)
-    built = onnx_model.build(network, card_of(name, size), onnx_model.crops_to_heatmaps)
+    built = onnx_model.build(Plan(network, card_of(name, size), returns_heatmaps=True))
     run, expected = session(built), heatmaps(network, crops, platform="cpu")
     for count in (1, 3):
         (ours,) = run.run(["heatmaps"], {"crops": crops[:count]})
@@ -149,20 +153,21 @@ def test_decoding_finds_the_same_keypoints(method, maps):
     card = card_of("hrnet_w32", decode=method, encoding="udp" if method == "udp" else "msra")
 
     def read(_, maps):
-        cells, strides, scores = inference.read_cells(maps, 96, onnx_model.settings_of(card))
+        cells, strides, scores = inference.read_cells(maps, 96, running.settings_of(card))
         return {"keypoints": cells * strides, "scores": scores}
 
     expected = jax.jit(lambda maps: read(None, maps))(maps)
-    keypoints, scores = session(program(read, {}, maps)).run(None, {"images": maps[:2]})
-    np.testing.assert_allclose(keypoints, expected["keypoints"][:2], atol=1e-3)
-    np.testing.assert_allclose(scores, expected["scores"][:2], rtol=1e-6)
+    for built, count in ((program(read, {}, maps), 2), (program(read, {}, maps[:1], batch=0), 1)):
+        keypoints, scores = session(built).run(None, {"images": maps[:count]})
+        np.testing.assert_allclose(keypoints, expected["keypoints"][:count], atol=1e-3)
+        np.testing.assert_allclose(scores, expected["scores"][:count], rtol=1e-6)
 
 
 def test_the_flip_test_averages_a_crop_and_its_mirror_image():
     name = "pose_resnet_50"
     network = lively(hrjax.create(name, **tiny_networks.TINY[name]))
-    plain = onnx_model.build(network, card_of(name), onnx_model.crops_to_heatmaps)
-    flipped = onnx_model.build(network, card_of(name, flip_test=True), onnx_model.crops_to_heatmaps)
+    plain = onnx_model.build(Plan(network, card_of(name), returns_heatmaps=True))
+    flipped = onnx_model.build(Plan(network, card_of(name, flip_test=True), returns_heatmaps=True))
     straight, mirrored = (
         session(plain).run(None, {"crops": crops})[0] for crops in (CROPS, CROPS[:, :, ::-1])
     )
