@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
     )
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
+    from hrjax.web_page import export_web
     from hrjax.weights.tensor_loading import from_torch
     from hrjax.weights.torch_names import to_torch
 
@@ -41,6 +42,7 @@ __all__ = [
     "create",
     "export_onnx",
     "export_stablehlo",
+    "export_web",
     "features",
     "fold_batch_norm",
     "from_torch",
@@ -58,6 +60,7 @@ _MODULES = {
     "Predictor": "hrjax.prediction.predictor",
     "export_onnx": "hrjax.export.onnx_model",
     "export_stablehlo": "hrjax.export.stablehlo",
+    "export_web": "hrjax.web_page",
     "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }

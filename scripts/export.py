@@ -5,11 +5,13 @@
     python scripts/export.py --checkpoint=runs/se --output=heatmaps.onnx --decode=none --batch=1
     python scripts/export.py --checkpoint=runs/se --output=model.tpu --format=stablehlo \\
         --platform=tpu
+    python scripts/export.py --checkpoint=runs/se --web=page
 
 The file takes RGB crops (n, h, w, 3) uint8 and returns keypoints (n, k, 2) in pixels of the crop
 and scores (n, k), or with --decode=none heatmaps. Its metadata hold the joints, the size of crops
 and the model card. Predictor, scripts/predict.py and --mode=eval take ONNX files as checkpoints.
-docs/exporting.md says how to run them elsewhere.
+docs/exporting.md says how to run them elsewhere. --web writes a page that finds joints in the
+visitor's browser (docs/web.md).
 """
 
 import argparse
@@ -19,7 +21,7 @@ import sys
 import numpy as np
 
 import hrjax
-from hrjax import recipes
+from hrjax import recipes, web_page
 from hrjax.export import programs, stablehlo
 from hrjax.runtime import compilation_cache, terminal
 from hrjax.weights import source
@@ -39,7 +41,21 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", required=True, help="weights of any kind")
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="the file to write")
+    written = parser.add_mutually_exclusive_group(required=True)
+    written.add_argument("--output", type=pathlib.Path, help="the file to write")
+    written.add_argument(
+        "--web",
+        metavar="FOLDER",
+        type=pathlib.Path,
+        help="the folder to write a page to, for any web host: network and 41 MB of programs",
+    )
+    parser.add_argument(
+        "--onnxruntime_web",
+        metavar="PLACE",
+        type=pathlib.Path,
+        help="npm's package onnxruntime-web for --web, as a .tgz file or a folder (default: npm "
+        "fetches it)",
+    )
     parser.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
     parser.add_argument(
         "--config", help="the config file to use instead of the saved one, FILE.py[:VARIANT[_HxW]]"
@@ -53,7 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--flip_test",
         action=argparse.BooleanOptionalAction,
-        help="average with the flipped crop (default: the checkpoint's setting)",
+        help="average with the flipped crop (default: the checkpoint's setting, but off in --web)",
     )
     parser.add_argument(
         "--batch", default="dynamic", help="the number of crops, or dynamic for any (default)"
@@ -80,6 +96,12 @@ def parse() -> argparse.Namespace:
         parser.error("--platform belongs to --format=stablehlo; ONNX files run on every platform")
     if options.check and options.format != "onnx":
         parser.error("--check belongs to --format=onnx")
+    if options.web and (options.format != "onnx" or options.decode == programs.HEATMAPS):
+        parser.error("--web takes neither --format=stablehlo nor --decode=none")
+    if options.web and options.flip_test is None:
+        options.flip_test = False  # it would halve the frames per second
+    if options.onnxruntime_web and not options.web:
+        parser.error("--onnxruntime_web belongs to --web")
     return options
 
 
@@ -99,8 +121,14 @@ def export(options: argparse.Namespace) -> str:
         platform = options.platform or "cpu"
         path = hrjax.export_stablehlo(opened, options.output, platform=platform, **settings)
         return f"{path}: {opened.variant} in StableHLO for {platform}, {mib(path)}"
-    path = hrjax.export_onnx(opened, options.output, **settings)
-    line = f"{path}: {opened.variant} in ONNX, opset {hrjax_opset()}, {mib(path)}"
+    if options.web:
+        folder = hrjax.export_web(opened, options.web, runtime=options.onnxruntime_web, **settings)
+        path = folder / web_page.MODEL
+        view = f"python -m http.server --directory {folder}"
+        line = f"{folder}: a page with {opened.variant}, {mib(path)}; to look at it: {view}"
+    else:
+        path = hrjax.export_onnx(opened, options.output, **settings)
+        line = f"{path}: {opened.variant} in ONNX, opset {hrjax_opset()}, {mib(path)}"
     return f"{line}\n{compare(opened, path, options)}" if options.check else line
 
 

@@ -28,7 +28,7 @@ export function readFacts(bytes, name = "model.onnx") {
     decode: metadata.get("decode"),
     flipTest: metadata.get("flip_test") === "true",
     license: metadata.get("license") ?? "",
-    udp: card?.encoding === "udp",
+    udp: metadata.get("udp") === "true",
     variant: String(card?.variant ?? ""),
     dataset: String(card?.dataset ?? ""),
   };

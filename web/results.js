@@ -26,6 +26,7 @@ const readable = (name) => name.replaceAll("_", " ");
 export function fillTable({ keypoints, scores }, facts, threshold) {
   [...find("joints").rows].forEach((row, joint) => {
     const [x, y] = [keypoints[2 * joint], keypoints[2 * joint + 1]];
+    Object.assign(row.dataset, { x, y, score: scores[joint] }); // with all digits
     row.cells[1].textContent = x.toFixed(1);
     row.cells[2].textContent = y.toFixed(1);
     let meter = row.querySelector("meter");
@@ -42,6 +43,7 @@ export function fillTable({ keypoints, scores }, facts, threshold) {
 
 /** Empties the table. */
 export function clearTable() {
+  for (const row of find("joints").rows) for (const key of ["x", "y", "score"]) delete row.dataset[key];
   for (const cell of find("joints").querySelectorAll("td")) cell.textContent = "–";
 }
 

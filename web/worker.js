@@ -11,10 +11,11 @@ import { cropMatrix, invert, transform, warp } from "./crop.js";
 import { readFacts } from "./model_file.js";
 
 const RUNTIMES = {
-  webgpu: { module: "./ort.webgpu.bundle.min.mjs", wasm: "ort-wasm-simd-threaded.asyncify.wasm" },
-  wasm: { module: "./ort.wasm.bundle.min.mjs", wasm: "ort-wasm-simd-threaded.wasm" },
+  webgpu: { module: "./ort.webgpu.js", wasm: "ort-wasm-simd-threaded.asyncify.wasm" },
+  wasm: { module: "./ort.wasm.js", wasm: "ort-wasm-simd-threaded.wasm" },
 };
 const MOST_THREADS = 4; // more make small networks slower
+const WARM_UP = { data: new Uint8ClampedArray(4 * 64 * 64), width: 64, height: 64 };
 
 const state = { model: null, facts: null, session: null, ort: null, processor: "", picture: null };
 
@@ -104,8 +105,8 @@ async function startSession(processor, threads) {
   state.session = null;
   try {
     await startWith(processor, threads);
-    // The first run prepares memory and compiles shaders; a failure shows here, not in a picture.
-    await run(new Uint8Array(3 * state.facts.inputSize[0] * state.facts.inputSize[1]));
+    // The first runs prepare memory and compile; a failure shows here, not in a picture.
+    for (let i = 0; i < 2; i++) await run(cut(WARM_UP, [0, 0, 64, 64]).crop);
   } catch (error) {
     if (processor !== "webgpu") {
       throw new Error(`The network cannot be started: ${error.message || error}`);
@@ -124,13 +125,26 @@ async function startWith(processor, threads) {
   } catch (error) {
     throw new Error(`${module.slice(2)} is missing beside this page (${error.message})`);
   }
-  const cores = Math.min(MOST_THREADS, Math.ceil((self.navigator.hardwareConcurrency || 2) / 2));
-  state.threads = self.crossOriginIsolated ? threads || cores : 1;
+  state.threads = self.crossOriginIsolated ? threads || countThreads() : 1;
   ort.env.wasm.numThreads = state.threads;
   ort.env.wasm.wasmPaths = { wasm: new URL(wasm, import.meta.url).href };
   const options = { executionProviders: [processor], graphOptimizationLevel: "all" };
   state.session = await ort.InferenceSession.create(state.model, options);
   Object.assign(state, { ort, processor });
+}
+
+/** Half the logical cores, since two of them often share one that computes. */
+function countThreads() {
+  const cores = self.navigator.hardwareConcurrency || 2;
+  return Math.min(MOST_THREADS, Math.max(2, Math.ceil(cores / 2)), cores);
+}
+
+/** The crop of the person in a box of a picture, and the matrix from the picture to it. */
+function cut(picture, box) {
+  const [height, width] = state.facts.inputSize;
+  const matrix = cropMatrix(box, state.facts);
+  const crop = warp(picture, matrix, [height, width], new Uint8Array(3 * height * width));
+  return { crop, matrix };
 }
 
 /** The keypoints and scores of one crop (h, w, 3), in its pixels. */
@@ -151,10 +165,8 @@ async function run(crop) {
 
 async function answer({ id, picture, box }) {
   state.picture = picture ?? state.picture;
-  const [height, width] = state.facts.inputSize;
   const start = performance.now();
-  const matrix = cropMatrix(box, state.facts);
-  const crop = warp(state.picture, matrix, [height, width], new Uint8Array(3 * height * width));
+  const { crop, matrix } = cut(state.picture, box);
   const cropped = performance.now();
   const [points, scores] = await runOrFallBack(crop);
   const keypoints = transform(points, invert(matrix));

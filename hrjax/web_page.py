@@ -9,21 +9,22 @@ import tempfile
 from typing import Any
 
 from data_pipelines import files
-from hrjax.export import onnx_model
+from hrjax.export import onnx_model, programs
 from hrjax.weights import source
 
-PAGE = pathlib.Path(__file__).parents[2] / "web"
+PAGE = pathlib.Path(__file__).parents[1] / "web"
 MODEL = "model.onnx"
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
 TARBALL = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
-# What the page loads of the package: for WebAssembly alone, and for WebGPU.
-RUNTIME = (
-    "ort.wasm.bundle.min.mjs",
-    "ort-wasm-simd-threaded.wasm",
-    "ort.webgpu.bundle.min.mjs",
-    "ort-wasm-simd-threaded.asyncify.wasm",
-)
+# What the page loads of the package, for WebAssembly alone and for WebGPU, by the names in its
+# folder: many web servers do not send .mjs files as JavaScript.
+RUNTIME = {
+    "ort.wasm.js": "ort.wasm.bundle.min.mjs",
+    "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.js": "ort.webgpu.bundle.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm": "ort-wasm-simd-threaded.asyncify.wasm",
+}
 MOST_BYTES = 2**27  # of a file in the package
 PATIENCE = 600  # seconds for npm
 
@@ -32,30 +33,41 @@ def export_web(
     checkpoint: str | os.PathLike | source.Source,
     folder: str | os.PathLike,
     *,
-    runtime: str | os.PathLike = "",
+    runtime: str | os.PathLike | None = None,
+    flip_test: bool = False,
     **settings: Any,
 ) -> pathlib.Path:
     """Writes a page that finds joints in photographs and camera frames; the folder's path.
 
     The folder holds the page, the network as model.onnx, and onnxruntime-web, and can be served by
     any static web host. `runtime` is npm's package onnxruntime-web as a .tgz file or an unpacked
-    folder; by default npm fetches it. `settings` are those of `export_onnx`. Files of the same
-    names are replaced, others stay.
+    folder; by default npm fetches it. `flip_test` costs half of the frames per second; `settings`
+    are the others of `export_onnx`. Files of the same names are replaced, others stay.
     """
     folder = pathlib.Path(folder)
-    if settings.get("decode") == onnx_model.HEATMAPS:
+    if settings.get("decode") == programs.HEATMAPS:
         raise ValueError("the page shows keypoints; expected a method of decoding, got 'none'")
     pages = _page_files()
+    _check_folder(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        copied = pages | find_runtime(runtime, pathlib.Path(temporary))
+        onnx_model.export_onnx(checkpoint, folder / MODEL, flip_test=flip_test, **settings)
+        for name, file in copied.items():
+            files.write_bytes(folder / name, files.read_bytes(file, limit=MOST_BYTES))
+    return folder
+
+
+def _check_folder(folder):
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write the page to")
     if files.is_same(folder, PAGE):
         raise ValueError(f"{folder} holds the page's own sources; write to another folder")
-    with tempfile.TemporaryDirectory() as temporary:
-        found = find_runtime(runtime, pathlib.Path(temporary))
-        onnx_model.export_onnx(checkpoint, folder / MODEL, **settings)
-        for file in (*pages, *found):
-            files.write_bytes(folder / file.name, files.read_bytes(file, limit=MOST_BYTES))
-    return folder
+    others = [*folder.iterdir()] if folder.exists() else []
+    if others and not (folder / MODEL).exists():
+        raise ValueError(
+            f"{folder} holds other files, {others[0].name} among them; expected a new or empty "
+            "folder, or one with an earlier page"
+        )
 
 
 def _page_files():
@@ -64,26 +76,30 @@ def _page_files():
             f"there is no {PAGE / 'index.html'}: the page is in the folder web/ of hrjax's "
             "repository, and an installed package lacks it; use a clone of the repository"
         )
-    return sorted(file for file in PAGE.iterdir() if file.is_file())
+    return {file.name: file for file in sorted(PAGE.iterdir()) if file.is_file()}
 
 
-def find_runtime(runtime: str | os.PathLike, temporary: pathlib.Path) -> list[pathlib.Path]:
-    """The files of onnxruntime-web that the page loads, unpacked to `temporary` where need be.
+def find_runtime(
+    runtime: str | os.PathLike | None, temporary: pathlib.Path
+) -> dict[str, pathlib.Path]:
+    """The files of onnxruntime-web that the page loads, by their names in its folder.
 
-    `runtime` is a .tgz file, or the folder of the package or of its dist; "" asks npm.
+    They are unpacked to `temporary` where they are not yet.
+    `runtime` is a .tgz file, or the folder of the package or of its dist; None asks npm.
     """
     place = pathlib.Path(runtime) if runtime else _fetch(temporary)
     if place.is_file():
         place = _unpack(place, temporary)
     folders = (place, place / "dist", place / "package" / "dist", place / PACKAGE / "dist")
-    folder = next((each for each in folders if (each / RUNTIME[0]).is_file()), place)
-    lacking = [name for name in RUNTIME if not (folder / name).is_file()]
+    first, *_ = RUNTIME.values()
+    folder = next((each for each in folders if (each / first).is_file()), place)
+    lacking = [name for name in RUNTIME.values() if not (folder / name).is_file()]
     if lacking:
         raise FileNotFoundError(
             f"{place} lacks {', '.join(lacking)}; expected the package {PACKAGE} {VERSION}, as a "
             ".tgz file or unpacked"
         )
-    return [folder / name for name in RUNTIME]
+    return {name: folder / theirs for name, theirs in RUNTIME.items()}
 
 
 def _fetch(temporary):
@@ -114,7 +130,7 @@ def _unpack(archive, temporary):
         with tarfile.open(archive, "r:gz") as package:
             for member in package:
                 name = pathlib.PurePosixPath(member.name).name
-                if name in RUNTIME and member.isreg() and member.size <= MOST_BYTES:
+                if name in RUNTIME.values() and member.isreg() and member.size <= MOST_BYTES:
                     (folder / name).write_bytes(package.extractfile(member).read())
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(
