@@ -14,6 +14,7 @@ const BOX_FIELDS = ["box_x", "box_y", "box_w", "box_h"];
 
 const state = {
   facts: null, // of the model, once it is ready
+  failure: "", // why there is none
   picture: null, // {source, width, height}
   isSent: false, // whether the worker has the picture's pixels
   box: null, // of the person
@@ -30,9 +31,11 @@ const state = {
 };
 
 const say = (text) => (find("status").textContent = text);
+/** Shows a problem, or with "" none but that the network is not running, if it is not. */
 const complain = (text) => {
-  find("problem").textContent = text;
-  find("problem").hidden = !text;
+  const shown = text || state.failure;
+  find("problem").textContent = shown;
+  find("problem").hidden = !shown;
 };
 const wholePicture = () => [0, 0, state.picture.width, state.picture.height];
 
@@ -42,24 +45,31 @@ function load(processor) {
   const chosen = new URLSearchParams(location.search).get("model") ?? "model.onnx";
   const url = new URL(chosen, document.baseURI);
   if (url.origin !== location.origin) {
-    complain(`The model must lie beside this page; ${url.href} is on another server.`);
-    say("No model.");
+    giveUp(`The model must lie beside this page; ${url.href} is on another server.`);
     return;
   }
-  state.facts = null;
+  Object.assign(state, { facts: null, failure: "" });
+  complain("");
   find("processor").disabled = true;
   worker.postMessage({ type: "load", url: url.href, processor });
 }
 
 worker.onerror = (event) => {
   event.preventDefault();
-  complain(`The page's own scripts cannot be started: ${event.message || "worker.js is missing"}`);
+  giveUp(`The page's own scripts cannot be started: ${event.message || "worker.js is missing"}`);
 };
 
 worker.onmessage = ({ data }) => {
   const handlers = { progress, note, ready, joints, failed };
   handlers[data.type](data);
 };
+
+/** Says that there is no network, and why, for as long as that is so. */
+function giveUp(reason) {
+  state.failure = reason;
+  complain(reason);
+  say("The network is not running.");
+}
 
 const progress = ({ text }) => say(text);
 const note = ({ text }) => complain(text);
@@ -78,9 +88,13 @@ function ready(message) {
 function failed({ id, text }) {
   state.isBusy = false;
   stopCamera();
-  complain(text);
-  say(id === undefined ? "The network is not running." : "The picture was not computed.");
   find("processor").disabled = false;
+  if (id === undefined) {
+    giveUp(text);
+    return;
+  }
+  complain(text);
+  say("The picture was not computed.");
 }
 
 /** Asks for the joints in the box; where the worker is busy, once it has answered. */
@@ -123,8 +137,8 @@ function sayFound({ scores, times }) {
   const count = scores.filter((score) => score > state.threshold).length;
   const time = (times.crop + times.network).toFixed(0);
   const seen = `${count} of ${scores.length} joints score above ${state.threshold.toFixed(2)}`;
-  const advice = count ? "" : " Draw a box closely around one person.";
-  say(`${seen}; computed in ${time} ms.${advice}`);
+  const advice = count ? "" : " Draw a box around a person.";
+  say(`${seen} (${time} ms).${advice}`);
 }
 
 // ---------------------------------------------------------------- pictures and camera
@@ -137,13 +151,14 @@ async function takeFile(file) {
     show(await sources.readPicture(file));
   } catch (error) {
     complain(error.message);
-    say(state.facts ? "Ready: choose another picture." : "The network is not ready yet.");
+    say(state.facts ? "Ready: choose another picture." : "No picture.");
   }
 }
 
 function show(picture) {
   stopCamera();
   setPicture(picture);
+  say(state.failure ? "The network is not running." : "The network is not ready yet.");
   state.pose = null;
   results.clearTable();
   choose("whole");
@@ -305,10 +320,7 @@ find("save_picture").addEventListener("click", savePicture);
 find("save_joints").addEventListener("click", saveJoints);
 find("mirror").addEventListener("change", redraw);
 find("threshold").addEventListener("input", setThreshold);
-find("processor").addEventListener("change", ({ target }) => {
-  complain("");
-  load(target.value);
-});
+find("processor").addEventListener("change", ({ target }) => load(target.value));
 for (const field of BOX_FIELDS) find(field).addEventListener("change", typeBox);
 window.addEventListener("resize", redraw);
 window.addEventListener("dragover", (event) => {
