@@ -10,6 +10,7 @@ const find = (id) => document.getElementById(id);
 const canvas = find("view");
 const context = canvas.getContext("2d");
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const MEASURED_RUNS = 50;
 const BOX_FIELDS = ["box_x", "box_y", "box_w", "box_h"];
 
 const state = {
@@ -60,7 +61,7 @@ worker.onerror = (event) => {
 };
 
 worker.onmessage = ({ data }) => {
-  const handlers = { progress, note, ready, joints, failed };
+  const handlers = { progress, note, ready, joints, measured, failed };
   handlers[data.type](data);
 };
 
@@ -131,6 +132,21 @@ function joints(answer) {
   redraw();
   enable();
   if (state.camera) sources.onFrame(state.camera.video, nextFrame);
+}
+
+function measure() {
+  if (state.isBusy || state.camera) return;
+  state.isBusy = true;
+  say(`Computing the picture ${MEASURED_RUNS} times…`);
+  const message = { type: "measure", id: state.request, box: state.box, runs: MEASURED_RUNS };
+  worker.postMessage(message);
+}
+
+function measured({ median, fastest }) {
+  state.isBusy = false;
+  const times = `median ${median.toFixed(1)} ms, fastest ${fastest.toFixed(1)} ms`;
+  say(`Crop, network and decoding, ${MEASURED_RUNS} times: ${times}.`);
+  if (state.isWaiting) ask();
 }
 
 function sayFound({ scores, times }) {
@@ -209,6 +225,7 @@ function stopCamera() {
   find("mirror").checked = false;
   say("The camera is off; the last frame stays.");
   redraw();
+  enable();
 }
 
 function nextFrame() {
@@ -278,6 +295,7 @@ function redraw() {
 function enable() {
   find("whole").disabled = !state.picture;
   for (const id of ["fit", "save_picture", "save_joints"]) find(id).disabled = !state.pose;
+  find("measure").disabled = !state.pose || Boolean(state.camera);
 }
 
 function setThreshold() {
@@ -316,6 +334,7 @@ find("camera").addEventListener("click", () => (state.camera ? stopCamera() : st
 find("other_camera").addEventListener("click", () => startCamera(state.camera.id));
 find("whole").addEventListener("click", () => choose("whole"));
 find("fit").addEventListener("click", fitBox);
+find("measure").addEventListener("click", measure);
 find("save_picture").addEventListener("click", savePicture);
 find("save_joints").addEventListener("click", saveJoints);
 find("mirror").addEventListener("change", redraw);

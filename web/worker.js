@@ -2,9 +2,10 @@
 //
 // Messages in:  {type: "load", url, processor, threads}
 //               {type: "predict", id, picture: {data, width, height} | null, box}
+//               {type: "measure", id, box, runs}
 // Messages out: {type: "progress", text}, {type: "note", text}, {type: "failed", id, text},
 //               {type: "ready", facts, processor, threads, bytes, seconds},
-//               {type: "joints", id, keypoints, scores, times}
+//               {type: "joints", id, box, keypoints, scores, times}, {type: "measured", median, fastest}
 // A picture of null is the last one again.
 
 import { cropMatrix, invert, transform, warp } from "./crop.js";
@@ -23,6 +24,7 @@ self.onmessage = async ({ data }) => {
   try {
     if (data.type === "load") await load(data);
     if (data.type === "predict") await answer(data);
+    if (data.type === "measure") await measure(data);
   } catch (error) {
     self.postMessage({ type: "failed", id: data.id, text: error.message || String(error) });
   }
@@ -185,4 +187,16 @@ async function runOrFallBack(crop) {
     await startSession("wasm", 0);
     return run(crop);
   }
+}
+
+/** Crops and computes the last picture many times. */
+async function measure({ box, runs }) {
+  const times = [];
+  for (let i = 0; i < runs; i++) {
+    const start = performance.now();
+    await runOrFallBack(cut(state.picture, box).crop);
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  self.postMessage({ type: "measured", median: times[runs >> 1], fastest: times[0] });
 }
