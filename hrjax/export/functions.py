@@ -12,6 +12,7 @@ from hrjax.export import primitives, values
 from hrjax.export.values import Value
 
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
+MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
 
 
 def _relu(graph, inputs, out):
@@ -59,6 +60,8 @@ def _resizing(**attributes):
 
     def translate(graph, inputs, out):
         (x,) = inputs
+        if x.shape == out.shape:
+            return x
         factors = [b / a for a, b in zip(x.shape[1:3], out.shape[1:3], strict=True)]
         scales = graph.constant(np.array([1, 1, *factors], np.float32), "scales")
         return _on_images(graph, x, out, "Resize", ["", scales], **attributes)
@@ -87,53 +90,47 @@ def _average_pool(graph, inputs, out):
 def _convolve_mixture(graph, inputs, out):
     """A convolution of each sample with its own mixture of kernels.
 
-    Runtimes are fast where kernels are constants. So images are convolved with each kernel, and
-    the results are mixed. 1x1 kernels are mixed first: a matrix product with an own matrix for each
-    sample is as fast as with one for all.
+    1x1 kernels are mixed first, since a product with an own matrix for each sample is as fast as
+    with one for all. Depthwise ones too if the number of samples is fixed: then the channels of all
+    samples are one image's. ONNX's groups are constants, so for any number of samples the images
+    are convolved with each kernel, and the results are mixed: as fast for few channels.
     """
     x, weights, kernels = inputs
-    if not kernels.is_constant:
-        return None
+    count, size, _, per_group, outputs = kernels.shape
     stride = round(x.shape[1] / out.shape[1])
-    if kernels.shape[1] == 1:
-        return _mixed_products(graph, x, weights, kernels, out) if stride == 1 else None
-    return _mixed_convolutions(graph, x, weights, kernels, out, stride)
-
-
-def _mixed_products(graph, x, weights, kernels, out):
-    count, _, _, inputs, outputs = kernels.shape
-    array = values.full_array(kernels).reshape(count, inputs, outputs).swapaxes(1, 2)
-    table = graph.constant(array.reshape(count, -1), kernels.label)
-    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
-    (mixed,) = graph.add("Reshape", [mixed, graph.sizes((x.shape[0], outputs, inputs))])
-    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
-    n, height, width, _ = x.shape
-    (rows,) = graph.add("Reshape", [images, graph.sizes((n, inputs, height * width))])
-    (product,) = graph.add("MatMul", [mixed, rows], label=kernels.label.removesuffix(".kernels"))
-    sizes = (n, outputs, height, width)
-    (name,) = graph.add("Reshape", [product, graph.sizes(sizes)])
-    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
-
-
-def _mixed_convolutions(graph, x, weights, kernels, out, stride):
-    count, size, _, per_group, _ = kernels.shape
-    pads = [size // 2] * 4
-    options = {"pads": pads, "strides": [stride] * 2, "kernel_shape": [size] * 2}
-    options["group"] = x.shape[3] // per_group
+    if not kernels.is_constant or (size == 1 and stride > 1):
+        return None
     images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
     sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "kernel_shape": [size] * 2}
+    arrays = values.full_array(kernels).transpose(0, 4, 3, 1, 2)  # (K, o, i, k, k)
     label = kernels.label.removesuffix(".kernels")
-    factors = values.arrange(graph, weights, (0, 1, None, None))
-    factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
-    terms = []
-    for kernel, factor in zip(values.full_array(kernels), factors, strict=True):
-        name = graph.constant(kernel.transpose(3, 2, 0, 1), kernels.label)
-        (part,) = graph.add("Conv", [images, name], label=label, **options)
-        terms += graph.add("Mul", [part, factor])
-    total = terms[0]
-    for term in terms[1:]:
-        (total,) = graph.add("Add", [total, term])
-    return Value(total, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+    def reshape(name, *shape):
+        return graph.add("Reshape", [name, graph.sizes(shape)])[0]
+
+    if size > 1 and (graph.batch or outputs < MANY):
+        factors = values.arrange(graph, weights, (0, 1, None, None))
+        factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
+        total = None
+        for array, factor in zip(arrays, factors, strict=True):
+            names = [images, graph.constant(array, kernels.label)]
+            part = graph.add("Conv", names, label=label, group=outputs, **window)
+            part = graph.add("Mul", [*part, factor])
+            total = graph.add("Add", [*total, *part]) if total else part
+        return Value(total[0], out.shape, out.dtype, CHANNELS_FIRST, sizes)
+    table = graph.constant(arrays.reshape(count, -1), kernels.label)
+    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
+    n, height, width, channels = x.shape
+    if size == 1:
+        mixed = reshape(mixed, n, outputs, channels)
+        pixels = reshape(images, n, channels, height * width)
+        (name,) = graph.add("MatMul", [mixed, pixels], label=label)
+    else:
+        mixed = reshape(mixed, n * outputs, per_group, size, size)
+        pixels = reshape(images, 1, n * channels, height, width)
+        (name,) = graph.add("Conv", [pixels, mixed], label=label, group=n * outputs, **window)
+    return Value(reshape(name, *sizes), out.shape, out.dtype, CHANNELS_FIRST, sizes)
 
 
 KNOWN = {
