@@ -33,16 +33,16 @@ def export_web(
     checkpoint: str | os.PathLike | source.Source,
     folder: str | os.PathLike,
     *,
-    runtime: str | os.PathLike | None = None,
+    onnxruntime_web: str | os.PathLike | None = None,
     flip_test: bool = False,
     **settings: Any,
 ) -> pathlib.Path:
     """Writes a page that finds joints in photographs and camera frames; the folder's path.
 
     The folder holds the page, the network as model.onnx, and onnxruntime-web, and can be served by
-    any static web host. `runtime` is npm's package onnxruntime-web as a .tgz file or an unpacked
-    folder; by default npm fetches it. `flip_test` costs half of the frames per second; `settings`
-    are the others of `export_onnx`. Files of the same names are replaced, others stay.
+    any static web host. `onnxruntime_web` is npm's package of that name as a .tgz file or an
+    unpacked folder; by default npm fetches it. `flip_test` costs half of the frames per second;
+    `settings` are the others of `export_onnx`. An earlier page is replaced.
     """
     folder = pathlib.Path(folder)
     if settings.get("decode") == programs.HEATMAPS:
@@ -50,7 +50,7 @@ def export_web(
     pages = _page_files()
     _check_folder(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        copied = pages | find_runtime(runtime, pathlib.Path(temporary))
+        copied = pages | find_runtime(onnxruntime_web, pathlib.Path(temporary))
         onnx_model.export_onnx(checkpoint, folder / MODEL, flip_test=flip_test, **settings)
         for name, file in copied.items():
             files.write_bytes(folder / name, files.read_bytes(file, limit=MOST_BYTES))
@@ -80,14 +80,16 @@ def _page_files():
 
 
 def find_runtime(
-    runtime: str | os.PathLike | None, temporary: pathlib.Path
+    package: str | os.PathLike | None, temporary: pathlib.Path
 ) -> dict[str, pathlib.Path]:
     """The files of onnxruntime-web that the page loads, by their names in its folder.
 
-    They are unpacked to `temporary` where they are not yet.
-    `runtime` is a .tgz file, or the folder of the package or of its dist; None asks npm.
+    `package` is a .tgz file, which is unpacked to `temporary`, or the folder of the package or of
+    its dist; None asks npm.
     """
-    place = pathlib.Path(runtime) if runtime else _fetch(temporary)
+    place = pathlib.Path(package) if package else _fetch(temporary)
+    if not place.exists():
+        raise FileNotFoundError(f"there is no file or folder {place}")
     if place.is_file():
         place = _unpack(place, temporary)
     folders = (place, place / "dist", place / "package" / "dist", place / PACKAGE / "dist")
@@ -104,20 +106,21 @@ def find_runtime(
 
 def _fetch(temporary):
     """The package as a .tgz file, fetched and checked by npm, which keeps a copy of its own."""
-    by_hand = f"download {TARBALL} and give the file (--onnxruntime_web=FILE)"
+    by_hand = f"download {TARBALL} and give that file as onnxruntime_web"
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError(
             f"npm, which fetches {PACKAGE}, was not found; install Node.js, or {by_hand}"
         )
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", temporary]
+    options = ("--loglevel=error", f"--pack-destination={temporary}")
+    command = [npm, "pack", f"{PACKAGE}@{VERSION}", *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise ValueError(f"npm did not fetch {PACKAGE} in {PATIENCE} s; {by_hand}") from None
     archives = [*temporary.glob("*.tgz")]
     if done.returncode or len(archives) != 1:
-        reason = " ".join((done.stderr or done.stdout).split())[:500]
+        reason = " ".join((done.stderr or done.stdout).split())[:200]
         raise ValueError(f"npm could not fetch {PACKAGE} {VERSION} ({reason}); {by_hand}")
     return archives[0]
 

@@ -122,7 +122,9 @@ def export(options: argparse.Namespace) -> str:
         path = hrjax.export_stablehlo(opened, options.output, platform=platform, **settings)
         return f"{path}: {opened.variant} in StableHLO for {platform}, {mib(path)}"
     if options.web:
-        folder = hrjax.export_web(opened, options.web, runtime=options.onnxruntime_web, **settings)
+        folder = hrjax.export_web(
+            opened, options.web, onnxruntime_web=options.onnxruntime_web, **settings
+        )
         path = folder / web_page.MODEL
         view = f"python -m http.server --directory {folder}"
         line = f"{folder}: a page with {opened.variant}, {mib(path)}; to look at it: {view}"

@@ -14,8 +14,9 @@ const MEASURED_RUNS = 50;
 const BOX_FIELDS = ["box_x", "box_y", "box_w", "box_h"];
 
 const state = {
-  facts: null, // of the model, once it is ready
-  failure: "", // why there is none
+  facts: null, // of the model, once it has been ready
+  isRunning: false, // whether the network can be asked
+  failure: "", // why it is not running, where it failed
   picture: null, // {source, width, height}
   isSent: false, // whether the worker has the picture's pixels
   box: null, // of the person
@@ -24,7 +25,7 @@ const state = {
   camera: null,
   person: null, // followed on camera
   request: 0, // the number of the last question to the worker
-  isBusy: false, // whether the worker has not answered yet
+  isBusy: false, // whether the worker has not answered yet; it answers every question once
   isWaiting: false, // whether a newer box than the one asked for is to be computed
   threshold: JOINT_SCORE,
   frameTime: 0, // milliseconds between camera frames, a running mean
@@ -49,7 +50,7 @@ function load(processor) {
     giveUp(`The model must lie beside this page; ${url.href} is on another server.`);
     return;
   }
-  Object.assign(state, { facts: null, failure: "" });
+  state.failure = "";
   complain("");
   find("processor").disabled = true;
   worker.postMessage({ type: "load", url: url.href, processor });
@@ -67,7 +68,7 @@ worker.onmessage = ({ data }) => {
 
 /** Says that there is no network, and why, for as long as that is so. */
 function giveUp(reason) {
-  state.failure = reason;
+  Object.assign(state, { failure: reason, isRunning: false });
   complain(reason);
   say("The network is not running.");
 }
@@ -77,30 +78,29 @@ const note = ({ text }) => complain(text);
 
 function ready(message) {
   if (!state.facts) results.makeTable(message.facts);
-  state.facts = message.facts;
+  Object.assign(state, { facts: message.facts, isRunning: true });
   find("processor").disabled = false;
   results.showFacts(message);
   say(state.picture ? "Ready." : "Ready: choose a photograph, or use the camera.");
-  state.isBusy = false;
   if (state.camera) nextFrame();
   else if (state.picture) ask();
 }
 
 function failed({ id, text }) {
-  state.isBusy = false;
   stopCamera();
   find("processor").disabled = false;
   if (id === undefined) {
     giveUp(text);
     return;
   }
+  state.isBusy = false;
   complain(text);
   say("The picture was not computed.");
 }
 
 /** Asks for the joints in the box; where the worker is busy, once it has answered. */
 function ask() {
-  if (!state.facts || !state.picture) return;
+  if (!state.isRunning || !state.picture) return;
   state.isWaiting = state.isBusy;
   if (state.isBusy) return;
   let picture = null;
@@ -121,7 +121,8 @@ function ask() {
 function joints(answer) {
   state.isBusy = false;
   if (state.isWaiting || answer.id !== state.request) {
-    ask();
+    if (state.camera) nextFrame();
+    else ask();
     return;
   }
   state.pose = { keypoints: answer.keypoints, scores: answer.scores, box: answer.box };
@@ -167,7 +168,7 @@ async function takeFile(file) {
     show(await sources.readPicture(file));
   } catch (error) {
     complain(error.message);
-    say(state.facts ? "Ready: choose another picture." : "No picture.");
+    say(state.isRunning ? "Ready: choose another picture." : "No picture.");
   }
 }
 
@@ -210,8 +211,10 @@ async function startCamera(after = "") {
   find("other_camera").hidden = state.camera.count < 2;
   find("camera_help").hidden = false;
   find("mirror").checked = state.camera.isFront;
-  Object.assign(state, { person: null, pose: null, frameTime: 0, lastFrame: 0 });
-  say(state.facts ? "The camera is on." : "The camera is on; the network is not ready yet.");
+  const since = { person: null, pose: null, isWaiting: false, frameTime: 0, lastFrame: 0 };
+  Object.assign(state, since, { request: state.request + 1 }); // earlier answers are out of date
+  enable();
+  say(state.isRunning ? "The camera is on." : "The camera is on; the network is not ready yet.");
   nextFrame();
 }
 
@@ -230,10 +233,12 @@ function stopCamera() {
 
 function nextFrame() {
   if (!state.camera || state.isBusy) return;
+  const before = state.picture;
   setPicture(sources.grabFrame(state.camera.video));
-  state.person ??= following(wholePicture());
+  const isTurned = state.picture.width !== before?.width || state.picture.height !== before.height;
+  if (isTurned || !state.person) state.person = following(wholePicture());
   setBox(state.person.box);
-  if (state.facts) ask();
+  if (state.isRunning) ask();
   else {
     redraw();
     sources.onFrame(state.camera.video, nextFrame);

@@ -20,7 +20,13 @@ const WARM_UP = { data: new Uint8ClampedArray(4 * 64 * 64), width: 64, height: 6
 
 const state = { model: null, facts: null, session: null, ort: null, processor: "", picture: null };
 
-self.onmessage = async ({ data }) => {
+let last = Promise.resolve(); // of the messages, which are answered one after another
+
+self.onmessage = ({ data }) => {
+  last = last.then(() => handle(data));
+};
+
+async function handle(data) {
   try {
     if (data.type === "load") await load(data);
     if (data.type === "predict") await answer(data);
@@ -28,7 +34,7 @@ self.onmessage = async ({ data }) => {
   } catch (error) {
     self.postMessage({ type: "failed", id: data.id, text: error.message || String(error) });
   }
-};
+}
 
 const say = (text) => self.postMessage({ type: "progress", text });
 const note = (text) => self.postMessage({ type: "note", text });
@@ -66,12 +72,14 @@ async function download(url, name) {
   }
   const total = Number(response.headers.get("content-length"));
   const parts = [];
-  let count = 0;
+  let [count, said] = [0, 0];
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
     parts.push(value);
     count += value.length;
+    if (performance.now() - said < 500) continue; // screen readers read each line aloud
+    said = performance.now();
     say(`Loading ${name}: ${megabytes(count)}${total >= count ? ` of ${megabytes(total)}` : ""} MB…`);
   }
   return new Uint8Array(await new Blob(parts).arrayBuffer());
@@ -119,7 +127,7 @@ async function startSession(processor, threads) {
 }
 
 async function startWith(processor, threads) {
-  say(`Starting the network with ${processor === "webgpu" ? "WebGPU" : "WebAssembly"}…`);
+  say(`Loading ONNX Runtime for ${processor === "webgpu" ? "WebGPU" : "WebAssembly"}…`);
   const { module, wasm } = RUNTIMES[processor];
   let ort;
   try {
@@ -151,6 +159,7 @@ function cut(picture, box) {
 
 /** The keypoints and scores of one crop (h, w, 3), in its pixels. */
 async function run(crop) {
+  if (!state.session) throw new Error("the network is not running");
   const [input] = state.session.inputMetadata;
   const count = typeof input.shape[0] === "number" ? input.shape[0] : 1; // a fixed batch
   const crops = new Uint8Array(count * crop.length);

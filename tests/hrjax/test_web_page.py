@@ -24,7 +24,7 @@ def told(folder):
 
 
 def test_the_folder_holds_page_network_and_runtime(portable, package, tmp_path):
-    folder = hrjax.export_web(portable.weights, tmp_path / "page", runtime=package)
+    folder = hrjax.export_web(portable.weights, tmp_path / "page", onnxruntime_web=package)
     names = {file.name for file in folder.iterdir()}
     own = {file.name for file in web_page.PAGE.iterdir()}
     assert names == {"model.onnx", *own, *web_page.RUNTIME}
@@ -43,7 +43,7 @@ def test_an_earlier_page_is_replaced_and_settings_are_those_of_the_file(
     (folder / "model.onnx").write_bytes(b"earlier")
     (folder / "notes.txt").write_text("mine")
     settings = {"decode": "dark", "flip_test": True, "license_text": "CC0"}
-    hrjax.export_web(portable.weights, folder, runtime=archive, **settings)
+    hrjax.export_web(portable.weights, folder, onnxruntime_web=archive, **settings)
     assert (folder / "ort.webgpu.js").read_text() == "contents of ort.webgpu.bundle.min.mjs"
     assert (folder / "notes.txt").read_text() == "mine"
     facts = told(folder)
@@ -61,17 +61,19 @@ def test_a_folder_of_other_files_is_left_alone(portable, package, tmp_path):
     folder.mkdir()
     (folder / "index.html").write_text("my home page")
     with pytest.raises(ValueError, match=r"site holds other files, index.html among them"):
-        hrjax.export_web(portable.weights, folder, runtime=package)
+        hrjax.export_web(portable.weights, folder, onnxruntime_web=package)
     with pytest.raises(ValueError, match=r"index.html is a file; expected a folder"):
-        hrjax.export_web(portable.weights, folder / "index.html", runtime=package)
+        hrjax.export_web(portable.weights, folder / "index.html", onnxruntime_web=package)
     with pytest.raises(ValueError, match=r"holds the page's own sources"):
-        hrjax.export_web(portable.weights, web_page.PAGE, runtime=package)
+        hrjax.export_web(portable.weights, web_page.PAGE, onnxruntime_web=package)
     assert (folder / "index.html").read_text() == "my home page"
 
 
 def test_heatmaps_cannot_be_shown(portable, package, tmp_path):
     with pytest.raises(ValueError, match="the page shows keypoints"):
-        hrjax.export_web(portable.weights, tmp_path / "page", runtime=package, decode="none")
+        hrjax.export_web(
+            portable.weights, tmp_path / "page", onnxruntime_web=package, decode="none"
+        )
 
 
 def test_a_package_that_is_not_complete(package, tmp_path):
@@ -82,7 +84,7 @@ def test_a_package_that_is_not_complete(package, tmp_path):
     broken.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"broken\.tgz is not the package onnxruntime-web as npm"):
         web_page.find_runtime(broken, tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"nowhere lacks ort\.wasm\.bundle\.min\.mjs"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*nowhere"):
         web_page.find_runtime(tmp_path / "nowhere", tmp_path)
 
 

@@ -41,7 +41,7 @@ def runtime(tmp_path_factory):
 def site(portable, runtime, tmp_path_factory):
     """A page with a tiny network; DARK's step would amplify the rounding of random weights."""
     folder = tmp_path_factory.mktemp("site") / "page"
-    return hrjax.export_web(portable.weights, folder, runtime=runtime, decode="quarter")
+    return hrjax.export_web(portable.weights, folder, onnxruntime_web=runtime, decode="quarter")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +188,20 @@ def test_camera_frames_are_computed_until_it_is_stopped(page):
     assert page.run(PROBLEM) == ""
 
 
+def test_pictures_and_camera_may_follow_each_other_at_once(page, site, photo):
+    page.open(page.address)
+    page.wait(READY)
+    page.choose_file("#file", photo)
+    page.run("document.getElementById('camera').click()")
+    page.wait("document.getElementById('times').textContent.includes('frames a second')")
+    choose_processor(page, "wasm")  # starts the network anew
+    page.choose_file("#file", photo)
+    page.wait(f"{READY} && {COMPUTED}")
+    assert page.run(PROBLEM) == ""
+    assert page.run("document.getElementById('camera').textContent") == "Use the camera"
+    assert_same(page, site / "model.onnx", photo, whole(photo))
+
+
 def test_files_that_are_not_pictures_are_named(page, tmp_path):
     page.open(page.address)
     page.wait(READY)
@@ -320,7 +334,7 @@ def real(shared, runtime, tmp_path_factory):
     """A page with a trained network."""
     folder = tmp_path_factory.mktemp("real") / "page"
     weights = shared / "weights/tinypose_256x192.npz"
-    return hrjax.export_web(weights, folder, runtime=runtime, decode="dark")
+    return hrjax.export_web(weights, folder, onnxruntime_web=runtime, decode="dark")
 
 
 def test_a_real_person_is_found_and_followed(real, shared, tmp_path):
