@@ -96,41 +96,60 @@ def _convolve_mixture(graph, inputs, out):
     are convolved with each kernel, and the results are mixed: as fast for few channels.
     """
     x, weights, kernels = inputs
-    count, size, _, per_group, outputs = kernels.shape
+    size, outputs = kernels.shape[1], kernels.shape[4]
     stride = round(x.shape[1] / out.shape[1])
     if not kernels.is_constant or (size == 1 and stride > 1):
         return None
     images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
-    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
-    window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "kernel_shape": [size] * 2}
-    arrays = values.full_array(kernels).transpose(0, 4, 3, 1, 2)  # (K, o, i, k, k)
-    label = kernels.label.removesuffix(".kernels")
-
-    def reshape(name, *shape):
-        return graph.add("Reshape", [name, graph.sizes(shape)])[0]
-
-    if size > 1 and (graph.batch or outputs < MANY):
-        factors = values.arrange(graph, weights, (0, 1, None, None))
-        factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
-        total = None
-        for array, factor in zip(arrays, factors, strict=True):
-            names = [images, graph.constant(array, kernels.label)]
-            part = graph.add("Conv", names, label=label, group=outputs, **window)
-            part = graph.add("Mul", [*part, factor])
-            total = graph.add("Add", [*total, *part]) if total else part
-        return Value(total[0], out.shape, out.dtype, CHANNELS_FIRST, sizes)
-    table = graph.constant(arrays.reshape(count, -1), kernels.label)
-    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
-    n, height, width, channels = x.shape
-    if size == 1:
-        mixed = reshape(mixed, n, outputs, channels)
-        pixels = reshape(images, n, channels, height * width)
-        (name,) = graph.add("MatMul", [mixed, pixels], label=label)
+    if size > 1 and (not graph.samples or outputs < MANY):
+        name = _mixed_results(graph, images, weights, kernels, stride)
     else:
-        mixed = reshape(mixed, n * outputs, per_group, size, size)
-        pixels = reshape(images, 1, n * channels, height, width)
-        (name,) = graph.add("Conv", [pixels, mixed], label=label, group=n * outputs, **window)
-    return Value(reshape(name, *sizes), out.shape, out.dtype, CHANNELS_FIRST, sizes)
+        name = _mixed_kernels(graph, images, x.shape, weights, kernels, stride)
+        (name,) = graph.add("Reshape", [name, graph.sizes(out.shape[i] for i in CHANNELS_FIRST)])
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+def _window(kernels, stride):
+    """The attributes of a depthwise convolution, and the kernels in ONNX's order."""
+    size, outputs = kernels.shape[1], kernels.shape[4]
+    window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "kernel_shape": [size] * 2}
+    options = {"label": kernels.label.removesuffix(".kernels"), "group": outputs, **window}
+    return options, values.full_array(kernels).transpose(0, 4, 3, 1, 2)
+
+
+def _mixed_results(graph, images, weights, kernels, stride):
+    """The sum of the images convolved with each kernel, times its weight."""
+    options, arrays = _window(kernels, stride)
+    count = len(arrays)
+    factors = values.arrange(graph, weights, (0, 1, None, None))
+    factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
+    total = None
+    for array, factor in zip(arrays, factors, strict=True):
+        names = [images, graph.constant(array, kernels.label)]
+        part = graph.add("Mul", [*graph.add("Conv", names, **options), factor])
+        total = graph.add("Add", [*total, *part]) if total else part
+    return total[0]
+
+
+def _mixed_kernels(graph, images, shape, weights, kernels, stride):
+    """The images convolved with the sum of the kernels, each times its weight."""
+
+    def reshape(name, *sizes):
+        return graph.add("Reshape", [name, graph.sizes(sizes)])[0]
+
+    n, height, width, channels = shape
+    options, arrays = _window(kernels, stride)
+    _, outputs, per_group, size, _ = arrays.shape
+    table = graph.constant(arrays.reshape(len(arrays), -1), kernels.label)
+    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
+    if size == 1:
+        pixels = reshape(images, n, channels, height * width)
+        names = [reshape(mixed, n, outputs, channels), pixels]
+        return graph.add("MatMul", names, label=options["label"])[0]
+    pixels = reshape(images, 1, n * channels, height, width)
+    names = [pixels, reshape(mixed, n * outputs, per_group, size, size)]
+    return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
 
 
 KNOWN = {

@@ -65,13 +65,10 @@ def heatmaps(network, crops, platform="tpu"):
     return np.asarray(forward(*network[1:], models.normalize(crops)))
 
 
-def program(function, weights, images, batch=translate.BATCH):
-    """The ONNX program of `function(weights, images)` for any number of images.
-
-    With a `batch` of 0 it is for as many as there are.
-    """
-    graph = Graph(batch)
-    shape = (batch or len(images), *images.shape[1:])
+def program(function, weights, images, samples=0):
+    """The ONNX program of `function(weights, images)` for so many images, 0 for any number."""
+    graph = Graph(translate.BATCH, samples)
+    shape = (translate.BATCH, *images.shape[1:])
     given = values.Value("images", shape, images.dtype, (0, 1, 2, 3), shape)
     results = translate.trace(graph, function, weights, [given])
     axes = dict.fromkeys(("images", *results), ("n", "h", "w", "c"))
@@ -114,6 +111,17 @@ def test_a_network_of_each_family_computes_the_same_for_any_number_of_crops(name
     for count in (1, 3):
         (ours,) = run.run(["heatmaps"], {"crops": CROPS[:count]})
         assert np.abs(ours - expected[:count]).max() <= 2e-5 * expected.std()
+
+
+def test_kernels_per_sample_are_mixed_first_for_a_fixed_number_of_crops():
+    fields = {**tiny_networks.TINY["hrnext_small"], "width": 64, "stem_width": 64}
+    network = lively(hrjax.create("hrnext_small", **fields))
+    plans = [Plan(network, card_of("hrnext_small"), True, samples) for samples in (0, 3)]
+    free, fixed = map(onnx_model.build, plans)
+    groups = [a.i for node in fixed.graph.node for a in node.attribute if a.name == "group"]
+    assert 3 * 256 in groups
+    ours, theirs = (session(built).run(None, {"crops": CROPS})[0] for built in (fixed, free))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * theirs.std())
 
 
 @pytest.mark.long
@@ -187,7 +195,7 @@ def test_decoding_finds_the_same_keypoints(method, maps):
         return {"keypoints": cells * strides, "scores": scores}
 
     expected = jax.jit(lambda maps: read(None, maps))(maps)
-    for built, count in ((program(read, {}, maps), 2), (program(read, {}, maps[:1], batch=0), 1)):
+    for built, count in ((program(read, {}, maps), 2), (program(read, {}, maps, samples=1), 1)):
         keypoints, scores = session(built).run(None, {"images": maps[:count]})
         np.testing.assert_allclose(keypoints, expected["keypoints"][:count], atol=1e-3)
         np.testing.assert_allclose(scores, expected["scores"][:count], rtol=1e-6)
