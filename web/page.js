@@ -95,7 +95,7 @@ function failed({ id, text }) {
   }
   state.isBusy = false;
   complain(text);
-  say("The picture was not computed.");
+  say("No joints were found in this picture.");
 }
 
 /** Asks for the joints in the box; where the worker is busy, once it has answered. */
@@ -138,7 +138,7 @@ function joints(answer) {
 function measure() {
   if (state.isBusy || state.camera) return;
   state.isBusy = true;
-  say(`Computing the picture ${MEASURED_RUNS} times…`);
+  say(`Running ${MEASURED_RUNS} times…`);
   const message = { type: "measure", id: state.request, box: state.box, runs: MEASURED_RUNS };
   worker.postMessage(message);
 }
@@ -283,7 +283,7 @@ function typeBox() {
 function fitBox() {
   const box = state.pose && boxAround(state.pose.keypoints, state.pose.scores, state.threshold);
   if (box) choose(box);
-  else say("Too few joints are known to fit a box to them.");
+  else say("Too few joints score above the threshold to fit a box.");
 }
 
 // ---------------------------------------------------------------- what is shown

@@ -280,7 +280,7 @@ def test_buttons_fit_the_box_measure_and_save(page, photo, tmp_path):
     page.run("document.getElementById('threshold').value = 1")
     page.run("document.getElementById('threshold').dispatchEvent(new Event('input'))")
     page.run("document.getElementById('fit').click()")
-    assert page.run(STATUS) == "Too few joints are known to fit a box to them."
+    assert page.run(STATUS) == "Too few joints score above the threshold to fit a box."
 
 
 @pytest.mark.parametrize(
