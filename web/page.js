@@ -95,7 +95,7 @@ function failed({ id, text }) {
   }
   state.isBusy = false;
   complain(text);
-  say("No joints were found in this picture.");
+  say("This picture could not be processed.");
 }
 
 /** Asks for the joints in the box; where the worker is busy, once it has answered. */
