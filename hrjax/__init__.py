@@ -19,6 +19,8 @@ import importlib.metadata
 import typing
 
 if typing.TYPE_CHECKING:
+    from hrjax.export.onnx_model import export_onnx
+    from hrjax.export.stablehlo import export_stablehlo
     from hrjax.models import (
         apply,
         features,
@@ -29,6 +31,7 @@ if typing.TYPE_CHECKING:
     )
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
+    from hrjax.web_page import export_web
     from hrjax.weights.tensor_loading import from_torch
     from hrjax.weights.torch_names import to_torch
 
@@ -37,6 +40,9 @@ __all__ = [
     "__version__",
     "apply",
     "create",
+    "export_onnx",
+    "export_stablehlo",
+    "export_web",
     "features",
     "fold_batch_norm",
     "from_torch",
@@ -52,6 +58,9 @@ _MODULES = {
     **dict.fromkeys(_IN_MODELS, "hrjax.models"),
     **dict.fromkeys(("create", "load"), "hrjax.networks"),
     "Predictor": "hrjax.prediction.predictor",
+    "export_onnx": "hrjax.export.onnx_model",
+    "export_stablehlo": "hrjax.export.stablehlo",
+    "export_web": "hrjax.web_page",
     "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }

@@ -233,7 +233,7 @@ def flip_back(heatmaps: jax.Array, flip_order: Sequence[int], *, shift: bool = T
             f"flip_order must hold each of the {heatmaps.shape[-1]} joints once; got "
             f"{tuple(flip_order)}"
         )
-    mirrored = heatmaps[:, :, ::-1, np.array(flip_order)]
+    mirrored = heatmaps[:, :, ::-1][..., np.array(flip_order)]
     if not shift:
         return mirrored
     return jnp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from data_pipelines.skeletons import Skeleton
@@ -69,17 +70,11 @@ def make_predict_step(
         return apply(network, images, settings.dtype)
 
     def predict(weights, batch):
-        images = models.normalize(batch["image"], settings.color)
-        if settings.flip_test:
-            # Both go through the network in one call. A crop and its mirror image are neighbors,
-            # so that they stay on the device that holds the crop.
-            pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
-            maps = compute_heatmaps(weights, pairs.reshape(-1, *images.shape[1:]))
-            mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not settings.udp)
-            maps = 0.5 * (maps[::2] + mirrored)
-        else:
-            maps = compute_heatmaps(weights, images)
-        keypoints, scores = read_keypoints(maps, batch["to_original"], images.shape[1], settings)
+        forward = functools.partial(compute_heatmaps, weights)
+        maps = crop_heatmaps(forward, batch["image"], settings, skeleton)
+        keypoints, scores = read_keypoints(
+            maps, batch["to_original"], batch["image"].shape[1], settings
+        )
         same = {key: batch[key] for key in ("index", "mask")}
         return {**same, "keypoints": keypoints, "scores": scores}
 
@@ -103,12 +98,40 @@ def apply(
     return maps.astype(jnp.float32) if dtype != "float32" else maps
 
 
+def crop_heatmaps(
+    forward: Callable[[jax.Array], jax.Array],
+    crops: jax.Array,
+    settings: PredictionSettings,
+    skeleton: Skeleton,
+) -> jax.Array:
+    """The heatmaps of RGB crops (n, h, w, 3) uint8, with or without the flip test.
+
+    `forward` computes the heatmaps of normalized images.
+    """
+    images = models.normalize(crops, settings.color)
+    if not settings.flip_test:
+        return forward(images)
+    # Both go through the network in one call. A crop and its mirror image are neighbors, so that
+    # they stay on the device that holds the crop.
+    pairs = jnp.stack([images, images[:, :, ::-1]], axis=1)
+    maps = forward(pairs.reshape(-1, *images.shape[1:]))
+    mirrored = heatmaps.flip_back(maps[1::2], skeleton.flip_order, shift=not settings.udp)
+    return 0.5 * (maps[::2] + mirrored)
+
+
 def read_keypoints(
     maps: jax.Array, to_original: jax.Array, input_height: int, settings: PredictionSettings
 ) -> tuple[jax.Array, jax.Array]:
     """Keypoints (n, k, 2) in image pixels and scores (n, k) of the heatmaps of crops."""
+    cells, strides, scores = read_cells(maps, input_height, settings)
+    return heatmaps.to_image(cells, strides, to_original), scores
+
+
+def read_cells(
+    maps: jax.Array, input_height: int, settings: PredictionSettings
+) -> tuple[jax.Array, np.ndarray, jax.Array]:
+    """Keypoints (n, k, 2) as cells of heatmaps, input pixels per cell (x, y), and scores (n, k)."""
     kernel = heatmaps.dark_kernel(settings.sigma)
     cells, scores = heatmaps.decode(maps, settings.decode, kernel=kernel)
     size = maps.shape[1:3]
-    strides = heatmaps.strides(size, input_height // size[0], udp=settings.udp)
-    return heatmaps.to_image(cells, strides, to_original), scores
+    return cells, heatmaps.strides(size, input_height // size[0], udp=settings.udp), scores

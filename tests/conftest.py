@@ -134,6 +134,32 @@ def tiny_config(drawn):
 
 
 @pytest.fixture(scope="session")
+def portable(drawn, tmp_path_factory):
+    """`micro`'s network as converted weights with a model card, and as an ONNX file.
+
+    `portable.weights`, `portable.onnx` and `portable.card`.
+    """
+    import types
+
+    import hrjax
+    from data_pipelines import datasets
+    from hrjax import experiment, models
+    from hrjax.weights import checkpoints, model_card
+
+    config = micro_config(drawn)
+    card = model_card.from_config(config, datasets.find("mpii").skeleton)
+    model = hrjax.create(card.variant, **experiment.model_fields(config))
+    _, params, stats = models.split(model)
+    folder = tmp_path_factory.mktemp("portable")
+    with checkpoints.open_folder(folder / "weights", keep=1) as manager:
+        weights = {"model": {"params": params, "stats": stats}}
+        checkpoints.save(manager, 0, weights, position={}, score=None, card=card)
+        checkpoints.wait(manager)
+    file = hrjax.export_onnx(folder / "weights", folder / "network.onnx", license_text="CC0")
+    return types.SimpleNamespace(weights=folder / "weights", onnx=file, card=card)
+
+
+@pytest.fixture(scope="session")
 def bright():
     """A network for COCO's joints that predicts every joint at the brightest point of the image.
 

@@ -19,6 +19,7 @@ from hrjax.detections import Predictions
 from hrjax.evaluation import distance_metrics, metrics, protocols, reports
 from hrjax.evaluation.metrics import Evaluation
 from hrjax.evaluation.protocols import Protocol
+from hrjax.export import running
 from hrjax.runtime import distributed
 from hrjax.weights import source
 
@@ -44,11 +45,15 @@ def evaluate(
     _check_paths(split, config.eval.boxes, workdir, output)
     whole = NamedSharding(mesh, PartitionSpec())
     opened = source.open(checkpoint)
-    graph, params, stats = opened.restore(
-        whole, variant=config.model.name, fields=experiment.model_fields(config)
-    )
-    step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
-    weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
+    if opened.program:
+        step, weights = _exported_step(opened.program, settings, split.skeleton), {}
+    else:
+        graph, params, stats = opened.restore(
+            whole, variant=config.model.name, fields=experiment.model_fields(config)
+        )
+        step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
+        weights = {"params": params, "stats": stats}
+    batches = experiment.eval_batches(config, split)
     predictions = predict(step, weights, batches, split, mesh)
     evaluation, _ = report(
         protocol, split, predictions, workdir, error_analysis=config.eval.report, output=output
@@ -56,6 +61,18 @@ def evaluate(
     if jax.process_index() == 0:
         print(evaluation.table)
     return evaluation
+
+
+def _exported_step(program, settings, skeleton):
+    """The step of an exported network, which one process evaluates."""
+    if jax.process_count() > 1:
+        raise ValueError(f"{program.file} is evaluated by one process; there are several")
+    if program.card.skeleton.names != skeleton.names:
+        raise ValueError(
+            f"{program.file} finds the joints {', '.join(program.card.skeleton.names)}; the "
+            f"annotations have {', '.join(skeleton.names)}"
+        )
+    return running.make_predict_step(program, settings)
 
 
 def _check_paths(split, boxes, workdir, output):

@@ -16,6 +16,7 @@ from data_pipelines import geometry
 from data_pipelines import images as data_images
 from data_pipelines.transforms import ops
 from hrjax import calibration, inference, models
+from hrjax.export import running
 from hrjax.prediction import detectors, media, search, trained_network
 from hrjax.prediction.film import reading
 from hrjax.prediction.film.follow import Detect, Follower
@@ -34,10 +35,14 @@ class Predictor:
     """Predicts the joints of people: `Predictor(checkpoint)(images, boxes)`.
 
     `checkpoint` is a run, one step of it, converted weights, a file of weights or its address, a
-    published name, or a `Network`. `model` names the variant, with the input size or not, of
-    weights that do not say it; `config` replaces all settings; `flip_test`, `decode` and `dtype`
-    replace one each ("bfloat16" is faster on accelerators). Batches have at most `batch_size`
-    people, a power of two. Image files of more than `max_pixels` are not decoded.
+    published name, an exported network (.onnx), which onnxruntime computes, or a `Network`. `model`
+    names the variant, with the input size or not, of weights that do not say it; `config` replaces
+    all settings; `flip_test`, `decode` and `dtype` replace one each ("bfloat16" is faster on
+    accelerators). Batches have at most `batch_size` people, a power of two. Image files of more
+    than `max_pixels` are not decoded.
+
+    For a few people, exported networks are faster, since nothing is compiled at the first call.
+    For many, docs/exporting.md says how to find out which is faster on a machine.
     """
 
     def __init__(
@@ -68,6 +73,9 @@ class Predictor:
         self._network = checkpoint
         self._mesh = distributed.make_mesh(jax.local_devices()[:1])
         self._crop = ops.Crop(self.settings.input_size, self.settings.udp)
+        if checkpoint.program:
+            # Now, so that settings other than the program's are an error before any image is read.
+            self._step = running.make_predict_step(checkpoint.program, self.settings)
 
     @functools.cached_property
     def _folded(self):
@@ -175,10 +183,20 @@ class Predictor:
     def heatmaps(
         self, image: media.ImageLike, boxes: ArrayLike | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Crops (n, h, w, 3) of the people in one image and their heatmaps, without flip test."""
+        """Crops (n, h, w, 3) of the people in one image and their heatmaps, without flip test.
+
+        An exported network's are those that it returns.
+        """
         crops = [crop["image"] for crop in self._crop_all([(image, boxes)], [])]
         if not crops:
             raise ValueError("none of the boxes overlaps the image")
+        program = self._network.program
+        if program and not program.returns_heatmaps:
+            raise ValueError(
+                f'{program.file} returns keypoints; export it with decode="none" to see heatmaps'
+            )
+        if program:
+            return np.stack(crops), program.run(np.stack(crops))[0]
         heatmaps = [np.asarray(self._forward(self._folded[1], crop[None])) for crop in crops]
         return np.stack(crops), np.concatenate(heatmaps)
 
@@ -208,6 +226,8 @@ class Predictor:
             "index": np.arange(size, dtype=np.int32),
             "mask": np.arange(size) < len(crops),
         }
+        if self._network.program:
+            return self._step({}, batch)
         return self._step(self._folded[1], distributed.shard(batch, self._mesh))
 
     def _collect(self, outputs, all_boxes):

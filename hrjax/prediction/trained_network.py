@@ -10,6 +10,7 @@ from hrjax import models
 from hrjax.calibration import Calibration
 from hrjax.inference import PredictionSettings
 from hrjax.weights import source
+from hrjax.weights.onnx_programs import Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +18,18 @@ class Network:
     """What `models.split` gives of an evaluating network, its joints and its settings.
 
     `joint_threshold` is the score from which a joint counts in a person's score. With a
-    `calibration` scores are expected similarities.
+    `calibration` scores are expected similarities. An exported network is a `program` instead of a
+    graph with params and stats.
     """
 
     settings: PredictionSettings
     skeleton: Skeleton
-    graph: models.Graph
+    graph: models.Graph | None
     params: dict
     stats: dict
     joint_threshold: float = 0.2
     calibration: Calibration | None = None
+    program: Program | None = None
 
 
 def load(
@@ -41,7 +44,7 @@ def load(
     if config is not None:
         opened = opened.with_config(config)
     card = opened.card
-    graph, params, stats = opened.restore()
+    graph, params, stats = (None, {}, {}) if opened.program else opened.restore()
     settings = PredictionSettings(
         input_size=card.input_size,
         color=card.color,
@@ -53,4 +56,8 @@ def load(
         dtype="float32" if config is None else config.eval.dtype,
     )
     weights = (graph, params, stats)
-    return Network(settings, card.skeleton, *weights, card.joint_threshold, card.calibration)
+    return Network(
+        *(settings, card.skeleton, *weights, card.joint_threshold),
+        calibration=card.calibration,
+        program=opened.program,
+    )

@@ -14,21 +14,24 @@ from hrjax.weights.readers import numpy_files, safe_pickle, torch_files
 from hrjax.weights.readers.budget import Budget
 from hrjax.weights.readers.pickled_types import ForbiddenError, printable
 
+PROGRAM = ".onnx"  # the ending of exported networks, which `onnx_programs` opens
 CARD = model_card.FILE  # the entry of .npz files, and of .safetensors' metadata, with the card
 MAX_HEADER = 16 * 2**20  # bytes of the list of tensors of a .safetensors file
 
 
 def find(path: str) -> pathlib.Path | None:
-    """The file of weights at a path or https address; None where `path` names no such file.
+    """The file of weights or of a program at a path or https address; None for other paths.
 
     `#sha256=DIGITS` at the end of `path` requires the file's SHA-256, or its first digits.
     """
     source, digits = checksums.split(path)
     if web.is_address(source):
-        _reader(cache.file_name(source) or source)
+        name = cache.file_name(source) or source
+        if not name.endswith(PROGRAM):
+            _reader(name)
         return web.fetch(path)
     file = pathlib.Path(source)
-    is_file = file.is_file() or source.endswith(tuple(READERS))
+    is_file = file.is_file() or source.endswith((*READERS, PROGRAM))
     if digits and not is_file:
         raise ValueError(f"{source} is not a file of weights; only files have a SHA-256")
     if digits:
@@ -91,7 +94,8 @@ def _reader(name):
     readers = [reader for suffix, reader in READERS.items() if name.endswith(suffix)]
     if not readers:
         raise ValueError(
-            f"cannot tell from its name what {name} is; expected one of {', '.join(READERS)}"
+            f"cannot tell from its name what {name} is; expected one of "
+            f"{', '.join([*READERS, PROGRAM])}"
         )
     return readers[0]
 

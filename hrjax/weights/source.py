@@ -20,11 +20,13 @@ from hrjax.weights import (
     fingerprints,
     foreign_names,
     model_card,
+    onnx_programs,
     published,
     step_files,
     tensor_loading,
 )
 from hrjax.weights.model_card import ModelCard
+from hrjax.weights.onnx_programs import Program
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ class Source:
     """Weights that were opened once: where they are, and which network they are of.
 
     `location` is the file or the folder of one step. `tensors` are a file's, translated into the
-    official names; None for checkpoints. `saved_card` is the model card that came with the weights
+    official names; None for checkpoints. `program` is an exported network, which has no weights to
+    restore; None for others. `saved_card` is the model card that came with the weights
     and `config_file` the config.json of their run, None where there is none. `model` is the
     variant, with the input size or not, that the user named, and `dataset` that of a published
     name. `others` are further steps of the same run, which are read where the arrays of `location`
@@ -48,6 +51,7 @@ class Source:
     model: str = ""
     dataset: str = ""
     others: tuple[pathlib.Path, ...] = ()
+    program: Program | None = None
 
     @functools.cached_property
     def variant(self) -> str:
@@ -168,6 +172,7 @@ class Source:
         The arrays have `sharding`, by default on the first device. `variant` and `fields` are those
         of the network that is expected; if the weights are of another, raises ValueError.
         """
+        self._require_weights()
         variant, fields = variant or self.variant, self.fields if fields is None else fields
         sharding = sharding or _first_device()
         if self.tensors is not None:
@@ -201,6 +206,7 @@ class Source:
 
     def _all_tensors(self, variant, sharding):
         """The tensors of a file or of a checkpoint."""
+        self._require_weights()
         if self.tensors is not None:
             return self.tensors
 
@@ -212,6 +218,13 @@ class Source:
         logger.info("using the checkpoint %s", step)
         knows_variant = self.saved_card or self.config_file
         return tensor_loading.as_tensors(self.variant if knows_variant else variant, restored)
+
+    def _require_weights(self):
+        if self.program:
+            raise ValueError(
+                f"{self.location} is an exported network: it predicts and is evaluated, but has no "
+                "weights to train, convert or export; use the checkpoint that it was exported from"
+            )
 
     def _read(self, read):
         """The step and what `read` returns of it; the next one where its files are damaged."""
@@ -228,10 +241,10 @@ def open(path: "str | os.PathLike | Source", *, model: str = "") -> Source:
     """The weights at a path or https address, or of a published name.
 
     A path leads to a run (whose best step is taken), its checkpoints folder, one step wherever it
-    is, converted weights, or a file of any framework. `#sha256=DIGITS` after a file, an address or
-    a published name requires the SHA-256, of which the first 8 digits are enough. `model` names the
-    variant, with the input size (hrnet_w48_384x288) where it is not the recipe's, of weights that
-    do not say it themselves.
+    is, converted weights, a file of any framework, or an exported network (.onnx).
+    `#sha256=DIGITS` after a file, an address or a published name requires the SHA-256, of which the
+    first 8 digits are enough. `model` names the variant, with the input size (hrnet_w48_384x288)
+    where it is not the recipe's, of weights that do not say it themselves.
     """
     if isinstance(path, Source):
         return path
@@ -260,6 +273,9 @@ def skeleton_of(config: ConfigDict) -> Skeleton:
 
 
 def _open_file(file):
+    if file.name.endswith(file_formats.PROGRAM):
+        program = onnx_programs.open_program(file)
+        return Source(file, saved_card=program.card, program=program)
     content = file_formats.read(file)
     text = content.pop(file_formats.CARD, None)
     card = None if text is None else model_card.parse(text, f"{file_formats.CARD} in {file}")

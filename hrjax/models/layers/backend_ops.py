@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from hrjax.models.layers.target import target_platform
+from hrjax.models.layers.target import kept_whole, target_platform
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
@@ -34,13 +34,14 @@ def convolve(
     peak speed on dense convolutions, but not on the gradients of their kernels, which are matrix
     products here, and 15 to 50 times slower than PyTorch on grouped convolutions: depthwise ones
     become shifted multiply-adds, other grouped ones a dense convolution for each group.
+    ONNX has convolutions of every kind.
     """
     size, _, _, outputs = kernel.shape
-    if size == 1 and groups == 1:
+    pad = (size // 2 * dilation,) * 2
+    if size == 1 and groups == 1 and target_platform() != "onnx":
         if target_platform() == "gpu" and x.shape[1:3] == (1, 1):
             return _small_product(x, kernel[0, 0])
         return matmul(x[:, ::stride, ::stride], kernel[0, 0])
-    pad = (size // 2 * dilation,) * 2
     depthwise = groups == x.shape[-1] == outputs
     if target_platform() == "gpu" and depthwise:
         return _depthwise_on_gpu(x, kernel, stride, dilation)
@@ -102,6 +103,18 @@ def _transposed_product(x, y):
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+@kept_whole("stride", "groups")
+def convolve_mixture(
+    x: jax.Array, weights: jax.Array, kernels: jax.Array, *, stride: int, groups: int
+) -> jax.Array:
+    """`convolve` of each sample with a sum of `kernels` (K, k, k, c / groups, outputs).
+
+    `weights` (n, K) are those of the sum, different for each sample.
+    """
+    mixed = jnp.tensordot(weights, kernels, 1)
+    return convolve_per_sample(x, mixed, stride=stride, groups=groups)
 
 
 def convolve_per_sample(x: jax.Array, kernels: jax.Array, *, stride: int, groups: int) -> jax.Array:

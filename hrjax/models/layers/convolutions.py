@@ -12,7 +12,7 @@ from flax import nnx
 
 from hrjax.models.layers.backend_ops import (
     convolve,
-    convolve_per_sample,
+    convolve_mixture,
     convolve_transposed,
     matmul,
 )
@@ -187,8 +187,8 @@ class DynamicConv(nnx.Module):
     def __call__(self, x: jax.Array, *, with_bias: bool = True) -> jax.Array:
         means = jnp.mean(x, (1, 2), keepdims=True)
         weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))[:, 0, 0]
-        kernels = jnp.tensordot(weights, self.kernels.get_value(), 1)
-        x = convolve_per_sample(x, kernels, stride=self.stride, groups=self.groups)
+        kernels = self.kernels.get_value()
+        x = convolve_mixture(x, weights, kernels, stride=self.stride, groups=self.groups)
         return x + self.bias.get_value() if with_bias and self.bias is not None else x
 
     def absorb(self, factor: jax.Array, shift: jax.Array) -> None:

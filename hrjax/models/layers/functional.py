@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from hrjax.models.layers.backend_ops import accumulation_dtype, sum_together
-from hrjax.models.layers.target import target_platform
+from hrjax.models.layers.target import kept_whole, target_platform
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -65,13 +65,20 @@ def _standardize_backward(epsilon, saved, gradients):
 standardize.defvjp(_standardize_forward, _standardize_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def standardize_pixels(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> jax.Array:
+@kept_whole()
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """`x` with the channels of each pixel brought to the given scale and bias."""
+    if target_platform() == "onnx":  # where the epsilon is an array too
+        return _scaled_pixels(x, scale, bias, epsilon)
+    return standardize_pixels(x, scale, bias, epsilon)
+
+
+def _scaled_pixels(x, scale, bias, epsilon):
     centered, factor = _pixel_statistics(x, epsilon)
     return centered * factor * scale + bias
+
+
+standardize_pixels = jax.custom_vjp(_scaled_pixels, nondiff_argnums=(3,))
 
 
 def _pixel_statistics(x, epsilon):
@@ -100,9 +107,14 @@ def _standardize_pixels_backward(epsilon, saved, gradient):
 standardize_pixels.defvjp(_standardize_pixels_forward, _standardize_pixels_backward)
 
 
-@jax.custom_vjp
+@kept_whole()
 def gelu(x: jax.Array) -> jax.Array:
     """The exact GELU, computed in float32 or better."""
+    return _gelu(x)
+
+
+@jax.custom_vjp
+def _gelu(x):
     y = x.astype(accumulation_dtype(x))
     return (y * _normal_cdf(y)).astype(x.dtype)
 
@@ -114,7 +126,7 @@ def _normal_cdf(y):
 
 @jax.jit
 def _gelu_forward(x):
-    return gelu(x), x
+    return _gelu(x), x
 
 
 @jax.jit
@@ -125,7 +137,7 @@ def _gelu_backward(x, gradient):
     return (((_normal_cdf(y) + y * density) * gradient).astype(x.dtype),)
 
 
-gelu.defvjp(_gelu_forward, _gelu_backward)
+_gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 @jax.custom_vjp

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from hrjax.models.layers.functional import standardize, standardize_pixels
+from hrjax.models.layers.functional import layer_norm, standardize
 from hrjax.models.layers.initialization import Initializer, constant
 
 
@@ -101,4 +101,4 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         scale, bias = self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
-        return standardize_pixels(x.astype(dtype), scale, bias, self.epsilon).astype(x.dtype)
+        return layer_norm(x.astype(dtype), scale, bias, self.epsilon).astype(x.dtype)

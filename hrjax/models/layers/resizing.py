@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hrjax.models.layers.target import kept_whole
 
+
+@kept_whole("size")
 def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) enlarged to `size`, a whole multiple of its own, by repeating pixels."""
     n, height, width, channels = x.shape
@@ -15,6 +18,7 @@ def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     return x.reshape(n, *size, channels)
 
 
+@kept_whole()
 def max_pool(x: jax.Array) -> jax.Array:
     """The maxima of 3x3 windows at stride 2 with padding 1: half the size."""
     # Maxima of slices: XLA's window reduction takes four times as long on CPU, its gradient three.
@@ -24,6 +28,7 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.maximum(x[:, :, :-2:2], x[:, :, 1:-1:2]), x[:, :, 2::2])
 
 
+@kept_whole("size")
 def average_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) averaged to `size`, over cells that overlap if the sizes do not divide."""
     n, height, width, channels = x.shape
@@ -41,6 +46,7 @@ def _cells(source, target):
     return inside / (last - first)
 
 
+@kept_whole("size")
 def bilinear_align_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) resized to `size` bilinearly, corner pixels onto corner pixels.
 
@@ -49,6 +55,7 @@ def bilinear_align_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     return _resample(x, *_interpolations(x, size, _aligned_corners))
 
 
+@kept_whole("size")
 def bilinear_half_pixel(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) enlarged to `size` bilinearly, the area of the image onto itself.
 

@@ -1,22 +1,26 @@
 """The platform that a program is traced for, which need not be that of the host."""
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import jax
 
 # JAX calls a GPU "cuda" or "rocm" where it exports for one, and "gpu" where it computes on one.
-PLATFORMS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}
+PLATFORMS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu", "onnx": "onnx"}
 _chosen = jax.make_user_context(None)  # part of the key of every jit cache
 
 
 def lowering_for(platform: str) -> AbstractContextManager:
-    """Traces networks and training steps for a platform: cpu, gpu (cuda, rocm) or tpu.
+    """Traces networks and training steps for a platform: cpu, gpu (cuda, rocm), tpu or onnx.
 
         with hrjax.lowering_for("cuda"):
             exported = jax.export.export(forward, platforms=["cuda"])(images)
 
     Convolutions, batch norm and chains of blocks are computed differently on each platform. Without
     this context, programs are for the devices in use. Gradients must be taken inside of it too.
+    For "onnx", which `hrjax.export_onnx` uses, convolutions stay whole, and so do functions that
+    ONNX has an operator for.
     """
     if platform not in PLATFORMS:
         raise ValueError(f"unknown platform {platform!r}; choose one of: {', '.join(PLATFORMS)}")
@@ -24,7 +28,7 @@ def lowering_for(platform: str) -> AbstractContextManager:
 
 
 def target_platform() -> str:
-    """The platform to trace for, "cpu", "gpu" or "tpu": that of `lowering_for`, or of the devices.
+    """The platform to trace for, that of `lowering_for` or of the devices: a value of PLATFORMS.
 
     Outside of `lowering_for` it is the platform of `jax.default_device`, if one is set, and
     otherwise JAX's default backend.
@@ -33,3 +37,22 @@ def target_platform() -> str:
         return _chosen.value
     device = jax.config.jax_default_device
     return PLATFORMS[getattr(device, "platform", device) or jax.default_backend()]
+
+
+def kept_whole(*static: str) -> Callable:
+    """Makes a function that a program traced for ONNX calls by its name, instead of inlining it.
+
+    `static` names the arguments that are not arrays. On other platforms nothing changes.
+    """
+
+    def decorate(function):
+        named = jax.jit(function, static_argnames=static)
+
+        @functools.wraps(function)
+        def call(*arguments, **options):
+            chosen = named if target_platform() == "onnx" else function
+            return chosen(*arguments, **options)
+
+        return call
+
+    return decorate

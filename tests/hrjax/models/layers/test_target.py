@@ -19,7 +19,14 @@ def test_the_target_is_the_platform_of_the_devices_in_use(monkeypatch):
 
 @pytest.mark.parametrize(
     ("platform", "target"),
-    [("cpu", "cpu"), ("gpu", "gpu"), ("cuda", "gpu"), ("rocm", "gpu"), ("tpu", "tpu")],
+    [
+        ("cpu", "cpu"),
+        ("gpu", "gpu"),
+        ("cuda", "gpu"),
+        ("rocm", "gpu"),
+        ("tpu", "tpu"),
+        ("onnx", "onnx"),
+    ],
 )
 def test_the_context_sets_the_target(platform, target):
     with hrjax.lowering_for(platform):
@@ -31,7 +38,9 @@ def test_the_context_sets_the_target(platform, target):
 
 
 def test_an_unknown_platform_is_an_error_with_the_choices():
-    with pytest.raises(ValueError, match=r"'cudnn'; choose one of: cpu, gpu, cuda, rocm, tpu"):
+    with pytest.raises(
+        ValueError, match=r"'cudnn'; choose one of: cpu, gpu, cuda, rocm, tpu, onnx"
+    ):
         hrjax.lowering_for("cudnn")
 
 

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).parents[2] / "golden" / "models"
+FOLDER = pathlib.Path(__file__).parent / "golden" / "models"
 NAMES = sorted(file.name.removesuffix(".json.gz") for file in FOLDER.glob("*.json.gz"))
 
 

@@ -1,0 +1,169 @@
+"""Functions that a traced program calls by name and that ONNX has operations for.
+
+A translation takes the graph, the values that go in and the shape and dtype of the result; None
+where the function must be translated by what it is made of.
+"""
+
+import math
+
+import numpy as np
+
+from hrjax.export import primitives, values
+from hrjax.export.values import Value
+
+CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
+MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
+
+
+def _relu(graph, inputs, out):
+    """The positive part."""
+    return primitives.elementwise(graph, "Relu", inputs, out)
+
+
+def _gelu(graph, inputs, out):
+    """The exact GELU in the form that runtimes recognize: by erf, at the dtype of its input."""
+    (x,) = inputs
+    scaled = primitives.elementwise(graph, "Div", [x, primitives.like(x, math.sqrt(2))], out)
+    error = primitives.elementwise(graph, "Erf", [scaled], out)
+    factor = primitives.elementwise(graph, "Add", [error, primitives.like(x, 1)], out)
+    product = primitives.elementwise(graph, "Mul", [x, factor], out)
+    return primitives.elementwise(graph, "Mul", [product, primitives.like(x, 0.5)], out)
+
+
+def _layer_norm(graph, inputs, out):
+    """The channels of each pixel normalized, scaled and shifted."""
+    x, scale, bias, epsilon = inputs
+    channel = len(x.shape) - 1
+    if not all(value.is_constant for value in (scale, bias, epsilon)):
+        return None
+    x = values.expand(graph, x, [channel])
+    layout = (*(axis for axis in x.layout if axis != channel), channel)
+    names = [values.arrange(graph, x, layout)]
+    names += [graph.constant(values.full_array(v), v.label) for v in (scale, bias)]
+    label = scale.label.removesuffix(".scale")
+    options = {"axis": -1, "epsilon": float(epsilon.data), "label": label}
+    (name,) = graph.add("LayerNormalization", names, **options)
+    return Value(name, out.shape, out.dtype, layout, values.sizes_in(x, layout))
+
+
+def _on_images(graph, x, out, op, extra=(), **attributes):
+    """An operation on images that may change their size."""
+    x = values.expand(graph, x, range(4))
+    name = values.arrange(graph, x, CHANNELS_FIRST)
+    (name,) = graph.add(op, [name, *extra], **attributes)
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+def _resizing(**attributes):
+    """The translation of a resizing to the size of the result."""
+
+    def translate(graph, inputs, out):
+        (x,) = inputs
+        if x.shape == out.shape:
+            return x
+        factors = [b / a for a, b in zip(x.shape[1:3], out.shape[1:3], strict=True)]
+        scales = graph.constant(np.array([1, 1, *factors], np.float32), "scales")
+        return _on_images(graph, x, out, "Resize", ["", scales], **attributes)
+
+    return translate
+
+
+def _max_pool(graph, inputs, out):
+    """Maxima of 3x3 windows at stride 2."""
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    return _on_images(graph, inputs[0], out, "MaxPool", **window)
+
+
+def _average_pool(graph, inputs, out):
+    """Means of cells that do not overlap."""
+    (x,) = inputs
+    sizes = [*zip(x.shape[1:3], out.shape[1:3], strict=True)]
+    if any(a % b for a, b in sizes):
+        return None
+    cell = [a // b for a, b in sizes]
+    if cell == [1, 1]:
+        return x
+    return _on_images(graph, x, out, "AveragePool", kernel_shape=cell, strides=cell)
+
+
+def _convolve_mixture(graph, inputs, out):
+    """A convolution of each sample with its own mixture of kernels.
+
+    1x1 kernels are mixed first, since a product with an own matrix for each sample is as fast as
+    with one for all. Depthwise ones too if the number of samples is fixed: then the channels of all
+    samples are one image's. ONNX's groups are constants, so for any number of samples the images
+    are convolved with each kernel, and the results are mixed: as fast for few channels.
+    """
+    x, weights, kernels = inputs
+    size, outputs = kernels.shape[1], kernels.shape[4]
+    stride = round(x.shape[1] / out.shape[1])
+    if not kernels.is_constant or (size == 1 and stride > 1):
+        return None
+    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
+    if size > 1 and (not graph.samples or outputs < MANY):
+        name = _mixed_results(graph, images, weights, kernels, stride)
+    else:
+        name = _mixed_kernels(graph, images, x.shape, weights, kernels, stride)
+        (name,) = graph.add("Reshape", [name, graph.sizes(out.shape[i] for i in CHANNELS_FIRST)])
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+    return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+
+
+def _window(kernels, stride):
+    """The attributes of a depthwise convolution, and the kernels in ONNX's order."""
+    size, outputs = kernels.shape[1], kernels.shape[4]
+    window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "kernel_shape": [size] * 2}
+    options = {"label": kernels.label.removesuffix(".kernels"), "group": outputs, **window}
+    return options, values.full_array(kernels).transpose(0, 4, 3, 1, 2)
+
+
+def _mixed_results(graph, images, weights, kernels, stride):
+    """The sum of the images convolved with each kernel, times its weight."""
+    options, arrays = _window(kernels, stride)
+    count = len(arrays)
+    factors = values.arrange(graph, weights, (0, 1, None, None))
+    factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
+    total = None
+    for array, factor in zip(arrays, factors, strict=True):
+        names = [images, graph.constant(array, kernels.label)]
+        part = graph.add("Mul", [*graph.add("Conv", names, **options), factor])
+        total = graph.add("Add", [*total, *part]) if total else part
+    return total[0]
+
+
+def _mixed_kernels(graph, images, shape, weights, kernels, stride):
+    """The images convolved with the sum of the kernels, each times its weight."""
+
+    def reshape(name, *sizes):
+        return graph.add("Reshape", [name, graph.sizes(sizes)])[0]
+
+    n, height, width, channels = shape
+    options, arrays = _window(kernels, stride)
+    _, outputs, per_group, size, _ = arrays.shape
+    table = graph.constant(arrays.reshape(len(arrays), -1), kernels.label)
+    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
+    if size == 1:
+        pixels = reshape(images, n, channels, height * width)
+        names = [reshape(mixed, n, outputs, channels), pixels]
+        return graph.add("MatMul", names, label=options["label"])[0]
+    pixels = reshape(images, 1, n * channels, height, width)
+    names = [pixels, reshape(mixed, n * outputs, per_group, size, size)]
+    return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
+
+
+KNOWN = {
+    "convolve_mixture": _convolve_mixture,
+    "relu": _relu,
+    "gelu": _gelu,
+    "layer_norm": _layer_norm,
+    "max_pool": _max_pool,
+    "average_pool": _average_pool,
+    "nearest": _resizing(
+        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
+    "bilinear_align_corners": _resizing(
+        mode="linear", coordinate_transformation_mode="align_corners"
+    ),
+    "bilinear_half_pixel": _resizing(mode="linear", coordinate_transformation_mode="half_pixel"),
+}

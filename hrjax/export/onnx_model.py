@@ -1,0 +1,86 @@
+"""A trained network as one ONNX file: from crops to keypoints, or to heatmaps."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import files
+from hrjax.export import programs, translate, writing
+from hrjax.export.onnx_graph import Graph
+from hrjax.export.programs import Plan
+from hrjax.export.values import Value
+from hrjax.weights import source
+
+if TYPE_CHECKING:
+    import onnx
+
+CROPS = "crops"
+# What the axes mean, for people who look into the file.
+AXES = {
+    "crops": ("batch", "height", "width", "rgb"),
+    "heatmaps": ("batch", "heatmap_height", "heatmap_width", "joint"),
+    "keypoints": ("batch", "joint", "x_y"),
+    "scores": ("batch", "joint"),
+}
+
+
+def export_onnx(
+    checkpoint: str | os.PathLike | source.Source,
+    output: str | os.PathLike,
+    *,
+    model: str = "",
+    config: ConfigDict | None = None,
+    decode: str = "",
+    flip_test: bool | None = None,
+    batch: int | None = None,
+    half: bool = False,
+    license_text: str = programs.LICENSE,
+) -> pathlib.Path:
+    """Writes a trained network as an ONNX file that needs neither JAX nor hrjax; its path.
+
+    `checkpoint` is anything that `Predictor` takes. The file maps RGB crops (n, h, w, 3) uint8 to
+    keypoints (n, k, 2), x and y in pixels of the crop, and their scores (n, k); with `decode`
+    "none" to heatmaps (n, h/s, w/s, k). `decode` and `flip_test` default to the checkpoint's.
+    `batch` fixes the number of crops. With `half`, weights and activations are float16. The file
+    carries the model card, and the license of its weights as `license_text`.
+    """
+    plan = programs.prepare(
+        *(checkpoint, output),
+        model=model,
+        config=config,
+        decode=decode,
+        flip_test=flip_test,
+        batch=batch,
+    )
+    built = build(plan, half=half)
+    describe(built, plan, license_text)
+    path = pathlib.Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, built.SerializeToString())
+    return path
+
+
+def build(plan: Plan, *, half: bool = False) -> onnx.ModelProto:
+    """The ONNX program of a plan, without metadata."""
+    weights, function = programs.crops_to_results(plan, half=half)
+    shape = (translate.BATCH, *plan.card.input_size, 3)
+    graph = Graph(translate.BATCH, plan.batch)
+    (stored,) = graph.add("Transpose", [CROPS], perm=[0, 3, 1, 2])
+    order = (0, 3, 1, 2)
+    crops = Value(stored, shape, np.dtype(np.uint8), order, tuple(shape[axis] for axis in order))
+    try:
+        results = translate.trace(graph, function, weights, [crops])
+    except ValueError as error:
+        raise ValueError(f"{plan.card.variant} cannot be exported to ONNX: {error}") from error
+    return writing.to_model(graph, {CROPS: (shape, np.uint8)}, results, AXES)
+
+
+def describe(built: onnx.ModelProto, plan: Plan, license_text: str) -> None:
+    """Adds the metadata to a program."""
+    for key, value in programs.metadata(plan, license_text).items():
+        built.metadata_props.add(key=key, value=value)

@@ -1,0 +1,216 @@
+"""Networks as ONNX programs compute what they compute in JAX, by onnxruntime."""
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+import recorded
+import tiny_networks
+from onnx.reference import ReferenceEvaluator
+
+import hrjax
+from data_pipelines.skeletons import COCO
+from hrjax import heatmaps as heatmaps_module
+from hrjax import inference, models
+from hrjax.export import onnx_model, running, translate, values, writing
+from hrjax.export.onnx_graph import Graph
+from hrjax.export.programs import Plan
+from hrjax.weights.model_card import ModelCard
+
+CROPS = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+
+
+def lively(model):
+    """Evaluating params and stats whose signals neither vanish nor explode."""
+    rng = np.random.default_rng(0)
+
+    def draw(x):
+        scale = np.prod(x.shape[-4:-1]) ** -0.5 if x.ndim > 1 else 0.1
+        return (rng.standard_normal(x.shape) * scale + (x.ndim == 1) * x).astype(np.float32)
+
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    return graph, jax.tree.map(draw, params), stats
+
+
+def card_of(name, size=(64, 64), **settings):
+    values = {"decode": "dark", "flip_test": False, "encoding": "msra"} | settings
+    return ModelCard(
+        variant=name,
+        fields={},
+        input_size=size,
+        color="rgb",
+        skeleton=COCO,
+        sigma=2.0,
+        stride=4,
+        joint_threshold=0.2,
+        dataset="coco",
+        metric="coco_ap",
+        **values,
+    )
+
+
+def session(built):
+    return onnxruntime.InferenceSession(built.SerializeToString())
+
+
+def heatmaps(network, crops, platform="tpu"):
+    """The heatmaps in JAX, by a program that compiles faster than the one for CPUs."""
+
+    @jax.jit
+    def forward(params, stats, images):
+        with jax.default_matmul_precision("highest"), models.lowering_for(platform):
+            return models.apply(network[0], params, stats, images)[0]
+
+    return np.asarray(forward(*network[1:], models.normalize(crops)))
+
+
+def program(function, weights, images, samples=0):
+    """The ONNX program of `function(weights, images)` for so many images, 0 for any number."""
+    graph = Graph(translate.BATCH, samples)
+    shape = (translate.BATCH, *images.shape[1:])
+    given = values.Value("images", shape, images.dtype, (0, 1, 2, 3), shape)
+    results = translate.trace(graph, function, weights, [given])
+    axes = dict.fromkeys(("images", *results), ("n", "h", "w", "c"))
+    axes = {name: axes[name][: len(results[name].shape) if name in results else 4] for name in axes}
+    return writing.to_model(graph, {"images": (shape, images.dtype)}, results, axes)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    """Heatmaps (3, 24, 18, 17): peaks between cells and at borders, noise, and one that is flat."""
+    rng = np.random.default_rng(2)
+    joints = rng.uniform(-4, 100, (3, 17, 2)).astype(np.float32)
+    maps, _ = heatmaps_module.encode(
+        joints, np.ones((3, 17)), size=(24, 18), stride=4, sigma=2.0, encoding="dark"
+    )
+    maps = np.array(maps) + rng.normal(0, 0.01, maps.shape)
+    maps[0, :, :, 3] = 0
+    maps[1, :, :, 4] *= -1
+    return maps.astype(np.float32)
+
+
+def operations(built):
+    """How often each operation occurs."""
+    names = [node.op_type for node in built.graph.node]
+    return {name: names.count(name) for name in names}
+
+
+SOONER = ("litehrnet_18", "ditehrnet_18", "pose_resnet_50", "hrformer_small")  # to compile
+EACH_FAMILY = [
+    pytest.param(name, marks=() if name in SOONER else pytest.mark.long)
+    for name in tiny_networks.TINY
+]
+
+
+@pytest.mark.parametrize("name", EACH_FAMILY)
+def test_a_network_of_each_family_computes_the_same_for_any_number_of_crops(name):
+    network = lively(hrjax.create(name, **tiny_networks.TINY[name]))
+    built = onnx_model.build(Plan(network, card_of(name), returns_heatmaps=True))
+    run, expected = session(built), heatmaps(network, CROPS)
+    for count in (1, 3):
+        (ours,) = run.run(["heatmaps"], {"crops": CROPS[:count]})
+        assert np.abs(ours - expected[:count]).max() <= 2e-5 * expected.std()
+
+
+def test_kernels_per_sample_are_mixed_first_for_a_fixed_number_of_crops():
+    fields = {**tiny_networks.TINY["hrnext_small"], "width": 64, "stem_width": 64}
+    network = lively(hrjax.create("hrnext_small", **fields))
+    plans = [Plan(network, card_of("hrnext_small"), True, samples) for samples in (0, 3)]
+    free, fixed = map(onnx_model.build, plans)
+    groups = [a.i for node in fixed.graph.node for a in node.attribute if a.name == "group"]
+    assert 3 * 256 in groups
+    ours, theirs = (session(built).run(None, {"crops": CROPS})[0] for built in (fixed, free))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * theirs.std())
+
+
+OFFICIAL = {
+    # Dite-HRNet with random weights magnifies the rounding of float32.
+    "ditehrnet_18_coco_256x192": 1e-2,
+    "hrformer_small_coco_256x192_rpb": 5e-4,
+    "hrnet_w32_coco_256x192": 5e-4,
+    "hrnext_small_coco_256x192": 5e-4,
+    "litehrnet_18_coco_256x192": 5e-4,
+    "pose_resnet_50_coco_256x192": 5e-4,
+    "widehrnet_18_se_mpii_256x256": 5e-4,
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_programs_give_the_outputs_of_the_official_implementations(name):
+    golden = recorded.load(name)
+    graph, params, stats = hrjax.from_torch(
+        golden["model"], recorded.state_dict(golden), **recorded.options(golden)
+    )
+
+    def forward(weights, images):
+        return {"heatmaps": models.apply(graph, weights["params"], weights["stats"], images)[0]}
+
+    images = recorded.images(golden)
+    run = session(program(forward, {"params": params, "stats": stats}, images))
+    (ours,) = run.run(None, {"images": images})
+    theirs, std = golden["output_every_16"], golden["output_std"]
+    error = np.abs(ours.transpose(0, 3, 1, 2)[:, :, ::16, ::16].ravel() - theirs).max() / std
+    assert error <= OFFICIAL[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("litehrnet_18", 1100), pytest.param("hrnet_w32", 760, marks=pytest.mark.long)],
+)
+def test_programs_are_short_and_transpose_only_at_the_ends(name, most):
+    graph, *shapes = models.shapes(name)
+    params, stats = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    card = card_of(name, (256, 192))
+    nodes = onnx_model.build(Plan((graph, params, stats), card, returns_heatmaps=True)).graph.node
+    assert len(nodes) <= most
+    moves = [i for i, node in enumerate(nodes) if node.op_type == "Transpose"]
+    assert moves == [0, len(nodes) - 1]
+
+
+def test_in_float64_the_program_is_exact():
+    """Dite-HRNet with random weights amplifies the rounding of float32; not that of float64."""
+    name = "ditehrnet_18"
+    with jax.enable_x64(True):
+        graph, *arrays = lively(hrjax.create(name, **tiny_networks.TINY[name]))
+        params, stats = jax.tree.map(lambda x: np.asarray(x, np.float64), arrays)
+        images = np.random.default_rng(0).standard_normal((2, 64, 64, 3))
+
+        def forward(weights, images):
+            return {"heatmaps": models.apply(graph, weights["params"], weights["stats"], images)[0]}
+
+        weights = {"params": params, "stats": stats}
+        built = program(forward, weights, images)
+        expected = np.asarray(jax.jit(forward)(weights, images)["heatmaps"])
+    (ours,) = ReferenceEvaluator(built).run(None, {"images": images})
+    assert np.abs(ours - expected).max() <= 2e-4 * expected.std()
+
+
+@pytest.mark.parametrize("method", heatmaps_module.DECODERS)
+def test_decoding_finds_the_same_keypoints(method, maps):
+    card = card_of("hrnet_w32", decode=method, encoding="udp" if method == "udp" else "msra")
+
+    def read(_, maps):
+        cells, strides, scores = inference.read_cells(maps, 96, running.settings_of(card))
+        return {"keypoints": cells * strides, "scores": scores}
+
+    expected = jax.jit(lambda maps: read(None, maps))(maps)
+    for built, count in ((program(read, {}, maps), 2), (program(read, {}, maps, samples=1), 1)):
+        keypoints, scores = session(built).run(None, {"images": maps[:count]})
+        np.testing.assert_allclose(keypoints, expected["keypoints"][:count], atol=1e-3)
+        np.testing.assert_allclose(scores, expected["scores"][:count], rtol=1e-6)
+
+
+def test_the_flip_test_averages_a_crop_and_its_mirror_image():
+    name = "pose_resnet_50"
+    network = lively(hrjax.create(name, **tiny_networks.TINY[name]))
+    plain = onnx_model.build(Plan(network, card_of(name), returns_heatmaps=True))
+    flipped = onnx_model.build(Plan(network, card_of(name, flip_test=True), returns_heatmaps=True))
+    straight, mirrored = (
+        session(plain).run(None, {"crops": crops})[0] for crops in (CROPS, CROPS[:, :, ::-1])
+    )
+    mirrored = mirrored[:, :, ::-1][..., COCO.flip_order]
+    mirrored[:, :, 1:] = mirrored[:, :, :-1].copy()
+    (ours,) = session(flipped).run(None, {"crops": CROPS})
+    np.testing.assert_allclose(ours, (straight + mirrored) / 2, atol=1e-5 * straight.std())

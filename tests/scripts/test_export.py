@@ -1,0 +1,78 @@
+"""scripts/export.py: one command, one file, one line."""
+
+import pathlib
+
+import onnx
+import pytest
+
+import export
+from hrjax import web_page
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["export.py", *map(str, arguments)])
+    export.main()
+
+
+def test_an_onnx_file_is_written_and_checked(portable, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "model.onnx"
+    options = ("--decode=dark", "--flip_test", "--batch=1", "--check")
+    run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
+    line, check = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}: pose_resnet_50 in ONNX, opset 18, ")
+    assert check.startswith("differs from the checkpoint by at most ")
+    told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert (told["decode"], told["flip_test"]) == ("dark", "true")
+    assert onnx.load(file).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_a_stablehlo_program_is_written_with_its_metadata(portable, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "model.tpu"
+    options = ("--format=stablehlo", "--platform=tpu")
+    run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
+    assert "pose_resnet_50 in StableHLO for tpu" in capsys.readouterr().out
+    assert file.exists()
+    assert pathlib.Path(f"{file}.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch=many"], "--batch=many: expected a positive number, or dynamic"),
+        (["--batch=0"], "--batch=0: expected a positive number, or dynamic"),
+        (["--platform=tpu"], "--platform belongs to --format=stablehlo"),
+        (["--format=stablehlo", "--check"], "--check belongs to --format=onnx"),
+        (["--onnxruntime_web=package.tgz"], "--onnxruntime_web belongs to --web"),
+        (["--web=page"], "argument --web: not allowed with argument --output"),
+    ],
+)
+def test_options_that_exclude_each_other(monkeypatch, capsys, tmp_path, options, message):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--checkpoint=x", f"--output={tmp_path / 'x'}", *options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_page_is_written_with_the_runtime_that_is_given(portable, tmp_path, monkeypatch, capsys):
+    package, folder = tmp_path / "dist", tmp_path / "page"
+    package.mkdir()
+    for name in web_page.RUNTIME.values():
+        (package / name).write_text(name)
+    options = (f"--web={folder}", f"--onnxruntime_web={package}")
+    run(monkeypatch, f"--checkpoint={portable.weights}", *options)
+    line = capsys.readouterr().out
+    assert line.startswith(f"{folder}: a page with pose_resnet_50, ")
+    assert line.endswith(f"python -m http.server --directory {folder}\n")
+    assert (folder / "index.html").exists()
+    facts = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
+    assert facts["flip_test"] == "false"
+
+
+def test_a_page_of_heatmaps_is_refused(monkeypatch, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--checkpoint=x", f"--web={tmp_path / 'x'}", "--decode=none")
+    assert "--web takes neither --format=stablehlo nor --decode=none" in capsys.readouterr().err
+
+
+def test_an_unknown_checkpoint_is_one_line(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="error: there is no checkpoint nothing"):
+        run(monkeypatch, "--checkpoint=nothing", f"--output={tmp_path / 'x.onnx'}")
