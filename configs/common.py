@@ -223,6 +223,7 @@ def _eval(config):
     config.eval.decode = "quarter"
     config.eval.report = False  # True: writes report.html, which explains the errors
     config.eval.fold_batch_norm = True  # into convolutions: faster, equal up to rounding
+    config.eval.dtype = "float32"  # or bfloat16, for accelerators; see docs/evaluation.md
     config.eval.nms = "hard"  # OKS-NMS of people detected twice: hard, soft, none
     # hard: the OKS above which the lower-scored of two people is dropped; soft: scores are
     # multiplied by exp(-OKS² / oks_threshold).

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,24 @@ OTHER_CATEGORY = "of another category"
 NO_CATEGORY = "without a category_id"
 OTHER_JOINTS = "with another number of joints"
 NO_BOX = "without a box"
+
+
+@dataclasses.dataclass(frozen=True)
+class JointForm:
+    """How the annotations of a file hold their joints, where that is not as in COCO.
+
+    `fields` are put one after the other; with `leading` only as many joints count as the skeleton
+    has. Joints and boxes count from `first_pixel`. With `scores`, any visibility but 0, 1 and 2 is
+    a score: joints with more than 0 are labeled and visible.
+    """
+
+    fields: tuple[str, ...] = ("keypoints",)
+    leading: bool = False
+    first_pixel: float = 0.0
+    scores: bool = False
+
+
+COCO_FORM = JointForm()
 
 
 def images(document: Document) -> dict[str, Any]:
@@ -89,6 +107,7 @@ class People:
     rows: np.ndarray
     ids: list
     image_ids: np.ndarray
+    category_ids: np.ndarray
     boxes: np.ndarray
     joints: np.ndarray
     areas: np.ndarray
@@ -108,17 +127,23 @@ class People:
         return coco_json.explain(self.document.path, "annotation", row, raw, Wrong(problem))
 
 
-def people(document: Document, category_id: int, skeleton: Skeleton) -> People:
-    """The annotations of a category that have a box, with the skeleton's joints or without any."""
-    columns = {name: [] for name in ("rows", "ids", "image_ids", "areas", "counts", "crowds")}
+def people(
+    document: Document,
+    category_ids: Collection[int],
+    skeleton: Skeleton,
+    form: JointForm = COCO_FORM,
+) -> People:
+    """The annotations of categories that have a box, with the skeleton's joints or without any."""
+    names = ("rows", "ids", "image_ids", "category_ids", "areas", "counts", "crowds")
+    columns = {name: [] for name in names}
     total, joints = len(document.annotations), skeleton.num_joints
     # Pages of rows that are never written take no memory.
     table, boxes = np.empty((total, 3 * joints)), np.empty((total, 4))
-    dropped, names = Counter(), {}
+    dropped, dropped_names = Counter(), {}
     for row, raw in enumerate(document.annotations):
         try:
             entry = coco_json.decode(raw, coco_json.Annotation)
-            reason = _add(columns, table, boxes, entry, category_id)
+            reason = _add(columns, table, boxes, entry, category_ids, form)
         except Wrong as error:
             raise coco_json.explain(document.path, "annotation", row, raw, error) from None
         if not reason:
@@ -126,31 +151,35 @@ def people(document: Document, category_id: int, skeleton: Skeleton) -> People:
             continue
         dropped[reason] += 1
         if reason in (NO_BOX, OTHER_JOINTS):
-            names.setdefault(reason, []).append(_label(entry.id, row))
+            dropped_names.setdefault(reason, []).append(_label(entry.id, row))
     count = len(columns["rows"])
-    kinds = {"image_ids": np.int64, "rows": np.int64, "areas": float, "counts": float}
+    kinds = dict.fromkeys(("image_ids", "category_ids", "rows"), np.int64)
+    kinds |= {"areas": float, "counts": float}
     columns |= {name: np.array(columns[name], kind) for name, kind in kinds.items()}
     columns |= {"crowds": np.array(columns["crowds"], bool), "boxes": boxes[:count]}
     columns["joints"] = table[:count].reshape(count, joints, 3)
-    result = People(document, dropped=dict(dropped), dropped_names=names, **columns)
+    _apply(form, columns["joints"], columns["boxes"])
+    result = People(document, dropped=dict(dropped), dropped_names=dropped_names, **columns)
     _check_boxes(result)
     _clean_joints(result, skeleton)
     return result
 
 
-def _add(columns, table, boxes, entry, category_id):
+def _add(columns, table, boxes, entry, category_ids, form):
     """Adds one row; returns why the annotation is dropped instead, or nothing."""
     if entry.category_id is None:
         return NO_CATEGORY
-    if coco_json.whole(entry.category_id, "category_id") != category_id:
+    category_id = coco_json.whole(entry.category_id, "category_id")
+    if category_id not in category_ids:
         return OTHER_CATEGORY
-    box, joints = _box(entry), coco_json.numbers(entry.keypoints, "keypoints")
+    box, joints = _box(entry), _joints(entry, form, table.shape[1])
     if not box:
         return NO_BOX
     if len(joints) not in (0, table.shape[1]):
         return OTHER_JOINTS
     place = len(columns["ids"])
     columns["image_ids"].append(coco_json.whole(entry.image_id, "image_id"))
+    columns["category_ids"].append(category_id)
     columns["areas"].append(coco_json.number(entry.area, "area"))
     columns["counts"].append(coco_json.number(entry.num_keypoints, "num_keypoints"))
     columns["crowds"].append(_crowd(entry.iscrowd))
@@ -158,6 +187,14 @@ def _add(columns, table, boxes, entry, category_id):
     table[place] = joints or 0.0
     columns["ids"].append(_annotation_id(entry.id))
     return ""
+
+
+def _joints(entry, form, count):
+    """The numbers of an annotation's joints, `count` of them where it has any."""
+    joints = coco_json.numbers(entry.keypoints, "keypoints")
+    for field in form.fields[1:]:
+        joints = joints + coco_json.numbers(getattr(entry, field), field)
+    return joints[:count] if form.leading else joints
 
 
 def _box(entry):
@@ -190,6 +227,16 @@ def _check_boxes(people):
         raise people.error(
             place, f"bbox is {people.boxes[place].tolist()}; expected finite numbers"
         )
+
+
+def _apply(form, joints, boxes):
+    """Changes joints and boxes in place to those of COCO's form."""
+    if form.first_pixel:
+        joints[..., :2] -= form.first_pixel
+        boxes[:, :2] -= form.first_pixel
+    if form.scores:
+        flags = joints[..., 2]
+        flags[(flags > 0) & ~np.isin(flags, (1, 2))] = 2
 
 
 def _clean_joints(people, skeleton):

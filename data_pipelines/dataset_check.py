@@ -236,7 +236,8 @@ def _histogram(values: np.ndarray, bins: int) -> str:
     if whole and high - low < 2 * bins:
         counts = collections.Counter(values.tolist())
         return bars({str(n): counts[n] for n in range(int(low), int(high) + 1)})
-    counts, edges = np.histogram(values, bins=bins)
+    # Bins of less than a pixel would have the same names.
+    counts, edges = np.histogram(values, bins=max(1, min(bins, int(high - low))))
     names = [f"{a:.0f}-{b:.0f}" for a, b in itertools.pairwise(edges)]
     return bars(dict(zip(names, counts.tolist(), strict=True)))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines import skeletons
-from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman, request
+from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman, published, request
 from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.splits import Split
 
@@ -91,6 +91,36 @@ DATASETS = {
         input_size=(256, 192),
         detected_boxes=True,
     ),
+}
+
+
+def _published(name, *, eval_split="val", metric="coco_ap", input_size=(256, 192), boxes=True):
+    """The entry of a dataset of `published.LAYOUTS`."""
+    layout = published.LAYOUTS[name]
+    return Dataset(
+        skeleton=layout.skeleton,
+        read=published.reader(name),
+        splits=tuple(layout.annotations),
+        train_split="train",
+        eval_split=eval_split,
+        metric=metric,
+        root=f"data/{name}",
+        input_size=input_size,
+        detected_boxes=boxes,
+    )
+
+
+# Animals are evaluated in their annotated boxes, in square crops. PoseTrack18's own metric, mAP of
+# tracked heads, and JHMDB's, PCK by the size of the torso, are other ones.
+DATASETS |= {
+    "ap10k": _published("ap10k", input_size=(256, 256), boxes=False),
+    "animalpose": _published("animalpose", input_size=(256, 256), boxes=False),
+    "halpe26": _published("halpe26"),
+    "coco_wholebody": _published("coco_wholebody"),
+    "aic": _published("aic"),
+    "humanart": _published("humanart"),
+    "jhmdb": _published("jhmdb", eval_split="test", metric="keypoints", input_size=(256, 256)),
+    "posetrack18": _published("posetrack18", metric="keypoints"),
 }
 
 

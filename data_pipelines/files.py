@@ -77,6 +77,27 @@ def write_bytes(path: str | os.PathLike, contents: bytes) -> None:
         raise
 
 
+class Unfinished:
+    """A text file in UTF-8 that is written bit by bit, and gets its name when it is closed.
+
+    A link of that name is replaced, not followed. What UTF-8 lacks is escaped (\\udcff).
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = pathlib.Path(path)
+        self._temporary = self._path.with_name(f".{uuid.uuid4().hex[:12]}.new")
+        self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        """Appends some text."""
+        self._file.write(text)
+
+    def close(self) -> None:
+        """Finishes the file."""
+        self._file.close()
+        self._temporary.replace(self._path)
+
+
 def _is_special(path):
     folder = pathlib.Path(os.path.realpath(path.parent))
     of_system = folder == pathlib.Path("/dev") or folder.is_relative_to("/proc")

@@ -23,12 +23,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from data_pipelines import coco_columns, coco_json
+from data_pipelines.coco_columns import COCO_FORM, JointForm
 from data_pipelines.coco_json import Document, Wrong
 from data_pipelines.geometry import LARGEST
 from data_pipelines.skeletons import Skeleton
 
 # The share of a box that a person fills in CrowdPose's metric, whose files have no areas.
 AREA_OF_BOX = 0.53
+EVERY = "*"  # all categories of a file, as one
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class Truth:
 
     `dropped` counts the annotations of the file that are not here, by reason. `annotated` is false
     where the file has no annotations at all, as test splits do not. `notes` names the annotations
-    of the category that were repaired or dropped, by what was wrong with them.
+    of the category that were repaired or dropped, by what was wrong with them. `category_ids` (n,)
+    int64 are the file's where several categories (species) count as one, None otherwise.
     """
 
     path: str
@@ -69,6 +72,7 @@ class Truth:
     dropped: Mapping[str, int]
     annotated: bool
     notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    category_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_rows)
@@ -77,6 +81,14 @@ class Truth:
     def counted(self) -> np.ndarray:
         """Which annotations (n,) AP counts: not crowds, with at least one labeled joint."""
         return ~self.crowds & (self.labeled > 0)
+
+    def categories_of_images(self) -> np.ndarray:
+        """The file's category id of each image (m,), which is that of its first annotation."""
+        categories = np.full(len(self.image_ids), self.category_id)
+        if self.category_ids is not None:
+            rows, firsts = np.unique(self.image_rows, return_index=True)
+            categories[rows] = self.category_ids[firsts]
+        return categories
 
     def rows_of_images(self, image_ids: np.ndarray) -> np.ndarray:
         """Places of images in the columns by their ids; -1 for ids that the file does not list."""
@@ -101,11 +113,15 @@ class Truth:
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A category of an annotation file: id, name, and all fields as they stand there."""
+    """A category of an annotation file: id, name, and all fields as they stand there.
+
+    `ids` are those of all categories that count as this one.
+    """
 
     id: int
     name: str
     fields: Mapping
+    ids: frozenset[int]
 
 
 def read(
@@ -115,19 +131,21 @@ def read(
     category: str,
     trust_counts: bool = False,
     trust_areas: bool = True,
+    form: JointForm = COCO_FORM,
 ) -> Truth:
     """The truth in a file of COCO's format, cleaned by the rules above.
 
     `skeleton` may be a function of the file and its category. An empty `category` is the only one
-    that has joints. `trust_counts` takes num_keypoints from the file where it is there. Without
-    `trust_areas` areas are CrowdPose's.
+    that has joints, and EVERY stands for all of them, which then share their joints.
+    `trust_counts` takes num_keypoints from the file where it is there. Without `trust_areas` areas
+    are CrowdPose's. `form` says how annotations hold their joints.
     """
     document = coco_json.load(path)
     chosen = choose_category(document, category)
     if not isinstance(skeleton, Skeleton):
         skeleton = skeleton(path, chosen)
     images = coco_columns.images(document)
-    people = coco_columns.people(document, chosen.id, skeleton)
+    people = coco_columns.people(document, chosen.ids, skeleton, form)
     return Truth(
         path=str(path),
         skeleton=skeleton,
@@ -139,6 +157,7 @@ def read(
         visibility=people.joints[..., 2],
         boxes=people.boxes,
         annotation_ids=people.ids,
+        category_ids=people.category_ids if len(chosen.ids) > 1 else None,
         crowds=people.crowds,
         areas=_areas(people, trust=trust_areas),
         labeled=_labeled(people, trust=trust_counts),
@@ -155,6 +174,8 @@ def choose_category(document: Document, name: str) -> Category:
         if not isinstance(entry, dict):
             raise ValueError(f"{document.path}: category {row} is {coco_json.shown(entry)}")
     names = ", ".join(map(_category_name, categories)) or "(none)"
+    if name == EVERY:
+        return _every_category(document)
     if name:
         chosen = [entry for entry in categories if _category_name(entry) == name]
         if not chosen:
@@ -173,7 +194,21 @@ def choose_category(document: Document, name: str) -> Category:
         raise ValueError(f"{document.path}: category {row} ({own}): {error}") from None
     if [entry.get("id") for entry in categories].count(number) > 1:
         raise ValueError(f"{document.path} has several categories of the id {number}: {names}")
-    return Category(number, own, chosen[0])
+    return Category(number, own, chosen[0], frozenset({number}))
+
+
+def _every_category(document):
+    """All categories as one, called by the first: species that share their joints."""
+    numbers = []
+    for row, entry in enumerate(document.categories):
+        try:
+            numbers.append(coco_json.whole(entry.get("id"), "id"))
+        except Wrong as error:
+            raise ValueError(f"{document.path}: category {row}: {error}") from None
+    if not numbers:
+        raise ValueError(f"{document.path} has no categories")
+    first = document.categories[0]
+    return Category(numbers[0], _category_name(first), first, frozenset(numbers))
 
 
 def _category_name(entry):

@@ -113,4 +113,5 @@ def prediction_settings(config: ConfigDict) -> PredictionSettings:
         decode=config.eval.decode,
         flip_test=config.eval.flip_test,
         fold_batch_norm=config.eval.fold_batch_norm,
+        dtype=config.eval.dtype,
     )

@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from data_pipelines.skeletons import Skeleton
 from hrjax import heatmaps, models
 
+DTYPES = ("float32", "bfloat16")
+
 
 @dataclasses.dataclass(frozen=True)
 class PredictionSettings:
@@ -22,7 +24,8 @@ class PredictionSettings:
     `input_size` is the (height, width) of the crops; `color` the order of the network's channels;
     `encoding` and `sigma`, in cells, describe the heatmaps it was trained on; `decode` is one of
     `heatmaps.DECODERS`. `flip_test` averages the heatmaps of a crop and of its mirror image.
-    `fold_batch_norm` folds batch norm into the convolutions in every step.
+    `fold_batch_norm` folds batch norm into the convolutions in every step. `dtype` is that of the
+    network's computations, one of `DTYPES`; heatmaps are decoded in float32.
     """
 
     input_size: tuple[int, int]
@@ -32,9 +35,10 @@ class PredictionSettings:
     decode: str
     flip_test: bool
     fold_batch_norm: bool
+    dtype: str = "float32"
 
     def __post_init__(self):
-        choices = {"encoding": heatmaps.ENCODINGS, "decode": heatmaps.DECODERS}
+        choices = {"encoding": heatmaps.ENCODINGS, "decode": heatmaps.DECODERS, "dtype": DTYPES}
         for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise ValueError(
@@ -62,8 +66,7 @@ def make_predict_step(
             # In every step, which costs one pass over the weights, so that an evaluation during
             # training keeps no second copy of them.
             network = models.fold_batch_norm(*network)
-        with jax.default_matmul_precision("highest"):
-            return models.apply(*network, images)[0]
+        return apply(network, images, settings.dtype)
 
     def predict(weights, batch):
         images = models.normalize(batch["image"], settings.color)
@@ -86,6 +89,18 @@ def make_predict_step(
             return predict(weights, batch)
 
     return predict_step
+
+
+def apply(
+    network: tuple[models.Graph, dict, dict], images: jax.Array, dtype: str = "float32"
+) -> jax.Array:
+    """The heatmaps, float32, of normalized images; the network computes in `dtype`."""
+    graph, params, stats = network
+    if dtype != "float32":
+        params, images = jax.tree.map(lambda x: x.astype(dtype), (params, images))
+    with jax.default_matmul_precision("highest"):
+        maps, _ = models.apply(graph, params, stats, images)
+    return maps.astype(jnp.float32) if dtype != "float32" else maps
 
 
 def read_keypoints(

@@ -12,6 +12,7 @@ from data_pipelines.transforms import ops
 
 LEFT, RIGHT, MIDDLE = (0, 180, 255), (255, 130, 0), (110, 225, 80)
 BOX, INK = (255, 230, 60), (20, 20, 20)
+GOLDEN = 0.618034  # multiples of it are far apart on the color wheel
 # OpenCV takes points in fractions of a pixel as integers: here sixteenths.
 FRACTION_BITS = 4
 
@@ -84,15 +85,19 @@ def draw_people(
     skeleton: Skeleton,
     *,
     threshold: float,
+    track_ids: np.ndarray | None = None,
 ) -> np.ndarray:
     """A copy of the image with people's boxes, person scores, skeletons and joint scores.
 
     Arrays are (n, 4), (n, k, 2), (n, k) and (n,). Each joint is a dot with a core between black
-    (a score of 0) and white (1). People without a joint above `threshold` get a box only.
+    (a score of 0) and white (1). People without a joint above `threshold` get a box only. With
+    `track_ids` (n,), a box has a color of its track and its number; those with 0 are as without.
     """
     canvas = image
-    for person in zip(boxes, person_scores, strict=True):
-        canvas = _draw_box(canvas, *person)
+    ids = np.zeros(len(boxes), int) if track_ids is None else track_ids
+    for box, score, track_id in zip(boxes, person_scores, np.asarray(ids).tolist(), strict=True):
+        text = f"{track_id}: {score:.2f}" if track_id else f"{score:.2f}"
+        canvas = _draw_box(canvas, box, text, track_color(track_id) if track_id else BOX)
     for box, *person in zip(boxes, keypoints, scores, strict=True):
         thickness = limb_thickness(image, box[2:])
         canvas = draw_skeleton(canvas, *person, skeleton, threshold=threshold, thickness=thickness)
@@ -100,20 +105,27 @@ def draw_people(
     return canvas
 
 
-def _draw_box(image, box, score):
-    """A copy with a box, (x, y, w, h), and a score at its upper left corner."""
+def track_color(track_id: int) -> tuple[int, int, int]:
+    """A bright color for a track; those of consecutive numbers differ clearly."""
+    hue = track_id * GOLDEN % 1 * 6
+    wheel = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
+    red, green, blue = np.rint(255 * (0.35 + 0.65 * wheel)).astype(int).tolist()
+    return red, green, blue
+
+
+def _draw_box(image, box, text, color):
+    """A copy with a box, (x, y, w, h), and a text at its upper left corner."""
     canvas = image.copy(order="C")
     thickness = max(1, round(max(image.shape[:2]) / 400))
     corners = np.clip([box[:2], box[:2] + box[2:]], -1e5, 1e5)
     near, far = np.rint(corners).astype(int).tolist()
-    cv2.rectangle(canvas, near, far, BOX, thickness)
+    cv2.rectangle(canvas, near, far, color, thickness)
     font = (cv2.FONT_HERSHEY_SIMPLEX, max(image.shape[:2]) / 3000 + 0.25)
-    text = f"{score:.2f}"
     pen = max(1, round(max(image.shape[:2]) / 1000))
     (width, height), _ = cv2.getTextSize(text, *font, pen)
     # Inside the image, also where the box begins outside.
     x, y = max(near[0], 0), max(near[1], height + 4)
-    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y), BOX, cv2.FILLED)
+    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y), color, cv2.FILLED)
     cv2.putText(canvas, text, (x + 2, y - 2), *font, INK, pen, cv2.LINE_AA)
     return canvas
 

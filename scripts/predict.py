@@ -1,21 +1,21 @@
 """Predicts the joints of people in images, videos or a camera stream; draws and saves them.
 
-    python scripts/predict.py --checkpoint=runs/quickstart --source=photo.jpg
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=photo.jpg
     python scripts/predict.py --checkpoint=hrnet_w32_coco --source=photos --boxes=detections.json
-    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox.onnx
-    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=webcam --boxes=100,0,300,480
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=walk.mp4 --detector=yolox_s
+    python scripts/predict.py --checkpoint=hrnet_w32_coco --source=webcam --detector=rtmdet_nano
 
 --boxes is a JSON file of detections in COCO's results format or of COCO annotations, or x,y,w,h,
-repeated for several people. Without --boxes and --detector the whole image is one person's box.
-Writes <output>/<name> for each image or <output>/<name>.mp4 for a video, and <output>/results.json
-in COCO's format. Input that cannot be used is listed at the end, with exit status 1; the rest is
-processed.
+repeated for several people, or image for the whole image. Without --boxes and --detector the
+network searches for people itself, which is slow and misses small ones. People are followed through
+videos. Writes <output>/<name> for each image or <output>/<name>.mp4 for a video, and
+<output>/results.json in COCO's format, for videos also <output>/results.csv. Input that cannot be
+used is listed at the end, with exit status 1; the rest is processed.
 """
 
 import argparse
 import dataclasses
 import itertools
-import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 import tqdm
 
-from data_pipelines import files
 from data_pipelines.images import MAX_PIXELS
 from hrjax import recipes, visualize
-from hrjax.prediction import boxes, frames, media, person_detector, results
+from hrjax.prediction import boxes, detectors, frames, media, outputs, results, search
 from hrjax.prediction.box_files import BoxFile
+from hrjax.prediction.film import follow, reading, smoothing, writing
 from hrjax.prediction.media import Frame
 from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.results import ImageResults
@@ -37,8 +37,8 @@ from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
 SHOWN_PROBLEMS = 50
-RESULTS = "results.json"
-WRITTEN = (".jpg", ".jpeg", ".png")
+RESULTS, TABLE = "results.json", "results.csv"
+SEARCH_EVERY = 30  # frames; a search takes as long as predicting some fifty people
 
 
 def main() -> None:
@@ -96,11 +96,14 @@ def parse() -> argparse.Namespace:
         help="average with the flipped image (default: the checkpoint's setting)",
     )
     add_limits(parser)
+    add_film_options(parser)
     options = parser.parse_args()
     if options.boxes and options.detector:
         parser.error("--boxes and --detector exclude each other; give one of them")
     if options.heatmaps and media.is_video(options.source):
         parser.error("--heatmaps works for images, not for videos")
+    if (options.smooth or options.detect_every is not None) and not media.is_video(options.source):
+        parser.error("--smooth and --detect_every work for videos, not for images")
     return options
 
 
@@ -115,20 +118,47 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_film_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of videos and cameras."""
+    parser.add_argument(
+        "--track",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="follow people through a video, with an id for each (default)",
+    )
+    parser.add_argument(
+        "--detect_every",
+        type=int,
+        help="find people in every Nth frame of a video and follow their joints in between; 0: in "
+        f"the first alone (default: 1, or {SEARCH_EVERY} without --boxes and --detector)",
+    )
+    parser.add_argument(
+        "--smooth", action="store_true", help="smooth joints in time, by the One Euro filter"
+    )
+    one_euro = smoothing.OneEuro()
+    for name, meaning in smoothing.MEANINGS.items():
+        default = getattr(one_euro, name)
+        text = f"of the filter: {meaning} (default: {default})"
+        parser.add_argument(f"--{name}", type=float, default=default, help=text)
+
+
 def add_box_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say where people are."""
     parser.add_argument(
         "--boxes",
         action="append",
         default=[],
-        help="person boxes: a JSON file, or x,y,w,h in pixels, repeated for several people",
+        help="person boxes: a JSON file; x,y,w,h in pixels, repeated for several people; or image",
     )
     parser.add_argument(
         "--category",
         default="",
         help="the category in the JSON file to use, its name or id (default: person)",
     )
-    parser.add_argument("--detector", help="an ONNX file of a person detector, e.g. YOLOX")
+    names = ", ".join(detectors.NAMES)
+    parser.add_argument(
+        "--detector", help=f"what finds people: an ONNX file or its address, or one of {names}"
+    )
     parser.add_argument(
         "--box_threshold",
         type=float,
@@ -139,23 +169,28 @@ def add_box_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What prediction uses, and the results and problems that it collects."""
+    """What prediction uses, where its results go, and the problems that it collects."""
 
     options: argparse.Namespace
     predictor: Predictor
     find_boxes: boxes.FindBoxes
     problems: list[str]
-    results: list[ImageResults] = dataclasses.field(default_factory=list)
+    writer: results.ResultsWriter
 
 
 def predict(options: argparse.Namespace, problems: list[str]) -> None:
     """Predicts the source and writes the output; adds what could not be used to `problems`."""
-    check_folder(options)
     is_video = media.is_video(options.source)
+    outputs.check_folder(options.output, options.source)
     images = [] if is_video else media.find_images(options.source, exclude=options.output)
-    outputs = plan_outputs(options, images)
-    check_outputs(options, outputs, images)
+    planned = outputs.plan(options.output, media.frame_names(images, options.source))
+    others = [options.output / name for name in (RESULTS, TABLE, video_name(options.source))]
+    given = [options.source, options.checkpoint, options.detector, options.config, *options.boxes]
+    outputs.check(planned, options.output / RESULTS, others, [*images, *filter(None, given)])
+    if options.heatmaps:
+        outputs.check_heatmaps(planned)
     find_boxes = open_boxes(options, images)
+    follower_options(options)
     predictor = Predictor(
         options.checkpoint,
         model=options.model,
@@ -163,18 +198,28 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
         flip_test=options.flip_test,
         decode=options.decode,
     )
-    video = media.Video(options.source, max_pixels=options.max_pixels) if is_video else None
+    find_boxes = find_boxes or search.find_boxes(
+        predictor,
+        predictor.settings.input_size,
+        threshold=options.box_threshold,
+        is_film=is_video,
+    )
+    film = reading.open_film(options.source, max_pixels=options.max_pixels) if is_video else None
     options.output.mkdir(parents=True, exist_ok=True)
-    session = Session(options, predictor, find_boxes, problems)
+    table = options.output / TABLE if is_video else None
+    writer = results.ResultsWriter(
+        options.output / RESULTS, table=table, joints=predictor.skeleton.names
+    )
+    session = Session(options, predictor, find_boxes, problems, writer)
     try:
-        if video is not None:
-            predict_video(session, video)
+        if film is not None:
+            predict_film(session, film)
         else:
-            predict_images(session, images, outputs)
+            predict_images(session, images, planned)
     except KeyboardInterrupt:
         problems.append("interrupted")
     finally:
-        results.save(session.results, options.output / RESULTS)
+        writer.close()
     if isinstance(find_boxes, BoxFile):
         problems += unused_boxes(find_boxes, options)
 
@@ -189,72 +234,19 @@ def unused_boxes(find_boxes: BoxFile, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def check_folder(options: argparse.Namespace) -> None:
-    """Raises ValueError if the output is the folder of the source."""
-    folder = media.image_folder(options.source)
-    if not media.is_camera(options.source) and files.is_same(folder, options.output):
-        raise ValueError(
-            f"the output would overwrite the images in {folder}; choose another --output"
-        )
-
-
-def plan_outputs(
-    options: argparse.Namespace, images: list[pathlib.Path]
-) -> dict[str, pathlib.Path]:
-    """Where the drawing of each image goes, by the name of its frame."""
-    outputs = {}
-    for name in media.frame_names(images, options.source):
-        path = options.output / name
-        if path.suffix.lower() not in WRITTEN:
-            path = path.with_name(f"{path.name}.jpg")
-        outputs[name] = path
-    return outputs
-
-
-def check_outputs(
-    options: argparse.Namespace, outputs: dict[str, pathlib.Path], images: list[pathlib.Path]
-) -> None:
-    """Raises ValueError if an output would replace an input or another output."""
-    by_path = {}
-    for name, path in outputs.items():
-        if path in by_path:
-            raise ValueError(
-                f"{by_path[path]} and {name} would both be drawn into {path}; rename one of them"
-            )
-        by_path[path] = name
-    files.require_different(by_path)
-    if options.heatmaps:
-        check_heatmaps(by_path)
-    given = [options.source, options.checkpoint, options.detector, options.config, *options.boxes]
-    written = [*by_path, options.output / RESULTS, options.output / video_name(options.source)]
-    files.require_no_input(written, [*images, *(path for path in given if path)])
-    there = [path for path in by_path if os.path.lexists(path)]
-    if there and not (options.output / RESULTS).exists():
-        raise ValueError(
-            f"{there[0]} is there already, and {options.output} holds no earlier predictions that "
-            "could be replaced; choose another --output"
-        )
-
-
-def check_heatmaps(names: dict[pathlib.Path, str]) -> None:
-    """Raises ValueError if an image is called like the heatmaps of another."""
-    for path, name in names.items():
-        stem, heatmaps, number = path.stem.rpartition("_heatmaps")
-        if heatmaps and number.isdigit() and path.with_name(stem + path.suffix) in names:
-            raise ValueError(f"{name} is called like the heatmaps of another image; rename it")
-
-
 def video_name(source: str) -> str:
     """The name of the video that is drawn."""
     return f"{pathlib.Path(media.video_name(source)).stem}.mp4"
 
 
-def open_boxes(options: argparse.Namespace, files: list[pathlib.Path]) -> boxes.FindBoxes:
-    """What finds the person boxes of a frame."""
+def open_boxes(options: argparse.Namespace, images: list[pathlib.Path]) -> boxes.FindBoxes | None:
+    """What finds the person boxes of a frame; None where the network is to search for them."""
     if options.detector:
-        detector = person_detector.Detector(options.detector, threshold=options.box_threshold)
+        detector = detectors.open_detector(options.detector, threshold=options.box_threshold)
         return lambda frame: detector(frame.image)
     if not options.boxes:
+        return None
+    if options.boxes == ["image"]:
         return boxes.whole_image
     if len(options.boxes) == 1 and options.boxes[0].endswith(".json"):
         return BoxFile(
@@ -262,16 +254,29 @@ def open_boxes(options: argparse.Namespace, files: list[pathlib.Path]) -> boxes.
             threshold=options.box_threshold,
             category=options.category,
             folder=media.image_folder(options.source),
-            names=media.frame_names(files, options.source),
+            names=media.frame_names(images, options.source),
         )
     return boxes.fixed_boxes(options.boxes)
 
 
+def follower_options(options: argparse.Namespace) -> dict:
+    """How people are followed, for `follow.Follower`."""
+    searches = not (options.boxes or options.detector)
+    every = options.detect_every
+    one_euro = smoothing.OneEuro(options.min_cutoff, options.beta, options.d_cutoff)
+    follow.check_detect_every(every or 0)
+    return {
+        "detect_every": (SEARCH_EVERY if searches else 1) if every is None else every,
+        "smooth": one_euro if options.smooth else None,
+    }
+
+
 def predict_batch(session: Session, batch: list[Frame]) -> Iterator[tuple[Frame, ImageResults]]:
-    """Predicts some frames and keeps their results; yields each frame with them."""
+    """Predicts some images and writes their results; yields each with them."""
     predicted, problems = frames.predict_frames(session.predictor, batch, session.find_boxes)
-    session.results.extend(predicted)
     session.problems.extend(problems)
+    for result in predicted:
+        session.writer.add(result)
     yield from zip(batch, predicted, strict=True)
 
 
@@ -282,7 +287,7 @@ def draw(session: Session, frame: Frame, result: ImageResults) -> np.ndarray:
 
 
 def predict_images(
-    session: Session, images: list[pathlib.Path], outputs: dict[str, pathlib.Path]
+    session: Session, images: list[pathlib.Path], planned: dict[str, pathlib.Path]
 ) -> None:
     """Predicts image files and writes them with their people drawn."""
     options = session.options
@@ -291,7 +296,7 @@ def predict_images(
     with tqdm.tqdm(total=len(images), unit="image") as bar:
         while batch := list(itertools.islice(pictures, FRAMES_AT_ONCE)):
             for frame, result in predict_batch(session, batch):
-                path = outputs[frame.name]
+                path = planned[frame.name]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 visualize.save(draw(session, frame, result), path)
                 if options.heatmaps:
@@ -312,27 +317,54 @@ def save_heatmaps(
         visualize.save(sheet, path.with_name(f"{path.stem}_heatmaps{number}{path.suffix}"))
 
 
-def predict_video(session: Session, video: media.Video) -> None:
-    """Predicts a video or camera stream and writes it with its people drawn."""
-    path = session.options.output / video_name(session.options.source)
-    writer = media.VideoWriter(path, video.rate)
-    images = itertools.islice(video, session.options.max_frames)
-    at_once = FRAMES_AT_ONCE if video.count else 1  # a camera's frames are written as they come
+def predict_film(session: Session, film: reading.Video | reading.Camera) -> None:
+    """Predicts a video or camera stream, follows its people and writes it with them drawn."""
+    options = session.options
+    follower = follow.Follower(session.predictor.skeleton, **follower_options(options))
+    path = options.output / video_name(options.source)
+    writer, stopwatch = writing.VideoWriter(path, film.rate), frames.Stopwatch()
+    images = itertools.islice(film, options.max_frames)
+    # A camera's frames are written as they come, and boxes from joints need the frame before.
+    is_live = isinstance(film, reading.Camera)
+    at_once = 1 if is_live or follower.detect_every != 1 else FRAMES_AT_ONCE
+    number = 0
     try:
-        with tqdm.tqdm(total=video.count or None, unit="frame") as bar:
+        with tqdm.tqdm(total=film.count or None, unit="frame") as bar:
             while batch := list(itertools.islice(images, at_once)):
-                for frame, result in predict_batch(session, batch):
-                    writer.write(draw(session, frame, result))
+                for frame, result in follow_batch(session, batch, follower, stopwatch):
+                    moment = frame.time if is_live else None
+                    writer.write(draw(session, frame, result), moment)
+                    number += 1
                 bar.update(len(batch))
     except KeyboardInterrupt:
-        if video.count:
+        if not is_live:
             raise
         # This is how a camera recording ends.
     finally:
         writer.close()
-        video.close()
-    if video.problem:
-        session.problems.append(video.problem)
+        film.close()
+    if film.problem:
+        session.problems.append(film.problem)
+    dropped = f", {film.dropped} dropped to keep up with the camera" if film.dropped else ""
+    print(f"{number} frames{dropped}; {follower.people} people followed")
+    if number:
+        print(stopwatch.describe(number, "reading, drawing and writing"))
+        print(f"wrote {path}, {options.output / RESULTS} and {options.output / TABLE}")
+
+
+def follow_batch(
+    session: Session, batch: list[Frame], follower: follow.Follower, stopwatch: frames.Stopwatch
+) -> Iterator[tuple[Frame, ImageResults]]:
+    """Predicts some frames of a film and writes their results; yields each with them."""
+    predicted, problems = frames.follow_frames(
+        session.predictor, batch, session.find_boxes, follower, stopwatch
+    )
+    session.problems.extend(problems)
+    if not session.options.track:
+        predicted = [results.untracked(result) for result in predicted]
+    for result in predicted:
+        session.writer.add(result)
+    yield from zip(batch, predicted, strict=True)
 
 
 def report(problems: list[str]) -> None:

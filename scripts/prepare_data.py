@@ -1,10 +1,11 @@
-"""Checks, splits, packs and downloads datasets, and recommends how to train on your own.
+"""Checks, splits, packs and downloads datasets, imports labels, and recommends how to train.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
     python scripts/prepare_data.py split --annotations=labels.json --images=photos --root=data/mice
     python scripts/prepare_data.py recommend --root=data/mice
     python scripts/prepare_data.py build --dataset=coco --root=data/coco --out=data/coco_records
     python scripts/prepare_data.py download --dataset=crowdpose --root=data/crowdpose
+    python scripts/prepare_data.py import --from=yolo --labels=exported --output=data/mice
 
 check reports problems of the files, summarizes them and draws people before and after augmentation;
 it exits with 1 if something must be repaired. split holds images of an annotation file in COCO's
@@ -12,13 +13,16 @@ format out, and recommend writes a config that fine-tunes a published network on
 (docs/few_pictures.md). build writes the images into ArrayRecord shards, for
 --config.data.records=True; the same command continues an interrupted build, and build --verify
 compares the shards with their checksums. download gets the files that programs may download,
-resumes an interrupted download, and lists what to download by hand and where to put it.
+resumes an interrupted download, and lists what to download by hand and where to put it. import
+makes a custom dataset of the files of an annotation tool (docs/labels.md lists them), says what was
+lost and guessed, and checks it.
 """
 
 import argparse
 import ast
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 
@@ -28,11 +32,12 @@ import tqdm
 from configs import common
 from data_pipelines import dataset_check, datasets, files, splits
 from data_pipelines.downloads import archives, sources, web
+from data_pipelines.labels import importing, writing
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
 from hrjax.runtime import terminal
-from preparation import splitting
+from preparing import label_options, splitting
 
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
@@ -42,7 +47,8 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args()
     try:
-        options.root = options.root or datasets.DATASETS[options.dataset].root
+        if options.run is not run_import:
+            options.root = options.root or datasets.DATASETS[options.dataset].root
         return options.run(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,7 +59,9 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="check|split|recommend|build|download")
+    choices = "check|split|recommend|build|download|import"
+    commands = parser.add_subparsers(required=True, metavar=choices)
+    label_options.add(commands.add_parser("import")).set_defaults(run=run_import)
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():
         choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
@@ -98,7 +106,7 @@ def _add_recommend(commands):
 
 
 def _recommend(options):
-    from preparation import recommending  # imports JAX
+    from preparing import recommending  # imports JAX
 
     return recommending.run(options)
 
@@ -148,6 +156,31 @@ def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
             shown = (example["keypoints"], example["visible"], people.skeleton)
             tiles.append(visualize.draw_skeleton(example["image"], *shown, threshold=0.5))
     return visualize.grid(tiles, columns=2 * (1 + AUGMENTED))
+
+
+def run_import(options) -> int:
+    """Makes a custom dataset of a tool's labels, says what was lost and guessed, and checks it."""
+    plan = label_options.plan(options)
+    imported = importing.run(plan, _with_bar)
+    print("\n".join(map(str, imported.notes)) or "nothing was lost or guessed", end="\n\n")
+    counts = ", ".join(f"{count} in {split}" for split, count in imported.counts.items())
+    print(f"wrote {plan.output}: {counts}; the notes above are in {plan.output / writing.REPORT}\n")
+    category = max(imported.categories, key=imported.categories.get)
+    chosen = category if len(imported.categories) > 1 else ""
+    if chosen:
+        others = ", ".join(f"{name} ({count})" for name, count in imported.categories.items())
+        print(f"several categories, of which one is trained on and checked here: {others}\n")
+    if not imported.counts.get("val"):
+        print("there is no val split to evaluate on: import more images, or ask for a share\n")
+    splits = ",".join(split for split, count in imported.counts.items() if count)
+    arguments = ["check", "--dataset=custom", f"--root={plan.output}", f"--splits={splits}"]
+    arguments += [f"--category={chosen}", f"--out={plan.output / 'check.jpg'}"]
+    status = run_check(_parser().parse_args(arguments))
+    joints = f"--config.model.num_joints={imported.joints[category]}"
+    flags = f"--config.data.root={shlex.quote(str(plan.output))} {joints}"
+    flags += f" --config.data.category={shlex.quote(chosen)}" if chosen else ""
+    print(f"train with python -m hrjax.main --config=configs/hrnet_custom.py {flags}")
+    return status
 
 
 def run_build(options) -> int:

@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 from data_pipelines import datasets, files, ground_truth
+from data_pipelines.readers import published
 from hrjax import text_tables
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import average_precision, result_files
@@ -61,8 +62,10 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
     people = result_files.read(options.results).detections()
     if not len(people):
         raise ValueError(f"{options.results} is an empty list: there is nothing to report")
-    trusted = TRUSTED.get(options.dataset, {})
-    known = ground_truth.read(options.annotations, skeleton, category="", **trusted)
+    rules = {"category": "", **TRUSTED.get(options.dataset, {})}
+    if options.dataset in published.LAYOUTS:
+        rules = published.rules(published.LAYOUTS[options.dataset])
+    known = ground_truth.read(options.annotations, skeleton, **rules)
     limit = {"max_people": options.max_people}
     try:
         numbers = average_precision.coco_ap(people, known, **limit)

@@ -11,10 +11,15 @@ PACKAGES = ("hrjax", "data_pipelines")
 MOST_MODULES = 12  # in one folder, besides its __init__
 # What a room may import of this project besides itself; a room is a folder or a top-level module.
 DATA = {f"data_pipelines.{name}" for name in ("skeletons", "geometry", "images", "splits")}
-FILES = {f"data_pipelines.{name}" for name in ("files", "json_files", "coco_json", "ground_truth")}
+FILES = {f"data_pipelines.{name}" for name in ("files", "json_files", "coco_json", "coco_columns")}
+FILES |= {"data_pipelines.ground_truth"}
 ALLOWED = {
     "data_pipelines.synthetic": {"data_pipelines.skeletons", "data_pipelines.geometry"},
     "data_pipelines.readers": DATA | FILES,
+    "data_pipelines.labels": {
+        *(f"data_pipelines.{name}" for name in ("skeletons", "geometry", "images")),
+        *("data_pipelines.files", "data_pipelines.json_files"),
+    },
     "data_pipelines.transforms": DATA,
     "data_pipelines.batching": {*DATA, "data_pipelines.transforms"},
     "data_pipelines.downloads": {"data_pipelines.files"},

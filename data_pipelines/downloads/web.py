@@ -47,11 +47,12 @@ def is_address(path: str) -> bool:
     return "://" in path
 
 
-def fetch(address: str) -> pathlib.Path:
+def fetch(address: str, *, digits_in_name: bool = True) -> pathlib.Path:
     """The file at an https address, from the cache ($HRJAX_CACHE or ~/.cache/hrjax) or the web.
 
     The address may end in `#sha256=DIGITS`, the first 8 to 64 digits of the SHA-256 that the file
-    must have. Without it, digits in the file's name are required, where the name has some.
+    must have. Without it, digits in the file's name are required, where the name has some and
+    `digits_in_name` is True: some publishers name archives by the digits of another file.
     """
     address, digits = checksums.split(address)
     address = urllib.parse.quote(address, safe=QUOTED)
@@ -59,7 +60,7 @@ def fetch(address: str) -> pathlib.Path:
     name = cache.file_name(address)
     if not name:
         raise ValueError(f"{address} does not name a file; give the address of the file itself")
-    digits = digits or checksums.promised(name)
+    digits = digits or (checksums.promised(name) if digits_in_name else "")
     folder = hashlib.sha256(address.encode()).hexdigest()[:12]
     place = pathlib.PurePath("files", folder, name)
     file = _cached(place, digits) or _fetch_into(cache.make(place), place, address, digits)

@@ -45,8 +45,8 @@ def read(request: Request) -> splits.Split:
 def make_skeleton(path: pathlib.Path, category: Category, joints: Joints) -> Skeleton:
     """The skeleton of a category: `joints` where they say something, else what the file says.
 
-    Joints called left_… and right_… (or L…, …_l and so on) are each other's mirror images. Sigmas
-    of joints that COCO has are COCO's, of others SIGMA.
+    Joints called left_… and right_… (or L…, …_l and so on) are each other's mirror images, unless
+    the category has `flip_pairs`. Sigmas of joints that COCO has are COCO's, of others SIGMA.
     """
     names = joints.names or _names(path, category)
     _check_joints(path, names, joints)
@@ -56,7 +56,8 @@ def make_skeleton(path: pathlib.Path, category: Category, joints: Joints) -> Ske
     guessed = [name for name in names if name not in known]
     if guessed and not joints.sigmas:
         logger.info("OKS with sigma %g for: %s", SIGMA, ", ".join(guessed))
-    flip_pairs = joints.flip_pairs or joint_names.mirrored_names(names)
+    flip_pairs = joints.flip_pairs or _flip_pairs(path, category, names)
+    flip_pairs = flip_pairs or joint_names.mirrored_names(names)
     lonely = joint_names.unpaired(names, flip_pairs)
     if lonely:
         logger.warning(
@@ -103,6 +104,34 @@ def _names(path, category):
             f"{MOST_JOINTS}"
         )
     return tuple(names)
+
+
+def _flip_pairs(path, category, names):
+    """The category's pairs of joints, by their own names, that change places in mirrored images."""
+    pairs = category.fields.get("flip_pairs") or []
+    own = category.fields.get("keypoints") or []
+    good = isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(joint in own for joint in pair)
+        for pair in pairs
+    )
+    paired = [joint for pair in pairs for joint in pair] if good else []
+    if not good or len(set(paired)) != len(paired):
+        raise ValueError(
+            f"{path}: flip_pairs of the category {category.name!r} is {coco_json.shown(pairs)}; "
+            "expected pairs of its joints' names, each joint once"
+        )
+    if len(own) != len(names):
+        return ()
+    # By place, since config.data.skeleton.names may call the joints otherwise.
+    places = tuple((own.index(a), own.index(b)) for a, b in pairs)
+    wrong = joint_names.contradicting_pairs(names, places)
+    if wrong:
+        logger.warning(
+            "%s: flip_pairs of the category %r, which are used, contradict the joints' names: %s; "
+            "set config.data.skeleton.flip_pairs if the names are right",
+            *(path, category.name, ", ".join(wrong)),
+        )
+    return places
 
 
 def _limbs(path, category, names):

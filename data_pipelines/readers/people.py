@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from data_pipelines import coco_json, files, geometry, ground_truth, splits
+from data_pipelines.coco_columns import COCO_FORM, JointForm
 from data_pipelines.coco_json import Wrong
 from data_pipelines.ground_truth import Truth
 from data_pipelines.readers.request import ANNOTATED, Request
@@ -31,12 +32,13 @@ def read(
     category: str,
     trust_counts: bool = False,
     trust_areas: bool = True,
+    form: JointForm = COCO_FORM,
 ) -> splits.Split:
     """The people that a request wants, from the file `path` and the images in `folder`.
 
     The other arguments are those of `ground_truth.read`.
     """
-    options = {"trust_counts": trust_counts, "trust_areas": trust_areas}
+    options = {"trust_counts": trust_counts, "trust_areas": trust_areas, "form": form}
     known = ground_truth.read(path, skeleton, category=category, **options)
     for what, names in known.notes.items():
         logger.info("%s: %d annotations: %s, e.g. %s", path, len(names), what, names[0])

@@ -104,21 +104,61 @@ def _draw_angles(rng: np.random.Generator, ranges: tuple) -> list[float]:
     return [rng.uniform(*limits) for limits in ranges]
 
 
-def random_body(rng: np.random.Generator) -> Body:
-    """A body in a random posture and orientation, with its pelvis at the origin."""
-    lean, roll, bend, side_bend, twist = _draw_angles(rng, _choose_posture(rng, TRUNKS))
+@dataclasses.dataclass(frozen=True)
+class Posture:
+    """The angles of a body in degrees, and how its bones differ from the average ones.
+
+    `trunk` is forward lean, roll, forward bend of the spine, side bend, twist; `tilt` is the
+    camera's, `yaw` turns the whole body, 90 to the right in the image. `head` is turn, nod, roll.
+    `arms` (2, 4) are forward, spread, inward rotation and elbow of the left and the right arm;
+    `legs` (2, 5) are forward, spread, outward rotation, knee and foot. `stretch` (5,) are factors
+    of the trunk, shoulders, upper arms, hips and thighs.
+    """
+
+    trunk: np.ndarray
+    tilt: float
+    yaw: float
+    head: np.ndarray
+    arms: np.ndarray
+    legs: np.ndarray
+    stretch: np.ndarray
+
+
+def random_posture(rng: np.random.Generator) -> Posture:
+    """A random posture and orientation."""
+    trunk = _draw_angles(rng, _choose_posture(rng, TRUNKS))
     # Most people face the camera, some face away, and few are seen from the side.
     views = (rng.normal(0, 30), rng.normal(180, 30), rng.uniform(0, 360))
     yaw = views[rng.choice(3, p=(0.92, 0.05, 0.03))]
-    root = rotation(x=-rng.uniform(-3, 15)) @ rotation(z=roll) @ rotation(y=yaw)
+    tilt = rng.uniform(-3, 15)
+    head = (rng.normal(0, 20), rng.normal(-5, 12), rng.normal(0, 7))
+    stretch = rng.normal(1, 0.04, 5).clip(0.9, 1.1)
+    left, right = _choose_posture(rng, ARMS), _choose_posture(rng, ARMS)
+    arms = (left, left if rng.random() < 0.35 else right)
+    arms = [_draw_angles(rng, ranges) for ranges in arms]
+    legs = _choose_posture(rng, LEGS)
+    legs = legs[::-1] if rng.random() < 0.5 else legs
+    legs = [[*_draw_angles(rng, ranges), rng.uniform(-25, 10)] for ranges in legs]
+    return Posture(np.array(trunk), tilt, yaw, *map(np.array, (head, arms, legs)), stretch)
+
+
+def random_body(rng: np.random.Generator) -> Body:
+    """A body in a random posture and orientation, with its pelvis at the origin."""
+    return build_body(random_posture(rng))
+
+
+def build_body(posture: Posture) -> Body:
+    """The body in a posture, with its pelvis at the origin."""
+    lean, roll, bend, side_bend, twist = posture.trunk
+    turn, nod, head_roll = posture.head
+    root = rotation(x=-posture.tilt) @ rotation(z=roll) @ rotation(y=posture.yaw)
     pelvis = root @ rotation(x=-lean)
     chest = pelvis @ rotation(x=-bend) @ rotation(y=twist, z=side_bend)
-    head = chest @ rotation(y=rng.normal(0, 20))
-    head = head @ rotation(x=rng.normal(-5, 12), z=rng.normal(0, 7))
+    head = chest @ rotation(y=turn)
+    head = head @ rotation(x=nod, z=head_roll)
 
-    stretch = rng.normal(1, 0.04, 5).clip(0.9, 1.1)
-    waist = pelvis @ np.array([0, -0.14, 0]) * stretch[0]
-    thorax = waist + chest @ np.array([0, -0.145, 0]) * stretch[0]
+    waist = pelvis @ np.array([0, -0.14, 0]) * posture.stretch[0]
+    thorax = waist + chest @ np.array([0, -0.145, 0]) * posture.stretch[0]
     neck = thorax + (chest + head) @ np.array([0, -0.025, 0.006])
     points = {"pelvis": np.zeros(3), "waist": waist, "thorax": thorax, "upper_neck": neck}
     points["head_top"] = neck + head @ np.array([0, -HEAD_LENGTH, 0])
@@ -127,17 +167,15 @@ def random_body(rng: np.random.Generator) -> Body:
         direction = np.array(direction) / np.linalg.norm(direction)
         points[name] = middle + head @ (HEAD_RADII * direction)
     frames = {"pelvis": pelvis, "chest": chest, "head": head}
-    _add_arms(rng, points, frames, stretch)
-    _add_legs(rng, points, frames, root, stretch)
+    _add_arms(posture, points, frames)
+    _add_legs(posture, points, frames, root)
     return Body(points, frames)
 
 
-def _add_arms(rng: np.random.Generator, points: dict, frames: dict, stretch: np.ndarray) -> None:
-    chest, thorax = frames["chest"], points["thorax"]
-    left, right = _choose_posture(rng, ARMS), _choose_posture(rng, ARMS)
-    arms = (left, left if rng.random() < 0.35 else right)
-    for (side, sign), ranges in zip(SIDES, arms, strict=True):
-        forward, spread, inward, elbow = _draw_angles(rng, ranges)
+def _add_arms(posture: Posture, points: dict, frames: dict) -> None:
+    chest, thorax, stretch = frames["chest"], points["thorax"], posture.stretch
+    for (side, sign), angles in zip(SIDES, posture.arms, strict=True):
+        forward, spread, inward, elbow = angles
         # A raised arm lifts its shoulder.
         shrug = 0.03 * max(spread - 60, 0) / 90
         upper = chest @ rotation(z=-sign * spread, x=forward, y=-sign * inward)
@@ -150,16 +188,13 @@ def _add_arms(rng: np.random.Generator, points: dict, frames: dict, stretch: np.
         frames[f"{side}_arm"], frames[f"{side}_forearm"] = upper, fore
 
 
-def _add_legs(
-    rng: np.random.Generator, points: dict, frames: dict, root: np.ndarray, stretch: np.ndarray
-) -> None:
-    legs = _choose_posture(rng, LEGS)
-    legs = legs[::-1] if rng.random() < 0.5 else legs
-    for (side, sign), ranges in zip(SIDES, legs, strict=True):
-        forward, spread, outward, knee = _draw_angles(rng, ranges)
+def _add_legs(posture: Posture, points: dict, frames: dict, root: np.ndarray) -> None:
+    stretch = posture.stretch
+    for (side, sign), angles in zip(SIDES, posture.legs, strict=True):
+        forward, spread, outward, knee, ankle = angles
         thigh = root @ rotation(z=-sign * spread, x=forward, y=sign * outward)
         shin = thigh @ rotation(x=-knee)
-        foot = shin @ rotation(x=rng.uniform(-25, 10))
+        foot = shin @ rotation(x=ankle)
         hip = frames["pelvis"] @ np.array([sign * 0.056 * stretch[3], 0, 0])
         points[f"{side}_hip"] = hip
         points[f"{side}_knee"] = hip + thigh @ np.array([0, 0.245, 0]) * stretch[4]

@@ -43,10 +43,10 @@ def draw_scene(
     rng: np.random.Generator, image_size: tuple[int, int]
 ) -> tuple[np.ndarray, list[Person]]:
     """An image, (h, w, 3) uint8 RGB, and its people from far to near."""
-    canvas = figures.Canvas(_draw_background(rng, image_size), _random_light(rng))
+    canvas = figures.Canvas(draw_background(rng, image_size), random_light(rng))
     bodies = _place_bodies(rng, image_size)
     for body in bodies:
-        _draw_shadow(canvas, body, rng.uniform(0.15, 0.6))
+        draw_shadow(canvas, body, rng.uniform(0.15, 0.6))
     for number, body in enumerate(bodies):
         figures.paint_person(canvas, body, clothes.random_outfit(rng), number)
     _draw_occluders(rng, canvas, bodies)
@@ -55,7 +55,8 @@ def draw_scene(
     return image, [person for person in people if person.mask.any()]
 
 
-def _random_light(rng: np.random.Generator) -> np.ndarray:
+def random_light(rng: np.random.Generator) -> np.ndarray:
+    """A direction toward a light above the camera, (3,)."""
     return np.array([rng.normal(0, 0.8), -rng.uniform(0.2, 1.2), rng.uniform(0.5, 1.5)])
 
 
@@ -75,7 +76,7 @@ def _place_bodies(rng: np.random.Generator, image_size: tuple[int, int]) -> list
         corner = share * ([width, height] - extent) + (2 * share - 1) * MAX_OUTSIDE * extent
         placed = body.placed(size, corner - upper_left)
         box = np.concatenate([corner, corner + extent])
-        if _inside(_joint_positions(placed, skeletons.MPII), image_size).sum() < MIN_JOINTS:
+        if _inside(joint_positions(placed, skeletons.MPII), image_size).sum() < MIN_JOINTS:
             continue
         if all(_overlap(box, other) < MAX_OVERLAP for other in boxes):
             bodies.append(placed)
@@ -95,7 +96,8 @@ def _overlap(box: np.ndarray, other: np.ndarray) -> float:
     return float(np.prod(np.maximum(common, 0)) / smaller)
 
 
-def _joint_positions(body: postures.Body, skeleton: skeletons.Skeleton) -> np.ndarray:
+def joint_positions(body: postures.Body, skeleton: skeletons.Skeleton) -> np.ndarray:
+    """The joints of a placed body in pixels, (k, 2)."""
     return np.array([body.points[name][:2] for name in skeleton.names])
 
 
@@ -108,7 +110,7 @@ def _annotate(
     rng: np.random.Generator, canvas: figures.Canvas, body: postures.Body, number: int
 ) -> Person:
     image_size = canvas.person.shape
-    mpii, coco = _joint_positions(body, skeletons.MPII), _joint_positions(body, skeletons.COCO)
+    mpii, coco = joint_positions(body, skeletons.MPII), joint_positions(body, skeletons.COCO)
     flags = [figures.visibility_flag(canvas, body, number, name) for name in skeletons.COCO.names]
     diagonal = HEAD_BOX_DIAGONAL * body.size
     scale = HEIGHT_PER_HEAD_BOX * diagonal / 200
@@ -138,7 +140,7 @@ def _smooth_noise(rng: np.random.Generator, image_size: tuple[int, int], cell: f
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
-def _draw_background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
+def draw_background(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
     """A wall or sky, a floor, and clutter, (h, w, 3) float32."""
     height, width = image_size
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
@@ -256,7 +258,7 @@ OBJECTS = (
 )
 
 
-def _draw_shadow(canvas: figures.Canvas, body: postures.Body, strength: float) -> None:
+def draw_shadow(canvas: figures.Canvas, body: postures.Body, strength: float) -> None:
     """Draws a soft dark ellipse on the ground below a body."""
     positions = np.array([point[:2] for point in body.points.values()])
     left, (right, bottom) = positions[:, 0].min(), positions.max(axis=0)
@@ -272,7 +274,7 @@ def _draw_occluders(
 ) -> None:
     """Draws up to two objects in front of the people, unless they hide too many joints."""
     image_size = canvas.person.shape
-    pixels = [np.rint(_joint_positions(body, skeletons.MPII)).astype(int) for body in bodies]
+    pixels = [np.rint(joint_positions(body, skeletons.MPII)).astype(int) for body in bodies]
     pixels = [joints[_inside(joints, image_size)] for joints in pixels]
     for _ in range(rng.choice(3, p=(0.8, 0.15, 0.05))):
         before = np.clip(canvas.image, 0, 255).astype(np.uint8)

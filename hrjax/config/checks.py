@@ -17,6 +17,7 @@ from hrjax import heatmaps, models
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
 DTYPES = ("float32", "bfloat16", "float64")
+EVAL_DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
 BATCH_NORMS = ("batch", "running")
@@ -37,6 +38,7 @@ CHOICES = {
     "train.on_nan": ON_NAN,
     "train.batch_norm": BATCH_NORMS,
     "eval.decode": tuple(heatmaps.DECODERS),
+    "eval.dtype": EVAL_DTYPES,
     "eval.nms": NMS_METHODS,
 }
 # Choices of fields that may also be empty, and what that means.

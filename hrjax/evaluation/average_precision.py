@@ -34,7 +34,8 @@ def coco_ap(
     """COCO's ten numbers, as fractions; -1 where no annotation counts.
 
     All images of the truth count, also those without detections. Of each image the `max_people`
-    best detections are compared; 0 compares all.
+    best detections are compared; 0 compares all. Where several categories count as one, as AP-10K's
+    species do, the numbers are means over them, and detections are of the category of their image.
     """
     _check(detections, truth)
     numbers, _ = _evaluate(detections, truth, max_people)
@@ -91,14 +92,16 @@ def _check(detections, truth):
 
 
 def _evaluate(detections, truth, max_people, chosen=None):
-    """The ten numbers, and the precision at 10 thresholds, 101 recalls, 1 category, 3 sizes, 1.
+    """The ten numbers, and the precision at 10 thresholds, 101 recalls, each category, 3 sizes, 1.
 
     `chosen` (m,) says which of the truth's images count, all by default.
     """
     # Ids that keep the order of the file's, by which the libraries break ties between images.
     ids = np.argsort(np.argsort(truth.image_ids, kind="stable")) + 1
-    expected = _truth_entries(truth, ids)
-    given = _detection_entries(detections, ids[truth.rows_of_images(detections.image_ids)])
+    rows = truth.rows_of_images(detections.image_ids)
+    of_truth, of_images = _categories(truth)
+    expected = _truth_entries(truth, ids, of_truth)
+    given = _detection_entries(detections, ids[rows], of_images[rows])
     limit = max_people or max(1, _most_per_image(detections.image_ids))
     files, evaluator = _library()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -111,6 +114,15 @@ def _evaluate(detections, truth, max_people, chosen=None):
         evaluation.evaluate()
         evaluation.accumulate()
     return _ten_numbers(evaluation), evaluation.eval["precision"]
+
+
+def _categories(truth):
+    """The category of every annotation and of every image, counted from 1."""
+    if truth.category_ids is None:
+        return np.full(len(truth), _PERSON), np.full(len(truth.image_ids), _PERSON)
+    both = np.concatenate([truth.category_ids, truth.categories_of_images()])
+    _, numbers = np.unique(both, return_inverse=True)
+    return numbers[: len(truth)] + 1, numbers[len(truth) :] + 1
 
 
 def _library():
@@ -132,16 +144,21 @@ def _file(files, image_ids, entries):
     file.dataset = {
         "images": [{"id": number} for number in image_ids.tolist()],
         "annotations": entries,
-        "categories": [{"id": _PERSON, "name": "person"}],
+        "categories": [{"id": number} for number in _category_ids(entries)],
     }
     file.createIndex()
     return file
 
 
-def _truth_entries(truth, ids):
+def _category_ids(entries):
+    return sorted({_PERSON, *(entry["category_id"] for entry in entries)})
+
+
+def _truth_entries(truth, ids, categories):
     joints = np.concatenate([truth.keypoints, truth.visibility[..., None]], axis=-1)
     columns = {
         "image_id": ids[truth.image_rows].tolist(),
+        "category_id": categories.tolist(),
         "keypoints": joints.reshape(len(truth), 3 * truth.skeleton.num_joints).tolist(),
         "num_keypoints": truth.labeled.tolist(),
         "area": truth.areas.tolist(),
@@ -151,9 +168,10 @@ def _truth_entries(truth, ids):
     return _entries(columns)
 
 
-def _detection_entries(detections, image_ids):
+def _detection_entries(detections, image_ids, categories):
     columns = {
         "image_id": image_ids.tolist(),
+        "category_id": categories.tolist(),
         "keypoints": detections.triples.tolist(),
         "area": detections.areas.tolist(),
         "score": detections.person_scores.tolist(),
@@ -169,7 +187,7 @@ def _entries(columns):
     """
     rows = zip(*columns.values(), strict=True)
     return [
-        {"id": number, "category_id": _PERSON, **dict(zip(columns, row, strict=True))}
+        {"id": number, **dict(zip(columns, row, strict=True))}
         for number, row in enumerate(rows, start=1)
     ]
 

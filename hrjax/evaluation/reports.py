@@ -73,8 +73,9 @@ def save_results(
     elif evaluation.detections is None:
         result_files.save_json(result_files.mpii_entries(split, predictions), file)
     else:
-        people, category_id = evaluation.detections, split.truth.category_id
-        result_files.save_json(result_files.coco_entries(people, category_id), file)
+        people, truth = evaluation.detections, split.truth
+        categories = truth.categories_of_images()[truth.rows_of_images(people.image_ids)]
+        result_files.save_json(result_files.coco_entries(people, categories), file)
 
 
 def _page(protocol, split, predictions, evaluation):

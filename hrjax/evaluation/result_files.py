@@ -23,12 +23,16 @@ from hrjax import detections
 from hrjax.detections import Detections, Predictions
 
 
-def coco_entries(people: Detections, category_id: int) -> list[dict]:
-    """Detections as entries of a results file, for the category id of the annotation file."""
-    columns = (people.image_ids, people.triples, people.person_scores)
+def coco_entries(people: Detections, category_id: int | np.ndarray) -> list[dict]:
+    """Detections as entries of a results file, for the category id of the annotation file.
+
+    `category_id` is one for all detections, or one for each (n,).
+    """
+    categories = np.broadcast_to(category_id, len(people))
+    columns = (people.image_ids, categories, people.triples, people.person_scores)
     return [
-        {"image_id": image_id, "category_id": category_id, "keypoints": joints, "score": score}
-        for image_id, joints, score in zip(*(x.tolist() for x in columns), strict=True)
+        {"image_id": image_id, "category_id": category, "keypoints": joints, "score": score}
+        for image_id, category, joints, score in zip(*(x.tolist() for x in columns), strict=True)
     ]
 
 

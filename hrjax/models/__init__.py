@@ -1,6 +1,6 @@
 """Public interface to the networks: create one by name, split it, apply it."""
 
-from hrjax.models.layers import in_layouts, lowering_for, target_platform, weight_format
+from hrjax.models.layers import PLATFORMS, in_layouts, lowering_for, target_platform, weight_format
 from hrjax.models.pure_functions import (
     MEAN,
     STD,
@@ -29,6 +29,7 @@ from hrjax.models.registry import (
 __all__ = [
     "FAMILIES",
     "MEAN",
+    "PLATFORMS",
     "STD",
     "VARIANTS",
     "Graph",

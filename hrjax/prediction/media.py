@@ -1,18 +1,16 @@
-"""Reads images, folders of images, videos and cameras as frames; writes videos."""
+"""Reads images and folders of images as frames; tells what a source is."""
 
 import dataclasses
 import os
 import pathlib
 import re
 import sys
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from data_pipelines import files, images
+from data_pipelines import images
 
 IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
@@ -20,10 +18,6 @@ IMAGES = (
     *(".jp2", ".avif"),  # not decoded, but named
 )
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
-PLAYLISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<?xml", b"<mpd")
-DEFAULT_RATE = 30.0  # frames per second, for videos and cameras that do not report a rate
-# Containers often announce a few more frames than they hold.
-COMPLETE = 0.95
 # PIL's modes that convert to RGB without loss of range; those of 16 and 32 bits would saturate.
 PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 ImageLike = str | os.PathLike | ArrayLike  # a PIL image is an ArrayLike
@@ -32,11 +26,15 @@ ACCEPTED = "an image must be a path, a PIL image, or an array (h, w, 3) uint8 RG
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One image or video frame: its file name, its image id in results, and its RGB pixels."""
+    """One image or video frame: its file name, its image id in results, and its RGB pixels.
+
+    `time` is in seconds from the first frame of a film.
+    """
 
     name: str
     image_id: int
     image: np.ndarray
+    time: float = 0.0
 
 
 def is_video(source: str) -> bool:
@@ -46,7 +44,7 @@ def is_video(source: str) -> bool:
 
 def is_camera(source: str) -> bool:
     """Whether `source` is a camera, webcam or webcam:1."""
-    return _camera(source) is not None
+    return camera_number(source) is not None
 
 
 def find_images(source: str, *, exclude: pathlib.Path) -> list[pathlib.Path]:
@@ -68,7 +66,7 @@ def find_images(source: str, *, exclude: pathlib.Path) -> list[pathlib.Path]:
 
 def video_name(source: str) -> str:
     """What the frames of a video or camera are called."""
-    camera = _camera(source)
+    camera = camera_number(source)
     return pathlib.Path(source).name if camera is None else f"webcam{camera}"
 
 
@@ -183,105 +181,7 @@ def _advice(pixels):
     return ""
 
 
-class Video:
-    """The frames of a video or camera, numbered from 0; `problem` says if it ended early.
-
-    Frames of more than `max_pixels` are not decoded.
-    """
-
-    def __init__(self, source: str, *, max_pixels: int = images.MAX_PIXELS):
-        camera = _camera(source)
-        if camera is None:
-            _check_video(source)
-        self._capture = cv2.VideoCapture(source if camera is None else camera)
-        if not self._capture.isOpened():
-            kind = "camera" if camera is not None else "video"
-            raise ValueError(
-                f"can't open the {kind} {source}: it is damaged, in use, or not a {kind}"
-            )
-        self._max_pixels = max_pixels
-        size = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
-        problem = self._size_problem([int(self._capture.get(side)) for side in size])
-        if problem:
-            self._capture.release()
-            raise ValueError(f"can't read the video {source}: {problem}")
-        self.source = source
-        self.name = video_name(source)
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
-        announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if camera is None else 0
-        self.count = max(int(announced), 0)  # 0 if unknown
-        self.problem = ""
-
-    def __iter__(self) -> Iterator[Frame]:
-        number = 0
-        while True:
-            good, image = self._capture.read()
-            if not good:
-                break
-            problem = self._size_problem(image.shape[:2])  # which may change within a video
-            if problem:
-                self.problem = f"{self.source} ends at frame {number}: {problem}"
-                return
-            yield Frame(self.name, number, np.ascontiguousarray(image[..., ::-1]))
-            number += 1
-        if number == 0 or number < COMPLETE * self.count:
-            self.problem = f"{self.source} ends after {number} of {self.count} frames"
-
-    def _size_problem(self, size):
-        height, width = size
-        if height * width <= self._max_pixels and max(size) <= images.MAX_SIDE:
-            return ""
-        return (
-            f"frames of {width}x{height} pixels (width x height) are not decoded; expected at most "
-            f"{self._max_pixels:,} pixels, and {images.MAX_SIDE} a side"
-        )
-
-    def close(self) -> None:
-        """Releases the file or camera."""
-        self._capture.release()
-
-
-def _check_video(source):
-    if not pathlib.Path(source).exists():
-        raise FileNotFoundError(f"there is no video {source}")
-    files.require_regular_file(source)
-    with open(source, "rb") as file:
-        start = file.read(16).lstrip(b"\xef\xbb\xbf").lower()
-    # FFmpeg would open whatever files and addresses a playlist names.
-    if start.startswith(PLAYLISTS):
-        raise ValueError(f"{source} is a playlist, not a video: give the video that it names")
-
-
-class VideoWriter:
-    """Writes frames of one size to an .mp4 (MPEG-4) or .avi (Motion JPEG) file.
-
-    `rate` is in frames per second. The file gets its name when it is finished; a link of that name
-    is replaced, not followed.
-    """
-
-    def __init__(self, path: pathlib.Path, rate: float):
-        self._path, self._rate, self._writer = path, rate, None
-        self._unfinished = path.with_name(f".unfinished_{uuid.uuid4().hex[:8]}{path.suffix}")
-
-    def write(self, image: np.ndarray) -> None:
-        """Appends a frame (h, w, 3) uint8 RGB; the first one sets the size of the video."""
-        if self._writer is None:
-            code = cv2.VideoWriter.fourcc(*("mp4v" if self._path.suffix == ".mp4" else "MJPG"))
-            size = image.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self._unfinished), code, self._rate, size)
-            if not self._writer.isOpened():
-                raise OSError(f"can't write the video {self._path}")
-        self._writer.write(np.ascontiguousarray(image[..., ::-1]))
-
-    def close(self) -> None:
-        """Finishes the file."""
-        if self._writer is not None:
-            self._writer.release()
-        if self._unfinished.exists():
-            self._unfinished.replace(self._path)
-
-
-def _camera(source):
+def camera_number(source: str) -> int | None:
     """The number of the camera in webcam or webcam:1; None for a file."""
     match = re.fullmatch(r"webcam(?::(\d+))?", source)
     return int(match.group(1) or 0) if match else None

@@ -1,6 +1,7 @@
 """Person detection with an ONNX file, by onnxruntime (extra `detect`)."""
 
 import pathlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -19,11 +20,23 @@ class Detector:
 
     The network takes what YOLOX's export takes: (1, 3, h, w) float32, BGR from 0 to 255, with the
     image in the upper left corner and gray padding. ACCEPTED lists the supported outputs. Among
-    boxes that overlap by more than `overlap` (IoU), only the best one is kept.
+    boxes that overlap by more than `overlap` (IoU), only the best one is kept. `size` (height,
+    width) is that of the input where the file leaves it open; of the input, `mean` is subtracted
+    and the rest divided by `std`, both (3,) for blue, green and red.
     """
 
-    def __init__(self, file: str, *, threshold: float, overlap: float = 0.45):
+    def __init__(
+        self,
+        file: str,
+        *,
+        threshold: float,
+        overlap: float = 0.45,
+        size: tuple[int, int] = DEFAULT_SIZE,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ):
         self._threshold, self._overlap = threshold, overlap
+        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
         if not pathlib.Path(file).is_file():
             raise FileNotFoundError(f"there is no detector file {file}")
         self._file = file
@@ -38,7 +51,7 @@ class Detector:
             )
         self._size = tuple(
             side if isinstance(side, int) else default
-            for side, default in zip(shape[2:], DEFAULT_SIZE, strict=True)
+            for side, default in zip(shape[2:], size, strict=True)
         )
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +60,7 @@ class Detector:
         width, height = (max(1, int(side * zoom)) for side in image.shape[1::-1])
         canvas = np.full((*self._size, 3), PADDING, np.uint8)
         canvas[:height, :width] = cv2.resize(image, (width, height))[..., ::-1]
-        inputs = {self._session.get_inputs()[0].name: _network_input(canvas)}
+        inputs = {self._session.get_inputs()[0].name: _network_input(canvas, self._mean, self._std)}
         outputs = self._session.run(None, inputs)
         try:
             corners, scores = decode(outputs, self._size)
@@ -75,8 +88,9 @@ def _open(file):
         raise ValueError(f"{file} is damaged or not an ONNX file ({reason})") from error
 
 
-def _network_input(canvas):
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
+def _network_input(canvas, mean, std):
+    canvas = (canvas.astype(np.float32) - mean) / std
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None])
 
 
 def decode(outputs: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -16,12 +16,18 @@ from data_pipelines import geometry
 from data_pipelines import images as data_images
 from data_pipelines.transforms import ops
 from hrjax import calibration, inference, models
-from hrjax.prediction import media, trained_network
+from hrjax.prediction import detectors, media, search, trained_network
+from hrjax.prediction.film import reading
+from hrjax.prediction.film.follow import Detect, Follower
+from hrjax.prediction.film.smoothing import OneEuro
+from hrjax.prediction.film.tracking import Tracking
 from hrjax.prediction.results import Poses
 from hrjax.prediction.trained_network import Network
 from hrjax.runtime import distributed
 
 logger = logging.getLogger(__name__)
+
+SEARCH = "search"  # people are found by the network itself
 
 
 class Predictor:
@@ -29,9 +35,9 @@ class Predictor:
 
     `checkpoint` is a run, one step of it, converted weights, a file of weights or its address, a
     published name, or a `Network`. `model` names the variant, with the input size or not, of
-    weights that do not say it; `config` replaces all settings, `flip_test` and `decode` single
-    ones. Batches have at most `batch_size` people, a power of two. Image files of more than
-    `max_pixels` are not decoded.
+    weights that do not say it; `config` replaces all settings; `flip_test`, `decode` and `dtype`
+    replace one each ("bfloat16" is faster on accelerators). Batches have at most `batch_size`
+    people, a power of two. Image files of more than `max_pixels` are not decoded.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Predictor:
         config: ConfigDict | None = None,
         flip_test: bool | None = None,
         decode: str = "",
+        dtype: str = "",
         batch_size: int = 32,
         max_pixels: int = data_images.MAX_PIXELS,
     ):
@@ -54,6 +61,7 @@ class Predictor:
             settings,
             flip_test=settings.flip_test if flip_test is None else flip_test,
             decode=decode or settings.decode,
+            dtype=dtype or settings.dtype,
         )
         self.skeleton = checkpoint.skeleton
         self._batch_size, self._max_pixels = batch_size, max_pixels
@@ -77,7 +85,7 @@ class Predictor:
 
     @functools.cached_property
     def _forward(self):
-        return jax.jit(functools.partial(_forward, self._folded[0], self.settings.color))
+        return jax.jit(functools.partial(_forward, self._folded[0], self.settings))
 
     def __call__(
         self,
@@ -98,6 +106,71 @@ class Predictor:
         while batch := list(itertools.islice(crops, self._batch_size)):
             outputs.append(self._dispatch(batch))  # computes while the next people are cropped
         return self._collect(jax.device_get(outputs), all_boxes)
+
+    def track(
+        self,
+        frames: str | os.PathLike | Iterable[media.ImageLike],
+        *,
+        detector: str | Detect = SEARCH,
+        boxes: Iterable[ArrayLike] | None = None,
+        rate: float = reading.DEFAULT_RATE,
+        detect_every: int = 1,
+        smooth: OneEuro | None = None,
+        tracking: Tracking | None = None,
+    ) -> Iterator[Poses]:
+        """Follows people through a film: the poses of each frame, with track ids.
+
+        `frames` are a video file, a camera (webcam, webcam:1), or images in order, `rate` of them
+        per second. People are found in every frame, or every `detect_every`th (0: in the first
+        alone), by `detector`: "search" (by the network itself, slow), a name of `detectors.NAMES`,
+        an ONNX file, or a function that gives the boxes (n, 4) of an image and their scores (n,).
+        Instead, `boxes` may have one array of boxes for each frame. In between, people are looked
+        for where their joints were. `smooth` filters the joints, `tracking` says how people are
+        told apart.
+        """
+        follower = Follower(
+            self.skeleton, detect_every=detect_every, settings=tracking, smooth=smooth
+        )
+        if boxes is None:
+            given = itertools.repeat(self._detector(detector))
+        else:
+            given = ((lambda image, each=each: _certain(each, image)) for each in boxes)
+        return self._track(self._film(frames, rate), given, follower)
+
+    def _detector(self, detector):
+        if not isinstance(detector, str):
+            return detector
+        if detector == SEARCH:
+            return search.Search(self, self.settings.input_size)
+        return detectors.open_detector(detector)
+
+    def _track(self, film, detectors_of_frames, follower):
+        for number, (image, seconds) in enumerate(film):
+            detect = next(detectors_of_frames, None)
+            if detect is None:
+                raise ValueError(
+                    f"there are boxes for {number} frames, and the film has more; give one array "
+                    "for each frame"
+                )
+            found = follower.boxes(image, seconds, detect)
+            poses = self(image, found.boxes)
+            poses = dataclasses.replace(poses, person_scores=poses.person_scores * found.scores)
+            yield follower.update(poses, found, seconds)
+
+    def _film(self, frames, rate):
+        """The images of a film and their times in seconds."""
+        if not isinstance(frames, (str, os.PathLike)):
+            for number, image in enumerate(frames):
+                yield media.load_image(image, max_pixels=self._max_pixels), number / rate
+            return
+        film = reading.open_film(os.fspath(frames), max_pixels=self._max_pixels)
+        try:
+            for frame in film:
+                yield frame.image, frame.time
+        finally:
+            film.close()
+        if film.problem:
+            logger.warning("%s", film.problem)
 
     def heatmaps(
         self, image: media.ImageLike, boxes: ArrayLike | None = None
@@ -170,6 +243,12 @@ class Predictor:
         return np.where(scores == 0, 0, joints).astype(np.float32), people
 
 
+def _certain(boxes, image):
+    """Boxes of an image that were given, with scores of 1."""
+    boxes = check_boxes(boxes, image.shape[:2])
+    return boxes, np.ones(len(boxes))
+
+
 def check_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> np.ndarray:
     """Boxes as (n, 4) float64, for an image of `size` (height, width); None is the whole image."""
     if boxes is None:
@@ -215,10 +294,9 @@ def _fold(graph, weights):
     return graphs[0], folded
 
 
-def _forward(graph, color, weights, images):
-    with jax.default_matmul_precision("highest"):
-        images = models.normalize(images, color)
-        return models.apply(graph, weights["params"], weights["stats"], images)[0]
+def _forward(graph, settings, weights, images):
+    images = models.normalize(images, settings.color)
+    return inference.apply((graph, weights["params"], weights["stats"]), images, settings.dtype)
 
 
 def _pairs(images, boxes):

@@ -1,7 +1,9 @@
 """Predicted poses as arrays, and the JSON files that they are written to and read from."""
 
 import collections
+import csv
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -23,12 +25,15 @@ class Poses:
     peaks of the heatmaps, about 0 to 1; person_scores (n,) are the mean of the scores above 0.2. Of
     a calibrated network both are expected similarities with the truth (`hrjax.calibration`). A
     joint that was not predicted, as in a box outside the image, has NaN keypoints and a score of 0.
+    In a film, `track_ids` (n,) are the same for a person in all frames; 0 where a pose belongs to
+    no track. They are None where tracking is off.
     """
 
     boxes: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
     person_scores: np.ndarray
+    track_ids: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +41,91 @@ class ImageResults:
     """The poses of one image file or video frame, as results files hold them.
 
     Here `person_scores` include the scores of the boxes. `upright` says that keypoints refer to the
-    image rotated by its EXIF orientation, not to the stored pixels.
+    image rotated by its EXIF orientation, not to the stored pixels. `time` is in seconds from the
+    first frame of a film.
     """
 
     name: str
     image_id: int | None
     poses: Poses
     upright: bool = True
+    time: float = 0.0
+
+
+def untracked(result: ImageResults) -> ImageResults:
+    """The same results without track ids."""
+    return dataclasses.replace(result, poses=dataclasses.replace(result.poses, track_ids=None))
 
 
 def save(results: Sequence[ImageResults], file: pathlib.Path) -> None:
     """Writes a results file in COCO's format, with the keys file_name and box added."""
-    files.write_text(file, json.dumps(_coco_entries(results)) + "\n")
+    writer = ResultsWriter(file)
+    for result in results:
+        writer.add(result)
+    writer.close()
+
+
+class ResultsWriter:
+    """Writes results image by image, so that a long film does not fill the memory.
+
+    `file` is in COCO's format, with the keys file_name and box added, and track_id in films. The
+    table, if there is to be one, is a CSV file with a row for each person of each image, and
+    columns named by `joints`. Both get their names when they are finished.
+    """
+
+    def __init__(
+        self,
+        file: pathlib.Path,
+        *,
+        table: pathlib.Path | None = None,
+        joints: Sequence[str] = (),
+    ):
+        self._json, self._table, self._is_first = files.Unfinished(file), None, True
+        self._json.write("[")
+        if table is not None:
+            self._table = files.Unfinished(table)
+            columns = [f"{joint}_{part}" for joint in joints for part in ("x", "y", "score")]
+            self._table.write(_row([*TABLE_COLUMNS, *columns]))
+
+    def add(self, result: ImageResults) -> None:
+        """Appends the people of an image."""
+        for entry in _coco_entries([result]):
+            self._json.write(("" if self._is_first else ", ") + json.dumps(entry))
+            self._is_first = False
+        if self._table is not None:
+            for row in _table_rows(result):
+                self._table.write(_row(row))
+
+    def close(self) -> None:
+        """Finishes the files."""
+        self._json.write("]\n")
+        self._json.close()
+        if self._table is not None:
+            self._table.close()
+
+
+TABLE_COLUMNS = (
+    *("file_name", "image_id", "time", "track_id", "score"),
+    *("box_x", "box_y", "box_width", "box_height"),
+)
+
+
+def _row(values):
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _table_rows(result):
+    """The rows of an image: joints that were not predicted, and missing track ids, are empty."""
+    poses = result.poses
+    ids = np.zeros(len(poses.boxes), int) if poses.track_ids is None else poses.track_ids
+    joints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1)
+    columns = (poses.boxes, poses.person_scores, ids, joints)
+    for box, score, track_id, person in zip(*(each.tolist() for each in columns), strict=True):
+        known = (f"{value:.6g}" if value == value else "" for joint in person for value in joint)
+        start = [result.name, result.image_id, f"{result.time:.4f}", track_id or "", f"{score:.6g}"]
+        yield [*start, *(f"{side:.6g}" for side in box), *known]
 
 
 def _coco_entries(results):
@@ -65,11 +143,16 @@ def _coco_entries(results):
     person_scores = np.concatenate([each.person_scores for each in poses])
     columns = detections.make(image_ids, keypoints, scores, person_scores)
     entries = result_files.coco_entries(columns, category_id=1)
+    ids = [track_id for each in poses for track_id in _track_ids(each)]
     # "box" and not "bbox", from which COCO's tools would compute the areas of the people.
     return [
-        {**entry, "file_name": name, "box": box}
-        for entry, name, box in zip(entries, names, boxes.tolist(), strict=True)
+        {**entry, "file_name": name, "box": box} | ({"track_id": track_id} if track_id else {})
+        for entry, name, box, track_id in zip(entries, names, boxes.tolist(), ids, strict=True)
     ]
+
+
+def _track_ids(poses):
+    return [0] * len(poses.boxes) if poses.track_ids is None else poses.track_ids.tolist()
 
 
 def read(file: str) -> list[ImageResults]:

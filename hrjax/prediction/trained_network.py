@@ -50,6 +50,7 @@ def load(
         decode=card.decode,
         flip_test=card.flip_test,
         fold_batch_norm=config is None or config.eval.fold_batch_norm,
+        dtype="float32" if config is None else config.eval.dtype,
     )
     weights = (graph, params, stats)
     return Network(settings, card.skeleton, *weights, card.joint_threshold, card.calibration)

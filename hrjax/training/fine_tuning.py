@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from hrjax.training.parameter_packing import pack
+from hrjax.training.parameter_packing import Packed, pack
 
 Path = tuple[str, ...]
 
@@ -36,7 +36,7 @@ def keep(new: dict, old: dict, paths: Sequence[Path]) -> dict:
     return join(divide(new, paths)[0], divide(old, paths)[1])
 
 
-def slow_down(updates: dict, params: dict, paths: Sequence[Path], factor: float) -> dict:
+def slow_down(updates: Packed, params: dict, paths: Sequence[Path], factor: float) -> Packed:
     """Packed updates of `params`, those of the parts at `paths` multiplied by `factor`.
 
     The result is that of a learning rate which is so much lower there: in Adam, AdamW and SGD an
@@ -46,7 +46,8 @@ def slow_down(updates: dict, params: dict, paths: Sequence[Path], factor: float)
         return updates
     rest, slow = divide(params, paths)
     ones = jax.tree.map(jnp.ones_like, rest)
-    factors = pack(join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), slow)))
+    factors = join(ones, jax.tree.map(lambda x: jnp.full_like(x, factor), slow))
+    factors = pack(factors, whole=updates.plan.whole)
     return jax.tree.map(jnp.multiply, updates, factors)
 
 

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from hrjax import heatmaps, models
 from hrjax.training import fine_tuning, losses
 from hrjax.training.distill import Teacher
-from hrjax.training.parameter_packing import pack, unpack
-from hrjax.training.state import TrainState
+from hrjax.training.parameter_packing import holds_packed, pack
+from hrjax.training.state import TrainState, pack_state, unpack_weights
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 needs JAX_ENABLE_X64
 PRECISIONS = ("default", "high", "highest")
@@ -30,7 +30,8 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """A jitted step: (state, batch) → (state, {"loss", "pck", "lr", "finite"}).
 
-    It runs on the devices of `mesh`. The memory of the state is reused (donated). `learning_rate`
+    It runs on the devices of `mesh`. The memory of the state is reused (donated); a packed state
+    (`to_device_form`) stays packed. `learning_rate`
     gives the rate that the optimizer uses, for the log. `finite` is whether the loss and the new
     weights are finite. If they are not and the config skips such steps, the state is unchanged
     except for its step counters. With a `teacher`, "distill" is its part of the loss.
@@ -38,7 +39,9 @@ def make_train_step(
     _check(config)
     derive = jax.value_and_grad(_make_loss(graph, config, teacher), has_aux=True)
 
-    def take_step(state, batch, *teacher_weights):
+    def take_step(packed_state, batch, *teacher_weights):
+        whole = holds_packed(packed_state.params)
+        state = unpack_weights(packed_state)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rate = learning_rate(state.step)
         backbone = models.backbone_parts(state.params)
@@ -48,21 +51,22 @@ def make_train_step(
             functools.partial(derive, trained, kept),
             *(state.replace(params=trained), batch, key, teacher_weights, config),
         )
-        before = pack(trained)
-        updates, opt_state = optimizer.update(pack(gradients), state.opt_state, before)
+        before = pack(trained, whole=whole)
+        updates, opt_state = optimizer.update(pack(gradients, whole=whole), state.opt_state, before)
         updates = fine_tuning.slow_down(updates, trained, backbone, factor)
         packed = optax.apply_updates(before, updates)
-        params = fine_tuning.join(unpack(packed, trained), kept)
+        params = fine_tuning.join(packed.unpack(), kept)
         stats = fine_tuning.keep(stats, state.stats, parts)
-        average = _moving_average(state.average, params, stats, config.train.ema_decay)
+        average = _moving_average(state.average, params, stats, config.train.ema_decay, whole)
         if parts and average:  # the mean of equal numbers may differ from them in the last digit
             average = {
                 key: fine_tuning.keep(x, state.average[key], parts) for key, x in average.items()
             }
         after = TrainState(state.step + 1, params, stats, opt_state, average)
-        finite = _all_finite((numbers["loss"], packed, pack(stats)))
+        after = pack_state(after) if whole else after
+        finite = _all_finite((numbers["loss"], packed, pack(stats, whole=whole)))
         if config.train.on_nan == "skip":
-            after = jax.tree.map(functools.partial(_keep_unless, finite), state, after)
+            after = jax.tree.map(functools.partial(_keep_unless, finite), packed_state, after)
         return after, {**numbers, "lr": rate, "finite": finite}
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -95,7 +99,7 @@ def _make_loss(graph, config, teacher):
 
     def compute(trained, kept, stats, batch, key, *teacher_weights):
         params = fine_tuning.join(trained, kept)
-        params = jax.tree.map(lambda x: x.astype(dtype), params)
+        params = _cast(params, dtype)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
         options = {"remat": config.train.remat, "batch_norm_size": config.train.batch_norm_size}
         outputs, stats = models.apply(graph, params, stats, images, key, **options)
@@ -124,6 +128,25 @@ def _make_loss(graph, config, teacher):
         return loss, (stats, {"loss": loss, **numbers})
 
     return compute
+
+
+def _cast(params, dtype):
+    """The params in the dtype that the network computes in."""
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    return _apart(params) if models.target_platform() == "gpu" else params
+
+
+@jax.custom_vjp
+def _apart(params):
+    """The params as arrays of their own, where they are parts of a vector.
+
+    Otherwise each kernel that reads one has the position of its part built in, no two are alike,
+    and compiling takes several times as long.
+    """
+    return jax.lax.optimization_barrier(params)
+
+
+_apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))
 
 
 def _gradients(derive, state, batch, key, teacher_weights, config):
@@ -174,12 +197,12 @@ def _deal(batch, count, group_size):
     return jax.tree.map(deal, batch)
 
 
-def _moving_average(average, params, stats, decay):
+def _moving_average(average, params, stats, decay, whole):
     if average is None:
         return None
-    new = pack({"params": params, "stats": stats})
-    mixed = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, pack(average), new)
-    return unpack(mixed, average)
+    old, new = (pack(x, whole=whole) for x in (average, {"params": params, "stats": stats}))
+    mixed = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+    return mixed.unpack()
 
 
 def _all_finite(tree):

@@ -21,7 +21,7 @@ from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals, workdir_lock
 from hrjax.training import distill, loop, optimizers, resume, run_log
 from hrjax.training.loop import RunResources, TrainingSetup
-from hrjax.training.state import TrainState, create_state
+from hrjax.training.state import TrainState, create_state, to_device_form
 from hrjax.training.step import make_train_step
 from hrjax.weights import checkpoints, model_card, source, step_files
 
@@ -208,7 +208,7 @@ def _run(setup, state, position, workdir):
         # One process of several must not leave the others waiting.
         stop.nothing_to_save = jax.process_count() == 1
         try:
-            number = loop.run(setup, state, resources, position)
+            number = loop.run(setup, to_device_form(state), resources, position)
         except signals.StopNow as stopped:
             number = stopped.signal
         checkpoints.wait(manager)

@@ -14,6 +14,7 @@ from data_pipelines import datasets
 from hrjax import experiment, heatmaps, inference, models, text_tables
 from hrjax.runtime import distributed
 from hrjax.training import optimizers, train
+from hrjax.training.state import create_state, pack_state, to_device_form
 
 
 def time_forward(config: ConfigDict, seconds: float) -> Numbers:
@@ -32,7 +33,8 @@ def time_training(config: ConfigDict, seconds: float) -> Numbers:
     """Tracing, compiling and running a training step."""
     graph, _, params, stats = experiment.create_model(config)
     step, make_state, batch = training_step(config, graph)
-    return time_jitted(step, (make_state(params, stats), batch), seconds, carry=True)
+    state = to_device_form(make_state(params, stats))
+    return time_jitted(step, (state, batch), seconds, carry=True)
 
 
 def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
@@ -61,6 +63,8 @@ def lower_training(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     graph, params, stats = models.shapes(config.model.name, training=True, **fields)
     step, make_state, batch = training_step(config, graph, mesh)
     state = jax.eval_shape(make_state, params, stats)
+    if models.PLATFORMS[mesh.devices.flat[0].platform] == "gpu":
+        state = jax.eval_shape(pack_state, state)
     whole = NamedSharding(mesh, PartitionSpec())
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
     return step.lower(state, _sharded(batch, mesh))
@@ -115,7 +119,7 @@ def training_step(
     It runs on the devices of `mesh`, by default on the first one.
     """
     optimizer = optimizers.optimizer(config.optimizer, learning_rate := lambda step: 1e-3)
-    make_state = functools.partial(train.create_state, optimizer=optimizer, average=False)
+    make_state = functools.partial(create_state, optimizer=optimizer, average=False)
     mesh = mesh or distributed.make_mesh(jax.devices()[:1])
     step = train.make_train_step(graph, mesh, optimizer, learning_rate, config)
     batch = random_batch(config)

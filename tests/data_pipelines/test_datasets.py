@@ -33,7 +33,10 @@ def test_a_dataset_without_detections_says_so(tmp_path, name):
         datasets.read(name, str(tmp_path), "val", boxes="found.json")
 
 
-@pytest.mark.parametrize(("joints", "name"), [(16, "mpii"), (17, "coco"), (14, "crowdpose")])
+@pytest.mark.parametrize(
+    ("joints", "name"),
+    [(16, "mpii"), (17, "coco"), (14, "crowdpose"), (26, "halpe26"), (133, "coco_wholebody")],
+)
 def test_a_dataset_is_known_by_its_number_of_joints(joints, name):
     assert datasets.with_joints(joints) == name
 

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from hrjax import experiment
+import hrjax
+from hrjax import experiment, inference
 from hrjax.runtime import distributed
 from hrjax.training import train
 
@@ -41,8 +42,24 @@ def test_settings_are_those_of_the_config(tiny):
         "decode": "quarter",
         "flip_test": False,
         "fold_batch_norm": True,
+        "dtype": "float32",
     }
     assert not settings.udp
+
+
+def test_a_network_in_bfloat16_gives_float32_heatmaps_of_nearly_the_same_values():
+    model = hrjax.create("litehrnet_18", modules=(1, 1, 1), blocks=1)
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    rng = np.random.default_rng(0)  # what a fresh network computes is nearly zero
+    params = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32), params)
+    network = (graph, params, stats)
+    images = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
+    maps = inference.apply(network, images)
+    rounded = inference.apply(network, images, "bfloat16")
+    assert maps.dtype == rounded.dtype == np.float32
+    difference = np.std(maps - rounded) / np.std(maps)
+    assert 1e-5 < difference < 0.05
 
 
 def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
@@ -51,3 +68,5 @@ def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
         dataclasses.replace(settings, decode="taylor")
     with pytest.raises(ValueError, match="unknown encoding 'unbiased'; choose one of: msra, dark"):
         dataclasses.replace(settings, encoding="unbiased")
+    with pytest.raises(ValueError, match="unknown dtype 'float16'; choose one of: float32, bfloat"):
+        dataclasses.replace(settings, dtype="float16")

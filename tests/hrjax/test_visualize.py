@@ -122,6 +122,22 @@ def test_a_joints_core_tells_its_score(score, level):
     np.testing.assert_array_equal(people(joint_score=score)[60, 50], level)
 
 
+def test_tracks_have_numbers_and_colors_of_their_own():
+    boxes = np.array([(10, 30, 40, 50), (100, 30, 40, 50)], float)
+    rest = (np.zeros((2, 17, 2)), np.zeros((2, 17)), np.array([0.5, 0.5]))
+    draw = lambda ids: visualize.draw_people(  # noqa: E731
+        GRAY, boxes, *rest, COCO, threshold=0.2, track_ids=np.array(ids)
+    )
+    picture = draw([3, 0])
+    assert tuple(picture[60, 10]) == visualize.track_color(3)
+    assert tuple(picture[60, 100]) == visualize.BOX
+    assert changed(draw([3, 0]), draw([8, 0]))[20:30, 10:60].any()  # the number
+    colors = np.array([visualize.track_color(number) for number in range(1, 13)])
+    differences = np.abs(colors[:, None] - colors).sum(axis=-1)[np.triu_indices(12, 1)]
+    assert differences.min() > 25
+    assert colors.max(axis=1).min() > 200  # dark letters can be read on them
+
+
 def test_without_people_the_image_is_unchanged():
     nothing = np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
     np.testing.assert_array_equal(visualize.draw_people(GRAY, *nothing, COCO, threshold=0.2), GRAY)

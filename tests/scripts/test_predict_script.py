@@ -2,14 +2,18 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
 import pytest
 
-from hrjax.prediction import media, person_detector, trained_network
+from data_pipelines.synthetic import films
+from hrjax.prediction import detectors, trained_network
+from hrjax.prediction.film import reading, writing
 from scripts import predict
 
 POINTS = ((40, 30), (100, 80))
@@ -142,7 +146,9 @@ def test_boxes_of_an_onnx_detector(run, photos, tmp_path, monkeypatch):
             assert image.shape == (120, 160, 3)
             return np.array([(15, 10, 40, 50)], float), np.array([0.5])
 
-    monkeypatch.setattr(person_detector, "Detector", Detector)
+    monkeypatch.setattr(detectors, "Detector", Detector)
+    (tmp_path / "yolox.onnx").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
     assert run(f"--source={photos}", "--detector=yolox.onnx", "--box_threshold=0.4") == ""
     assert [entry["box"] for entry in entries(tmp_path)] == [[15, 10, 40, 50]] * 2
 
@@ -159,7 +165,7 @@ def test_bad_input_is_listed_and_the_rest_is_predicted(run, photos, tmp_path):
 
 
 def test_a_video(run, tmp_path, dots):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for x in range(30, 130, 10):
         writer.write(dots([(x, 60)]))
     writer.close()
@@ -168,26 +174,89 @@ def test_a_video(run, tmp_path, dots):
     assert [entry["image_id"] for entry in found] == list(range(9))
     x = [entry["keypoints"][0] for entry in found]
     np.testing.assert_allclose(x, range(30, 120, 10), atol=10)
-    written = media.Video(str(tmp_path / "out" / "walk.mp4"))
+    written = reading.Video(str(tmp_path / "out" / "walk.mp4"))
     assert (len(list(written)), written.rate) == (9, 10.0)
 
 
+@pytest.fixture
+def walk(tmp_path, dots):
+    """A film of two bright dots that move to the right."""
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    for x in range(30, 130, 10):
+        writer.write(dots([(x, 30), (x, 90)]))
+    writer.close()
+    return tmp_path / "walk.mp4"
+
+
+def test_people_of_a_video_have_ids_in_the_results_and_in_a_table(run, walk, tmp_path, capsys):
+    assert run(f"--source={walk}", "--boxes=0,0,160,60", "--boxes=0,60,160,60", "--smooth") == ""
+    assert {entry["track_id"] for entry in entries(tmp_path)} == {1, 2}
+    rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert rows[0].startswith("file_name,image_id,time,track_id,score,box_x,box_y,box_width,")
+    assert rows[0].endswith("right_ankle_x,right_ankle_y,right_ankle_score")
+    assert len(rows) == 21
+    assert rows[-1].startswith("walk.mp4,9,0.9000,2,")
+    said = capsys.readouterr().out
+    assert "10 frames; 2 people followed" in said
+    assert "ms a frame: " in said
+    assert f"wrote {tmp_path / 'out' / 'walk.mp4'}" in said
+
+
+def test_smoothing_and_tracking_can_be_chosen(run, walk, tmp_path):
+    run(f"--source={walk}", "--boxes=image", "--no-track")
+    raw = entries(tmp_path)
+    assert not any("track_id" in entry for entry in raw)
+    run(f"--source={walk}", "--boxes=image", "--smooth", "--min_cutoff=1", "--beta=0")
+    smooth = entries(tmp_path)
+    behind = np.subtract(*([entry["keypoints"][0] for entry in each] for each in (raw, smooth)))
+    assert behind[0] == 0
+    assert (behind[2:] > 1).all()
+    error = run(f"--source={walk}", "--boxes=image", "--smooth", "--beta=-1")
+    assert "min_cutoff and d_cutoff are frequencies above 0, and beta must not be negative" in error
+    assert "detect_every is -2; expected" in run(f"--source={walk}", "--detect_every=-2")
+
+
+def test_without_boxes_the_network_searches(run, photos, walk, tmp_path, caplog):
+    assert run(f"--source={photos / '1.png'}") == ""
+    assert "the network searches for people itself" in caplog.text
+    # All joints of this network are in one place, so that nobody is found.
+    assert "1.png: no person was found; the whole image is taken as a box" in caplog.text
+    assert [entry["box"] for entry in entries(tmp_path)] == [[0, 0, 160, 120]]
+    assert run(f"--source={walk}") == ""
+    assert entries(tmp_path) == []
+
+
 def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypatch):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(6):
         writer.write(dots(POINTS))
     writer.close()
-    opened, write = cv2.VideoCapture, media.VideoWriter.write
-    monkeypatch.setattr(cv2, "VideoCapture", lambda number: opened(str(tmp_path / "walk.mp4")))
-    shown = []
+    write, shown = writing.VideoWriter.write, []
+    asked, film = threading.Semaphore(1), cv2.VideoCapture
 
-    def interrupt(self, image):
+    class Capture:
+        """A camera whose next frame comes when the one before has been shown."""
+
+        def __init__(self, number):
+            assert number == 1
+            self._film = film(str(tmp_path / "walk.mp4"))
+
+        def read(self):
+            asked.acquire(timeout=1)
+            return self._film.read()
+
+        def __getattr__(self, name):
+            return getattr(self._film, name)
+
+    def interrupt(self, image, time):
         shown.append(image)
-        write(self, image)
+        write(self, image, time)
+        asked.release()
         if len(shown) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(writing.VideoWriter, "write", interrupt)
     assert run("--source=webcam:1", *BOXES) == ""
     assert [entry["image_id"] for entry in entries(tmp_path)] == [0, 0, 1, 1, 2, 2]
     assert entries(tmp_path)[0]["file_name"] == "webcam1"
@@ -195,15 +264,15 @@ def test_a_camera_records_until_it_is_interrupted(run, tmp_path, dots, monkeypat
 
 
 def test_an_interrupted_video_keeps_its_results_so_far(run, tmp_path, dots, monkeypatch):
-    writer = media.VideoWriter(tmp_path / "walk.mp4", 10.0)
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 10.0)
     for _ in range(10):
         writer.write(dots(POINTS))
     writer.close()
 
-    def interrupt(self, image):
+    def interrupt(self, image, time):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.VideoWriter, "write", interrupt)
+    monkeypatch.setattr(writing.VideoWriter, "write", interrupt)
     assert "interrupted" in run(f"--source={tmp_path / 'walk.mp4'}", *BOXES)
     assert len(entries(tmp_path)) == 16  # of the first eight frames
 
@@ -356,6 +425,9 @@ def test_options_that_exclude_each_other_are_refused(run, capsys):
     assert "--boxes and --detector exclude each other" in capsys.readouterr().err
     run("--source=a.mp4", "--heatmaps")
     assert "--heatmaps works for images, not for videos" in capsys.readouterr().err
+    for option in ("--smooth", "--detect_every=0"):
+        run("--source=a.jpg", option)
+        assert "--smooth and --detect_every work for videos" in capsys.readouterr().err
 
 
 def test_help_names_the_published_checkpoints():
@@ -363,3 +435,32 @@ def test_help_names_the_published_checkpoints():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     assert "hrnet_w32_coco" in answer.stdout
+
+
+@pytest.mark.long
+def test_a_thousand_frames_of_three_people_need_no_more_memory_than_three_hundred(
+    run, tmp_path, monkeypatch
+):
+    film = films.plan(3, frames=100, people=3, image_size=(96, 128))
+    frames = [film.draw(number) for number in range(100)]
+    writer = writing.VideoWriter(tmp_path / "walk.mp4", 30.0)
+    course = [*range(100), *reversed(range(100))] * 5
+    for number in course:
+        writer.write(frames[number])
+    writer.close()
+    # The dots of this network are the brightest points of the boxes; three boxes are three people.
+    boxes = ("--boxes=0,0,43,96", "--boxes=43,0,42,96", "--boxes=85,0,43,96")
+    write, memory = writing.VideoWriter.write, []
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def watch(self, image, time):
+        write(self, image, time)
+        memory.append(int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * page)
+
+    monkeypatch.setattr(writing.VideoWriter, "write", watch)
+    assert run(f"--source={tmp_path / 'walk.mp4'}", *boxes, "--smooth") == ""
+    assert len(memory) == 1000
+    assert len(entries(tmp_path)) == 3000
+    early, late = np.median(memory[300:400]), np.median(memory[-100:])
+    print(f"memory after 300 and after 1,000 frames: {early / 2**20:.1f}, {late / 2**20:.1f} MiB")
+    assert late - early < 8 * 2**20

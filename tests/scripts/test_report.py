@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 from scripts import report
@@ -82,3 +84,22 @@ def test_a_name_that_is_not_utf8_is_in_the_page(command, tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, report.__file__, *arguments], check=True, env=environment)
     assert "\\udcff.json against" in page.read_text(encoding="utf-8")
+
+
+def test_annotations_are_read_by_the_rules_of_their_dataset(monkeypatch, capsys, tmp_path):
+    # JHMDB's coordinates count from 1, predictions from 0: without the rule they differ by a pixel.
+    joints = [[20 * k % 90, 7 * k, 2] for k in range(1, 16)]
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 100, 110], "area": 40}
+    person |= {"keypoints": [number for joint in joints for number in joint], "iscrowd": 0}
+    lists = {"images": [{"id": 1, "file_name": "a.png", "width": 120, "height": 120}]}
+    lists |= {"annotations": [person], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "Sub1_test.json").write_text(json.dumps(lists))
+    found = [number for x, y, _ in joints for number in (x - 1, y - 1, 0.9)]
+    entry = {"image_id": 1, "category_id": 1, "keypoints": found, "score": 0.9}
+    (tmp_path / "results.json").write_text(json.dumps([entry]))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((120, 120, 3), np.uint8))
+    given = [f"--results={tmp_path}/results.json", f"--annotations={tmp_path}/Sub1_test.json"]
+    given += [f"--images={tmp_path}", f"--output={tmp_path}/report.html", "--dataset=jhmdb"]
+    monkeypatch.setattr(sys, "argv", ["report.py", *given])
+    report.main()
+    assert capsys.readouterr().out.split("\n")[1].startswith("1.0000")

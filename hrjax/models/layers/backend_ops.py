@@ -29,14 +29,16 @@ def convolve(
 
     This function alone decides how convolutions are computed. A 1x1 convolution is a matrix product
     everywhere. On GPU and TPU the rest is left to XLA, except for depthwise convolutions on GPU
-    that need no gradient: as shifted multiply-adds these share a kernel with their neighbors, where
-    cuDNN's would be kernels of their own. XLA's CPU backend is near peak speed on
-    dense convolutions, but not on the gradients of their kernels, which are matrix products here,
-    and 15 to 50 times slower than PyTorch on grouped convolutions: depthwise ones become shifted
-    multiply-adds, other grouped ones a dense convolution for each group.
+    that need no gradient, and the gradients of their inputs: as shifted multiply-adds these share a
+    kernel with their neighbors, where cuDNN's are kernels of their own. XLA's CPU backend is near
+    peak speed on dense convolutions, but not on the gradients of their kernels, which are matrix
+    products here, and 15 to 50 times slower than PyTorch on grouped convolutions: depthwise ones
+    become shifted multiply-adds, other grouped ones a dense convolution for each group.
     """
     size, _, _, outputs = kernel.shape
     if size == 1 and groups == 1:
+        if target_platform() == "gpu" and x.shape[1:3] == (1, 1):
+            return _small_product(x, kernel[0, 0])
         return matmul(x[:, ::stride, ::stride], kernel[0, 0])
     pad = (size // 2 * dilation,) * 2
     depthwise = groups == x.shape[-1] == outputs
@@ -67,6 +69,17 @@ def _matmul_backward(saved, gradient):
     x, matrix = saved
     product = _transposed_product(_as_rows(x), _as_rows(gradient))
     return gradient @ matrix.T, product.astype(matrix.dtype)
+
+
+def _small_product(x, matrix):
+    """`matmul` of a row for each image, where cuBLAS needs channels padded to multiples of 8.
+
+    As sums of products it shares kernels with its neighbors. In squeeze-and-excitation alone, a
+    training step of litehrnet_18 had 280 kernels of padding.
+    """
+    dtype = accumulation_dtype(x)
+    product = jnp.sum(x[..., None].astype(dtype) * matrix.astype(dtype), -2)
+    return product.astype(x.dtype)
 
 
 def _as_rows(x):
@@ -215,10 +228,14 @@ def _depthwise_backward(stride, dilation, saved, gradient):
         for total in sum_together(products[row : row + size], axes)
     ]
     kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
+    return _depthwise_input_gradient(x, kernel, gradient, stride, dilation), kernel_gradient
+
+
+def _depthwise_input_gradient(x, kernel, gradient, stride, dilation):
     # The pixels that the strides skipped have no gradient: zeros between the rows and columns.
     spread = [(0, 0, 0), *((0, (n - 1) % stride, stride - 1) for n in x.shape[1:3]), (0, 0, 0)]
     gradient = lax.pad(gradient, np.zeros((), x.dtype), spread)
-    return _depthwise(gradient, kernel[::-1, ::-1], 1, dilation), kernel_gradient
+    return _depthwise(gradient, kernel[::-1, ::-1], 1, dilation)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
@@ -226,16 +243,27 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise_on_gpu(x, kernel, stride, dilation):
-    """Shifted products, or XLA's convolution where a gradient is taken."""
+    """Shifted products; where a gradient is taken, XLA's convolution and gradient of the kernel.
+
+    cuDNN's gradient of the input would take a mirrored copy of each kernel, and of each gradient a
+    padded one where there is a stride.
+    """
     return _depthwise(x, kernel[:, :, 0], stride, dilation)
 
 
 def _depthwise_on_gpu_forward(x, kernel, stride, dilation):
-    return jax.vjp(functools.partial(_xla_depthwise, stride, dilation), x, kernel)
+    return _xla_depthwise(stride, dilation, x, kernel), (x, kernel)
 
 
-def _depthwise_on_gpu_backward(stride, dilation, pullback, gradient):
-    return pullback(gradient)
+def _depthwise_on_gpu_backward(stride, dilation, saved, gradient):
+    x, kernel = saved
+    transposed = jax.linear_transpose(
+        lambda kernel: _xla_depthwise(stride, dilation, x, kernel), kernel
+    )
+    (kernel_gradient,) = transposed(gradient)
+    return _depthwise_input_gradient(
+        x, kernel[:, :, 0], gradient, stride, dilation
+    ), kernel_gradient
 
 
 _depthwise_on_gpu.defvjp(_depthwise_on_gpu_forward, _depthwise_on_gpu_backward)
@@ -261,16 +289,21 @@ def accumulation_dtype(x: jax.Array) -> np.dtype:
 def sum_together(arrays: Sequence[jax.Array], axes: tuple[int, ...]) -> list[jax.Array]:
     """The sums of arrays (n, h, w, c) over `axes`, which include h and w, in one pass.
 
+    On a GPU they are one reduction of several operands, because XLA merges separate ones only in
+    part: large sums take two kernels one after the other, and the second ones stayed apart.
+
     XLA's CPU backend computes a reduction of several arrays one sum at a time, without vector
     instructions, unless it is short enough to be unrolled. So on CPU up to eight rows are added
     first, which leaves images an eighth as high that it sums quickly: a fifth of the time in all.
     """
+    zeros = [np.zeros((), x.dtype) for x in arrays]
+    if target_platform() == "gpu":
+        return list(lax.reduce(list(arrays), zeros, _add_all, axes))
     if target_platform() != "cpu":
         return [jnp.sum(x, axes) for x in arrays]
     height = arrays[0].shape[1]
     rows = next(rows for rows in range(8, 0, -1) if height % rows == 0)
     split = [x.reshape(x.shape[0], height // rows, rows, *x.shape[2:]) for x in arrays]
-    zeros = [np.zeros((), x.dtype) for x in arrays]
     return [jnp.sum(part, axes) for part in lax.reduce(split, zeros, _add_all, (2,))]
 
 

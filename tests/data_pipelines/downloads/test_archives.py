@@ -11,6 +11,7 @@ import pytest
 
 from data_pipelines import datasets
 from data_pipelines.downloads import archives, sources
+from data_pipelines.readers import published
 
 
 def test_every_dataset_with_files_of_its_own_has_sources():
@@ -110,3 +111,13 @@ def test_a_second_process_waits_and_finds_the_work_done(tmp_path):
         (tmp_path / "images").mkdir()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("name", published.LAYOUTS)
+def test_sources_say_where_the_readers_look(name):
+    layout = published.LAYOUTS[name]
+    proofs = {proof for source in sources.SOURCES[name] for proof in source.proofs}
+    places = {path for paths in layout.annotations.values() for path in paths}
+    assert proofs & places
+    folders = {folder for names in layout.images.values() for folder in names if folder}
+    assert all(any(folder.startswith(proof) for proof in proofs) for folder in folders)

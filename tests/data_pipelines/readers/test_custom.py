@@ -53,6 +53,22 @@ def test_the_skeleton_is_read_from_the_file(tmp_path, caplog):
     np.testing.assert_array_equal(split[0]["keypoints"], [[15, 25]] * 4)
 
 
+def test_the_pairs_of_a_category_go_before_names(tmp_path):
+    pairs = [["nose", "tail"], ["left_paw", "right_paw"]]
+    _write(tmp_path, categories=[{**CATEGORY, "flip_pairs": pairs}])
+    split = datasets.read("custom", str(tmp_path), "train")
+    assert split.skeleton.flip_pairs == ((0, 3), (1, 2))
+    config = _config(tmp_path, **{"data.skeleton.flip_pairs": ((1, 2),)})
+    assert datasets.read_config(config, "train").skeleton.flip_pairs == ((1, 2),)
+
+
+@pytest.mark.parametrize("pairs", [5, [["nose"]], [["nose", "ear"]], [["nose", "tail"]] * 2])
+def test_pairs_that_are_not_of_its_joints_are_refused(tmp_path, pairs):
+    _write(tmp_path, categories=[{**CATEGORY, "flip_pairs": pairs}])
+    with pytest.raises(ValueError, match=r"flip_pairs of the category .cat. is .*; expected pairs"):
+        datasets.read("custom", str(tmp_path), "train")
+
+
 def test_the_config_says_it_all(tmp_path):
     _write(tmp_path, name="labels/a.json", images="pictures", categories=[{"id": 3, "name": "cat"}])
     changes = {

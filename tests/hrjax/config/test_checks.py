@@ -55,7 +55,11 @@ def test_recipes_have_neither_problems_nor_warnings(recipe):
 @pytest.mark.parametrize(
     ("field", "value", "choices"),
     [
-        ("data__dataset", "kinetics", "mpii, coco, crowdpose, ochuman, custom"),
+        (
+            *("data__dataset", "kinetics"),
+            "mpii, coco, crowdpose, ochuman, custom, ap10k, animalpose, halpe26, coco_wholebody, "
+            "aic, humanart, jhmdb, posetrack18",
+        ),
         ("data__color", "grb", "rgb, bgr"),
         ("augment__draws", "uniform", "clipped, truncated"),
         ("heatmap__encoding", "megvii", "msra, dark, udp"),
@@ -66,7 +70,7 @@ def test_recipes_have_neither_problems_nor_warnings(recipe):
         ("train__on_nan", "ignore", "stop, skip"),
         ("eval__decode", "taylor", "argmax, quarter, dark, udp, paddle_dark"),
         ("eval__nms", "linear", "hard, soft, none"),
-        ("eval__dataset", "kinetics", "ochuman, custom, or leave it empty for data.dataset"),
+        ("eval__dataset", "kinetics", "jhmdb, posetrack18, or leave it empty for data.dataset"),
         ("eval__metrics", "map", "pckh, keypoints, or leave it empty for the dataset's own"),
         ("distill__model", "vit", "or leave it empty for the variant that the teacher records"),
     ],
@@ -240,8 +244,8 @@ def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
             "from 0 to 17",
         ),
         (
-            {"data__mix__datasets": ("mpii", "aic")},
-            "config.data.mix.datasets names 'aic'; choose from: mpii, coco",
+            {"data__mix__datasets": ("mpii", "kinetics")},
+            "config.data.mix.datasets names 'kinetics'; choose from: mpii, coco",
         ),
         (
             {"data__mix__datasets": ("mpii",), "data__mix__roots": ("a", "b")},

@@ -295,3 +295,35 @@ def test_other_categories_do_not_count(tmp_path):
     points = np.array([[[10.0, 10], [20, 20], [0, 0]]])
     people = detections.make([7], points, np.ones((1, 3)), np.ones(1))
     assert average_precision.coco_ap(people, known)["AP"] == pytest.approx(1.0)
+
+
+def test_ap_of_species_is_the_mean_over_them(tmp_path):
+    # Three antelopes are found and the only bat is missed: 3 of 4 animals, but half of the species.
+    animals = [person(n, 7, at=100 * n, category_id=5) for n in (1, 2, 3)]
+    animals.append(person(4, 8, at=50, category_id=-3))
+    images = [
+        {"id": image, "file_name": f"{image}.jpg", "width": 500, "height": 500} for image in (7, 8)
+    ]
+    categories = [{"id": 5, "name": "antelope"}, {"id": -3, "name": "bat"}]
+    lists = {"images": images, "annotations": animals, "categories": categories}
+    path = tmp_path / "animals.json"
+    path.write_text(json.dumps(lists))
+    truth = ground_truth.read(path, COCO, category=ground_truth.EVERY)
+    keypoints = truth.keypoints.copy()
+    keypoints[3] += 1000
+    ids = truth.image_ids[truth.image_rows]
+    people = detections.make(ids, keypoints, np.ones((4, 17)), np.array([0.9, 0.8, 0.7, 0.6]))
+    assert average_precision.coco_ap(people, truth)["AP"] == pytest.approx(0.5)
+    entries = result_files.coco_entries(people, truth.categories_of_images()[[0, 0, 0, 1]])
+    assert [entry["category_id"] for entry in entries] == [5, 5, 5, -3]
+    # The same file for pycocotools, with the categories as they stand there.
+    from pycocotools.coco import COCO as File
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = File(str(path))
+        judge = COCOeval(known, known.loadRes(entries), "keypoints")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    assert judge.stats[0] == pytest.approx(0.5)

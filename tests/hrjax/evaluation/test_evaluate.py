@@ -198,16 +198,18 @@ def test_an_evaluation_ends_when_asked_to(tiny):
 
 
 @pytest.mark.long
-def test_real_photographs_score_what_the_released_weights_do(shared, tmp_path):
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.005), ("bfloat16", 0.015)])
+def test_real_photographs_score_what_the_released_weights_do(dtype, tolerance, shared, tmp_path):
     config = litehrnet_coco.get_config("wider_naive_litehrnet_18")
     config.data.root = str(shared / "samples/coco_people")
-    config.eval.decode = "dark"
+    config.eval.decode, config.eval.dtype = "dark", dtype
     weights = str(shared / "weights/tinypose_256x192.npz")
     evaluation = evaluate.evaluate(config, tmp_path, checkpoint=weights)
-    # 0.6609 with OKS-NMS, 0.6627 without; OpenCV's version moves the last digits.
-    assert evaluation.score == pytest.approx(0.6609, abs=0.005)
+    # 0.6609 with OKS-NMS, 0.6627 without; OpenCV's version moves the last digits. In bfloat16
+    # 0.6704 was measured.
+    assert evaluation.score == pytest.approx(0.6609, abs=tolerance)
     results = json.loads((tmp_path / "eval/val/results.json").read_text())
-    assert len(results) == 467
+    assert abs(len(results) - 467) <= (dtype == "bfloat16")
 
 
 def test_another_dataset_than_that_of_training_can_be_evaluated_on(tiny, drawn):

@@ -76,7 +76,7 @@ def test_a_black_image_has_no_people(model):
 def test_the_network_takes_bgr_with_gray_padding(model, monkeypatch):
     detector = person_detector.Detector(model, threshold=0.6)
     seen = []
-    stop = lambda canvas: seen.append(canvas) or 1 / 0  # noqa: E731
+    stop = lambda canvas, *_: seen.append(canvas) or 1 / 0  # noqa: E731
     monkeypatch.setattr(person_detector, "_network_input", stop)
     with pytest.raises(ZeroDivisionError):
         detector(np.full((32, 64, 3), (10, 20, 30), np.uint8))

@@ -1,5 +1,7 @@
 """Results are written as COCO's JSON files, and read again."""
 
+import csv
+import dataclasses
 import json
 import os
 
@@ -150,3 +152,37 @@ def test_names_that_are_not_utf8_come_back(tmp_path):
     results.save([ImageResults(name, 1, poses)], tmp_path / "results.json")
     (again,) = results.read(str(tmp_path / "results.json"))
     assert again.name == name
+
+
+def test_a_film_has_track_ids_and_a_table(poses, tmp_path):
+    followed = dataclasses.replace(poses, track_ids=np.array([4, 0]))
+    names = [f"joint{number}" for number in range(17)]
+    writer = results.ResultsWriter(tmp_path / "a.json", table=tmp_path / "a.csv", joints=names)
+    for number in (0, 1):
+        writer.add(ImageResults("walk.mp4", number, followed, time=number / 25))
+    assert not (tmp_path / "a.json").exists()  # not before it is whole
+    writer.close()
+    entries = json.loads((tmp_path / "a.json").read_text())
+    assert [entry.get("track_id") for entry in entries] == [4, None, 4, None]
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image_id"], row["time"], row["track_id"]) for row in rows] == [
+        *(("0", "0.0000", "4"), ("0", "0.0000", "")),
+        *(("1", "0.0400", "4"), ("1", "0.0400", "")),
+    ]
+    assert [float(rows[1][f"box_{side}"]) for side in ("x", "y", "width", "height")] == [5, 6, 7, 8]
+    for person, row in zip((0, 1), rows, strict=False):
+        for joint in (0, 3):
+            point = [float(row[f"joint{joint}_{axis}"]) for axis in "xy"]
+            np.testing.assert_allclose(point, poses.keypoints[person, joint], rtol=1e-5)
+            score = float(row[f"joint{joint}_score"])
+            assert score == pytest.approx(poses.scores[person, joint], rel=1e-5)
+    assert (rows[1]["joint4_x"], rows[1]["joint4_y"]) == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json"]
+
+
+def test_results_written_one_by_one_are_those_written_at_once(poses, tmp_path):
+    every = [ImageResults("a.jpg", 1, poses), ImageResults("b.jpg", 2, poses)]
+    results.save(every, tmp_path / "at_once.json")
+    expected = json.dumps(results._coco_entries(every)) + "\n"
+    assert (tmp_path / "at_once.json").read_text() == expected

@@ -125,7 +125,7 @@ def test_a_backbone_factor_of_a_tenth_moves_sgd_a_tenth_as_far(start):
 def test_updates_of_slower_parts_are_multiplied_exactly():
     params = {"stem": {"kernel": jnp.ones((3, 5))}, "stages": {}, "final": {"kernel": jnp.ones(7)}}
     updates = fine_tuning.pack(jax.tree.map(lambda x: x * jnp.float32(0.3), params))
-    slowed = fine_tuning.slow_down(updates, params, [("stem",)], 0.1)["small"]["kernel"]
+    slowed = fine_tuning.slow_down(updates, params, [("stem",)], 0.1).small["kernel"]
     expected = [np.float32(0.3)] * 7 + [np.float32(0.3) * np.float32(0.1)] * 15
     np.testing.assert_array_equal(slowed, np.float32(expected))
 

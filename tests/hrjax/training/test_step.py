@@ -9,6 +9,7 @@ import pytest
 
 from hrjax.runtime import distributed
 from hrjax.training import train
+from hrjax.training.state import from_items, pack_state, to_items
 from tests.conftest import micro_config
 
 SAVING = {"accumulate": 2, "remat": True, "on_nan": "skip", "ema_decay": 0.5}
@@ -104,6 +105,24 @@ def test_a_step_that_is_not_finite_is_skipped(start):
     state, numbers = step(state, batch_of(8))
     assert numbers["finite"]
     assert int(state.step) == 2
+
+
+@pytest.mark.parametrize("settings", [{}, {**SAVING, "freeze": 2, "batch_norm_size": 2}])
+def test_a_packed_state_changes_alike_and_is_saved_alike(start, settings):
+    step, state = start(**settings)
+    _, same = start(**settings)
+    packed = pack_state(same)
+    assert len(jax.tree.leaves(packed)) < 20 < len(jax.tree.leaves(state))
+    for _ in range(2):
+        state, numbers = step(state, batch_of(8))
+        packed, again = step(packed, batch_of(8))
+    assert numbers["loss"] == pytest.approx(float(again["loss"]), rel=1e-6)
+    assert_close(packed.weights, state.weights, rtol=1e-6)
+    saved, expected = to_items(packed), to_items(state)
+    assert jax.tree.structure(saved) == jax.tree.structure(expected)
+    assert_close(saved, expected, rtol=1e-6)
+    restored = pack_state(from_items(saved, state))
+    jax.tree.map(np.testing.assert_array_equal, restored, packed)
 
 
 def test_the_number_of_microbatches_must_divide_the_batch(micro):

@@ -263,23 +263,35 @@ def test_depthwise_gradients_of_bfloat16_are_summed_in_float32():
     np.testing.assert_array_equal(gradient[1, 1], 16 * 64 * 64)
 
 
-def test_depthwise_convolutions_are_left_to_xla_on_tpu_and_for_gradients_on_gpu():
+def test_depthwise_convolutions_are_left_to_xla_on_tpu_and_for_kernel_gradients_on_gpu():
     ones = jnp.ones((4, 4, 1, 8))
 
-    def by_xla(function):
-        return "feature_group_count = 8" in jax.jit(function).lower(ones).as_text()
+    def count(function):
+        return jax.jit(function).lower(ones).as_text().count("stablehlo.convolution")
 
     def forward(x):
         return jnp.sum(convolve(x, x[:3, :3], stride=1, groups=8))
 
-    assert not by_xla(forward)
-    assert not by_xla(jax.grad(forward))
+    both = jax.value_and_grad(forward)
+    assert (count(forward), count(both)) == (0, 0)
     with lowering_for("gpu"):
-        assert not by_xla(forward)
-        assert by_xla(jax.grad(forward))
+        assert (count(forward), count(both)) == (0, 2)  # the output and the kernel's gradient
     with lowering_for("tpu"):
-        assert by_xla(forward)
-        assert by_xla(jax.grad(forward))
+        assert (count(forward), count(both)) == (1, 3)
+
+
+@pytest.mark.parametrize("platform", ["gpu", "cpu"])
+def test_a_1x1_convolution_of_single_pixels_is_a_matrix_product(platform):
+    x, kernel = noise(3, 1, 1, 7), noise(1, 1, 7, 5, seed=1)
+    with lowering_for(platform):
+        value, pullback = jax.vjp(
+            lambda x, kernel: convolve(x, kernel, stride=1, groups=1), x, kernel
+        )
+    gradients = pullback(jnp.cos(value))
+    rows, cosine = x[:, 0, 0], jnp.cos(value)[:, 0, 0]
+    np.testing.assert_allclose(value[:, 0, 0], rows @ kernel[0, 0], atol=1e-6)
+    np.testing.assert_allclose(gradients[0][:, 0, 0], cosine @ kernel[0, 0].T, atol=1e-6)
+    np.testing.assert_allclose(gradients[1][0, 0], rows.T @ cosine, atol=1e-6)
 
 
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])

@@ -1,0 +1,1 @@
+"""Labels of people's annotation tools and of published datasets, as a custom dataset."""

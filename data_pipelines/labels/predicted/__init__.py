@@ -1,0 +1,1 @@
+"""One module per program whose predictions may serve as labels, to `columns.Labels`."""

@@ -1,0 +1,1 @@
+"""One module per dataset whose files no tool writes: from its files to `columns.Labels`."""

@@ -1,0 +1,1 @@
+"""One module per annotation tool: from its files to `columns.Labels`."""
