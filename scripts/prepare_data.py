@@ -1,4 +1,4 @@
-"""Checks, splits, packs and downloads datasets; imports labels; recommends how to train on them.
+"""Checks, splits, packs and downloads datasets, imports labels, and recommends how to train.
 
     python scripts/prepare_data.py check --dataset=coco --root=data/coco
     python scripts/prepare_data.py split --annotations=labels.json --images=photos --root=data/mice
@@ -59,9 +59,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(
-        required=True, metavar="check|split|recommend|build|download|import"
-    )
+    choices = "check|split|recommend|build|download|import"
+    commands = parser.add_subparsers(required=True, metavar=choices)
     label_options.add(commands.add_parser("import")).set_defaults(run=run_import)
     every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
     for name, command in every.items():

@@ -201,57 +201,6 @@ def test_pipes_and_claims_among_the_images_are_problems(run, drawn, tmp_path, ca
     assert f"{second.name}: it has 65500x65500 pixels" in printed
 
 
-def test_import_writes_a_dataset_checks_it_and_says_how_to_train(run, tmp_path, capsys):
-    source = label_files.yolo(tmp_path / "exported")
-    label_files.write_images(source / "images")
-    out = tmp_path / "dataset"
-    given = ("--from=yolo", f"--labels={source}", f"--output={out}", "--val=0.3")
-    assert run("import", *given) == 0
-    printed = capsys.readouterr().out
-    assert "nothing was lost or guessed" in printed
-    assert f"wrote {out}: 3 in train, 1 in val" in printed
-    assert "3 people to use in 2 images" in printed
-    assert "no problems found" in printed
-    flags = f"--config.data.root={out} --config.model.num_joints=3"
-    assert f"python -m hrjax.main --config=configs/hrnet_custom.py {flags}" in printed
-    assert {path.name for path in out.glob("*.jpg")} == {"check_train.jpg", "check_val.jpg"}
-    assert (out / "import.txt").read_text().startswith("imported from yolo: ")
-    assert run("import", *given) == 1
-    assert "is not empty; name a new folder" in capsys.readouterr().err
-
-
-def test_import_ends_with_the_status_of_the_check(run, tmp_path, capsys):
-    source = label_files.coco(tmp_path / "exported")
-    label_files.write_images(source.parent)
-    document = json.loads(source.read_text())
-    document["categories"].append({"id": 5, "name": "dot", "keypoints": ["center"]})
-    entry = {"id": 9, "image_id": 2, "category_id": 5, "bbox": [1, 1, 9, 9]}
-    document["annotations"].append({**entry, "keypoints": [5, 5, 2]})
-    source.write_text(json.dumps(document))
-    out = tmp_path / "dataset"
-    given = ("--from=roboflow", f"--labels={source}", f"--output={out}", "--val=0")
-    assert run("import", *given) == 0
-    printed = capsys.readouterr().out
-    assert "several categories, of which one is trained on and checked here: person (4)" in printed
-    assert "--config.model.num_joints=3 --config.data.category=person" in printed
-    assert "there is no val split" in printed
-
-
-def test_import_says_in_one_line_what_is_wrong(run, tmp_path, capsys):
-    given = ("--from=cvat", f"--labels={tmp_path / 'none.xml'}", f"--output={tmp_path / 'out'}")
-    assert run("import", *given) == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error: there is no ")
-    assert message.count("\n") == 1
-    assert run("import", *given, "--joints=a,b,a") == 1
-    assert "--joints names the joint 'a' twice" in capsys.readouterr().err
-
-
-def test_import_takes_the_joints_of_a_dataset():
-    assert label_options.joints("coco") == skeletons.COCO.names
-    assert label_options.joints("tip, end") == ("tip", "end")
-
-
 @pytest.fixture
 def labels(drawn, tmp_path):
     """Drawn people in one annotation file, and the folder of their images."""
@@ -321,3 +270,54 @@ def test_a_recommendation_starts_from_any_weights(run, labels, tmp_path, capsys)
     assert config.train.freeze == 2
     assert set(config.data.input_size) <= {48, 64}
     assert checks.check(config) == []
+
+
+def test_import_writes_a_dataset_checks_it_and_says_how_to_train(run, tmp_path, capsys):
+    source = label_files.yolo(tmp_path / "exported")
+    label_files.write_images(source / "images")
+    out = tmp_path / "dataset"
+    given = ("--from=yolo", f"--labels={source}", f"--output={out}", "--val=0.3")
+    assert run("import", *given) == 0
+    printed = capsys.readouterr().out
+    assert "nothing was lost or guessed" in printed
+    assert f"wrote {out}: 3 in train, 1 in val" in printed
+    assert "3 people to use in 2 images" in printed
+    assert "no problems found" in printed
+    flags = f"--config.data.root={out} --config.model.num_joints=3"
+    assert f"python -m hrjax.main --config=configs/hrnet_custom.py {flags}" in printed
+    assert {path.name for path in out.glob("*.jpg")} == {"check_train.jpg", "check_val.jpg"}
+    assert (out / "import.txt").read_text().startswith("imported from yolo: ")
+    assert run("import", *given) == 1
+    assert "is not empty; name a new folder" in capsys.readouterr().err
+
+
+def test_import_ends_with_the_status_of_the_check(run, tmp_path, capsys):
+    source = label_files.coco(tmp_path / "exported")
+    label_files.write_images(source.parent)
+    document = json.loads(source.read_text())
+    document["categories"].append({"id": 5, "name": "dot", "keypoints": ["center"]})
+    entry = {"id": 9, "image_id": 2, "category_id": 5, "bbox": [1, 1, 9, 9]}
+    document["annotations"].append({**entry, "keypoints": [5, 5, 2]})
+    source.write_text(json.dumps(document))
+    out = tmp_path / "dataset"
+    given = ("--from=roboflow", f"--labels={source}", f"--output={out}", "--val=0")
+    assert run("import", *given) == 0
+    printed = capsys.readouterr().out
+    assert "several categories, of which one is trained on and checked here: person (4)" in printed
+    assert "--config.model.num_joints=3 --config.data.category=person" in printed
+    assert "there is no val split" in printed
+
+
+def test_import_says_in_one_line_what_is_wrong(run, tmp_path, capsys):
+    given = ("--from=cvat", f"--labels={tmp_path / 'none.xml'}", f"--output={tmp_path / 'out'}")
+    assert run("import", *given) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: there is no ")
+    assert message.count("\n") == 1
+    assert run("import", *given, "--joints=a,b,a") == 1
+    assert "--joints names the joint 'a' twice" in capsys.readouterr().err
+
+
+def test_import_takes_the_joints_of_a_dataset():
+    assert label_options.joints("coco") == skeletons.COCO.names
+    assert label_options.joints("tip, end") == ("tip", "end")
