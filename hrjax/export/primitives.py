@@ -249,6 +249,14 @@ def _split(graph, inputs, out, params):
     return results
 
 
+def _unstack(graph, inputs, out, params):
+    """The entries of an axis, without it."""
+    (x,), axis = inputs, params["axis"]
+    parts = _split(graph, inputs, out, {"axis": axis, "sizes": [1] * x.shape[axis]})
+    dropped = {"dimensions": (axis,)}
+    return [_squeeze(graph, [part], out, dropped) for part in parts]
+
+
 def _join(graph, inputs, out, axis):
     """Values one after another along an axis."""
     axes = [i for i in range(len(out.shape)) if i != axis]
@@ -409,6 +417,7 @@ KNOWN = {
     "split": _split,
     "concatenate": _concatenate,
     "stack": _stack,
+    "unstack": _unstack,
     "pad": _pad,
     "iota": None,  # has no inputs, and so is always known
     "gather": _gather,
