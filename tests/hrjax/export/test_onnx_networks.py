@@ -96,7 +96,7 @@ def operations(built):
     return {name: names.count(name) for name in names}
 
 
-SOONER = ("litehrnet_18", "ditehrnet_18", "pose_resnet_50", "hrformer_small")  # to compile
+SOONER = ("litehrnet_18", "pose_resnet_50", "hrformer_small")  # to compile
 EACH_FAMILY = [
     pytest.param(name, marks=() if name in SOONER else pytest.mark.long)
     for name in tiny_networks.TINY
@@ -113,6 +113,7 @@ def test_a_network_of_each_family_computes_the_same_for_any_number_of_crops(name
         assert np.abs(ours - expected[:count]).max() <= 2e-5 * expected.std()
 
 
+@pytest.mark.long
 def test_kernels_per_sample_are_mixed_first_for_a_fixed_number_of_crops():
     fields = {**tiny_networks.TINY["hrnext_small"], "width": 64, "stem_width": 64}
     network = lively(hrjax.create("hrnext_small", **fields))
@@ -169,6 +170,7 @@ def test_programs_are_short_and_transpose_only_at_the_ends(name, most):
     assert moves == [0, len(nodes) - 1]
 
 
+@pytest.mark.long
 def test_in_float64_the_program_is_exact():
     """Dite-HRNet with random weights amplifies the rounding of float32; not that of float64."""
     name = "ditehrnet_18"
