@@ -415,7 +415,9 @@ def test_too_many_pixels_are_named_and_the_limit_can_be_changed(run, photos):
 def test_names_that_are_not_utf8_are_predicted(run, photos, tmp_path):
     name = os.fsdecode(b"\xff.png")
     (photos / "1.png").rename(photos / name)
-    assert run(f"--source={photos}") == ""
+    # With boxes, or a line names the image in which nobody was found, and workers of the tests
+    # cannot report such a line.
+    assert run(f"--source={photos}", "--boxes=image") == ""
     assert [entry["file_name"] for entry in entries(tmp_path)] == ["2.png", name]
     assert (tmp_path / "out" / name).is_file()
 
