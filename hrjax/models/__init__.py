@@ -10,6 +10,7 @@ from hrjax.models.pure_functions import (
     fold_batch_norm,
     merge,
     normalize,
+    quantize,
     split,
     update,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "lowering_for",
     "merge",
     "normalize",
+    "quantize",
     "shapes",
     "split",
     "split_size",

@@ -1,6 +1,7 @@
 """Networks as pure functions of plain dicts of arrays, and the normalization of their input."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,10 @@ import numpy as np
 from flax import nnx
 
 from hrjax.models.layers import (
+    Conv,
     ConvBN,
+    FakeQuantization,
+    Linear,
     enable_remat,
     give_draws,
     remove_streams,
@@ -125,6 +129,40 @@ def fold_batch_norm(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dic
         if isinstance(module, ConvBN):
             module.fold()
     return split(model)
+
+
+def quantize(
+    graph: Graph, params: dict, stats: dict, *, alpha: float = 100.0, keep: Sequence[str] = ()
+) -> tuple[Graph, dict, dict]:
+    """The network with fake quantization in all layers but those of `keep`, to train or evaluate.
+
+    Batch norms are folded into the convolutions first, and the network trains without them. Each
+    convolution and linear layer then rounds what it reads and its weights to eight bits; `alpha`
+    is what activations are clipped at in the beginning. `keep` names layers or parts of the
+    network, such as "stem" or "head.projects.3". Transposed convolutions and kernels that are
+    mixed for each sample, as Dite-HRNet's, are not rounded. The graph has the mode of `graph`.
+    """
+    model = merge(*fold_batch_norm(graph, params, stats))
+    layers = {
+        ".".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, Conv | Linear)
+    }
+    unknown = [part for part in keep if not any(_is_in(name, part) for name in layers)]
+    if unknown:
+        raise ValueError(
+            f"the network has no layers {', '.join(unknown)} to keep in float32; it has: "
+            f"{', '.join(sorted(layers))}"
+        )
+    for name, layer in layers.items():
+        if not any(_is_in(name, part) for part in keep):
+            layer.rounding = nnx.data(FakeQuantization(alpha))
+    model.train() if graph.training else model.eval()
+    return split(model)
+
+
+def _is_in(name, part):
+    return f"{name}.".startswith(f"{part}.")
 
 
 def normalize(images: jax.Array | np.ndarray, color: str = "rgb") -> jax.Array:

@@ -1,0 +1,1 @@
+"""Networks in eight bits: after training (post-training quantization of exported files)."""
