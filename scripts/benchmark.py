@@ -4,6 +4,7 @@
     python scripts/benchmark.py --mode=data --dataset=coco --root=data/coco --group_images
     python scripts/benchmark.py --mode=predict --model=hrnet_w32 --input=256x192 --dataset=coco
     python scripts/benchmark.py --mode=end_to_end --model=widehrnet_18 --input=128x128
+    python scripts/benchmark.py --runtime=jax,onnxruntime,openvino --model=litehrnet_18 --batch=1
     python scripts/benchmark.py --sweep=conv --batch=8
     python scripts/benchmark.py --sweep=memory --model=hrnet_w32 --input=256x192 --batch=8
     python scripts/benchmark.py --target=h200 --mode=train --model=hrnet_w32 --input=256x192 \\
@@ -23,6 +24,9 @@ Modes:
 --sweep=conv measures convolutions as computed by `hrjax.models.layers.backend_ops` on this backend,
 and XLA's own convolution. --sweep=memory compiles training steps without running them, and prints
 the memory that XLA plans for them by batch size, depth and memory-saving option.
+
+--runtime times the network in other runtimes, from uint8 crops to heatmaps, by the program of
+`hrjax.export_onnx`. Several are timed in turns, in one process, and each prints its own numbers.
 
 --target compiles forward, train or predict for a device that need not be present, runs nothing, and
 prints what the program does there: kernels by kind, transposes and copies of parameters,
@@ -44,7 +48,7 @@ import time
 import jax
 from ml_collections import ConfigDict
 
-from benchmarks import convolutions, networks, people, programs, targets, timing
+from benchmarks import convolutions, networks, people, programs, runtimes, targets, timing
 from configs import common
 from data_pipelines.synthetic import drawing
 from hrjax import models
@@ -87,6 +91,11 @@ def main() -> None:
     parser.add_argument("--records", action="store_true", help="read images from records")
     parser.add_argument("--workers", type=int, default=0, help="worker processes that load data")
     parser.add_argument("--batch_norm_size", type=int, default=0, help="people in a group; 0: all")
+    parser.add_argument(
+        "--runtime",
+        default="",
+        help=f"for --mode=forward, with commas: {', '.join(runtimes.RUNTIMES)}",
+    )
     parser.add_argument("--target", choices=[*targets.TARGETS], help="a device to compile for")
     parser.add_argument("--devices", type=int, default=1, help="of the target, sharing the batch")
     parser.add_argument("--dump", default="", help="a file for the program compiled for the target")
@@ -109,16 +118,43 @@ def main() -> None:
     if options.sweep == "memory":
         print(networks.sweep_memory(make_config(options, "")))
         return
+    if options.runtime:
+        try:
+            compare_runtimes(options)
+        except ValueError as error:
+            parser.error(str(error))
+        return
     before = timing.yardstick()
     with tempfile.TemporaryDirectory() as folder:
         config = make_config(options, folder)
         numbers = MODES[options.mode](config, options.seconds)
+    report(options, numbers, before)
+
+
+def report(options: argparse.Namespace, numbers: timing.Numbers, before: float) -> None:
+    """Prints the numbers, and the time in yardsticks of `before` and now."""
     unit = statistics.median([before, timing.yardstick()])
     numbers["ms_in_yardsticks"] = numbers["ms"] / unit
     numbers |= {"yardstick_ms": unit, "peak_memory_mib": timing.peak_memory()}
     device = jax.devices()[0].device_kind
     numbers = {"mode": options.mode, **vars(options), "device": device, **numbers}
     print(json.dumps(numbers) if options.json else timing.as_text(numbers))
+
+
+def compare_runtimes(options: argparse.Namespace) -> None:
+    """Times the network in several runtimes, in turns, and prints the numbers of each."""
+    names = options.runtime.split(",")
+    unknown = sorted({*names} - {*runtimes.RUNTIMES})
+    if unknown:
+        choices = ", ".join(runtimes.RUNTIMES)
+        raise ValueError(f"unknown --runtime {', '.join(unknown)}; choose among: {choices}")
+    if options.mode != "forward" or options.target or options.dtype != "float32":
+        raise ValueError("--runtime is for --mode=forward in float32, without --target")
+    before = timing.yardstick()
+    for name, numbers in runtimes.time_in_turns(
+        make_config(options, ""), names, options.seconds
+    ).items():
+        report(argparse.Namespace(**vars(options) | {"runtime": name}), numbers, before)
 
 
 def read_program(options: argparse.Namespace) -> dict:

@@ -4,7 +4,8 @@
     python scripts/model_table.py --check  # exits with 1 if it is out of date
 
 Published figures are from the tables that the configs' docstrings name. Milliseconds come from
-docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills.
+docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills; with
+--runtime=onnxruntime it adds those of ONNX Runtime.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
-HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "config")
+HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "ms, ONNX", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
@@ -96,10 +97,10 @@ def table() -> str:
     for name, size, published, config in ROWS:
         params, macs = costs(name, size)
         height, width = size
-        latency = latencies.get((name, size), "")
+        latency = [latencies.get((name, size, runtime), "") for runtime in ("", "onnxruntime")]
         place = f"`configs/{config}.py:{name}_{height}x{width}`"
         figures = (f"{height}x{width}", f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G")
-        rows.append((name, *figures, published, latency, place))
+        rows.append((name, *figures, published, *latency, place))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -110,8 +111,8 @@ def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
     return complexity.count_params(params), sum(call.macs for call in calls)
 
 
-def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]:
-    """Milliseconds at batch 1 by variant and size, as text."""
+def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int], str], str]:
+    """Milliseconds at batch 1 by variant, size and runtime ("" for JAX), as text."""
     if not file.exists():
         return {}
     latencies = {}
@@ -119,7 +120,8 @@ def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int]], str]
         row = json.loads(line)
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
             size = tuple(int(side) for side in row["input"].split("x"))
-            latencies[row["model"], size] = f"{row['ms']:.1f}"
+            runtime = row.get("runtime", "").replace("jax", "")
+            latencies[row["model"], size, runtime] = f"{row['ms']:.1f}"
     return latencies
 
 

@@ -13,6 +13,7 @@ from hrjax.export.values import Value
 
 STEPS = 127  # of eight bits, on either side of zero
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
+MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
 
 
 def _relu(graph, inputs, out):
@@ -60,6 +61,8 @@ def _resizing(**attributes):
 
     def translate(graph, inputs, out):
         (x,) = inputs
+        if x.shape == out.shape:
+            return x
         factors = [b / a for a, b in zip(x.shape[1:3], out.shape[1:3], strict=True)]
         scales = graph.constant(np.array([1, 1, *factors], np.float32), "scales")
         return _on_images(graph, x, out, "Resize", ["", scales], **attributes)
@@ -88,53 +91,66 @@ def _average_pool(graph, inputs, out):
 def _convolve_mixture(graph, inputs, out):
     """A convolution of each sample with its own mixture of kernels.
 
-    Runtimes are fast where kernels are constants. So images are convolved with each kernel, and
-    the results are mixed. 1x1 kernels are mixed first: a matrix product with an own matrix for each
-    sample is as fast as with one for all.
+    1x1 kernels are mixed first, since a product with an own matrix for each sample is as fast as
+    with one for all. Depthwise ones too if the number of samples is fixed: then the channels of all
+    samples are one image's. ONNX's groups are constants, so for any number of samples the images
+    are convolved with each kernel, and the results are mixed: as fast for few channels.
     """
     x, weights, kernels = inputs
-    if not kernels.is_constant:
-        return None
+    size, outputs = kernels.shape[1], kernels.shape[4]
     stride = round(x.shape[1] / out.shape[1])
-    if kernels.shape[1] == 1:
-        return _mixed_products(graph, x, weights, kernels, out) if stride == 1 else None
-    return _mixed_convolutions(graph, x, weights, kernels, out, stride)
-
-
-def _mixed_products(graph, x, weights, kernels, out):
-    count, _, _, inputs, outputs = kernels.shape
-    array = values.full_array(kernels).reshape(count, inputs, outputs).swapaxes(1, 2)
-    table = graph.constant(array.reshape(count, -1), kernels.label)
-    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
-    (mixed,) = graph.add("Reshape", [mixed, graph.sizes((x.shape[0], outputs, inputs))])
+    if not kernels.is_constant or (size == 1 and stride > 1):
+        return None
     images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
-    n, height, width, _ = x.shape
-    (rows,) = graph.add("Reshape", [images, graph.sizes((n, inputs, height * width))])
-    (product,) = graph.add("MatMul", [mixed, rows], label=kernels.label.removesuffix(".kernels"))
-    sizes = (n, outputs, height, width)
-    (name,) = graph.add("Reshape", [product, graph.sizes(sizes)])
+    if size > 1 and (not graph.samples or outputs < MANY):
+        name = _mixed_results(graph, images, weights, kernels, stride)
+    else:
+        name = _mixed_kernels(graph, images, x.shape, weights, kernels, stride)
+        (name,) = graph.add("Reshape", [name, graph.sizes(out.shape[i] for i in CHANNELS_FIRST)])
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
     return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
 
 
-def _mixed_convolutions(graph, x, weights, kernels, out, stride):
-    count, size, _, per_group, _ = kernels.shape
-    pads = [size // 2] * 4
-    options = {"pads": pads, "strides": [stride] * 2, "kernel_shape": [size] * 2}
-    options["group"] = x.shape[3] // per_group
-    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
-    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
-    label = kernels.label.removesuffix(".kernels")
+def _window(kernels, stride):
+    """The attributes of a depthwise convolution, and the kernels in ONNX's order."""
+    size, outputs = kernels.shape[1], kernels.shape[4]
+    window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "kernel_shape": [size] * 2}
+    options = {"label": kernels.label.removesuffix(".kernels"), "group": outputs, **window}
+    return options, values.full_array(kernels).transpose(0, 4, 3, 1, 2)
+
+
+def _mixed_results(graph, images, weights, kernels, stride):
+    """The sum of the images convolved with each kernel, times its weight."""
+    options, arrays = _window(kernels, stride)
+    count = len(arrays)
     factors = values.arrange(graph, weights, (0, 1, None, None))
     factors = graph.add("Split", [factors, graph.integers([1] * count)], count=count, axis=1)
-    terms = []
-    for kernel, factor in zip(values.full_array(kernels), factors, strict=True):
-        name = graph.constant(kernel.transpose(3, 2, 0, 1), kernels.label)
-        (part,) = graph.add("Conv", [images, name], label=label, **options)
-        terms += graph.add("Mul", [part, factor])
-    total = terms[0]
-    for term in terms[1:]:
-        (total,) = graph.add("Add", [total, term])
-    return Value(total, out.shape, out.dtype, CHANNELS_FIRST, sizes)
+    total = None
+    for array, factor in zip(arrays, factors, strict=True):
+        names = [images, graph.constant(array, kernels.label)]
+        part = graph.add("Mul", [*graph.add("Conv", names, **options), factor])
+        total = graph.add("Add", [*total, *part]) if total else part
+    return total[0]
+
+
+def _mixed_kernels(graph, images, shape, weights, kernels, stride):
+    """The images convolved with the sum of the kernels, each times its weight."""
+
+    def reshape(name, *sizes):
+        return graph.add("Reshape", [name, graph.sizes(sizes)])[0]
+
+    n, height, width, channels = shape
+    options, arrays = _window(kernels, stride)
+    _, outputs, per_group, size, _ = arrays.shape
+    table = graph.constant(arrays.reshape(len(arrays), -1), kernels.label)
+    (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
+    if size == 1:
+        pixels = reshape(images, n, channels, height * width)
+        names = [reshape(mixed, n, outputs, channels), pixels]
+        return graph.add("MatMul", names, label=options["label"])[0]
+    pixels = reshape(images, 1, n * channels, height, width)
+    names = [pixels, reshape(mixed, n * outputs, per_group, size, size)]
+    return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
 
 
 def _quantize_activations(graph, inputs, out):

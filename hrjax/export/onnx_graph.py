@@ -26,11 +26,12 @@ class Node:
 class Graph:
     """Nodes in order and constants by name.
 
-    `batch` is the size that stands for any number of samples, a large prime whose multiples occur
-    nowhere else; 0 where the number is fixed.
+    `batch` is the size that stands for the number of samples in shapes, a large prime whose
+    multiples occur nowhere else, and `samples` that number, 0 for any.
     """
 
-    batch: int = 0
+    batch: int
+    samples: int = 0
     nodes: list[Node] = dataclasses.field(default_factory=list)
     constants: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     outputs: list[str] = dataclasses.field(default_factory=list)
@@ -66,19 +67,25 @@ class Graph:
         return self._known[key]
 
     def sizes(self, sizes: Iterable[int]) -> str:
-        """A constant with the sizes for a Reshape, in which -1 is the number of samples."""
-        sizes = [-1 if self.is_batch(size) else size for size in sizes]
-        if sizes.count(-1) > 1:
+        """A constant with the sizes for a Reshape."""
+        numbers = [self.number(size, -1) for size in sizes]
+        if numbers.count(-1) > 1:
             raise ValueError("two axes of one array depend on the number of samples")
-        return self.integers(sizes)
+        return self.integers(numbers)
 
     def integers(self, numbers: Iterable[int]) -> str:
         """A constant of 64-bit integers, as shapes, axes and bounds are."""
         return self.constant(np.array([*numbers], np.int64), "integers")
 
+    def number(self, size: int, unknown: Any) -> Any:
+        """A size in the graph; `unknown` for one that grows with any number of samples."""
+        if not self.is_batch(size):
+            return size
+        return size // self.batch * self.samples if self.samples else unknown
+
     def is_batch(self, size: int) -> bool:
         """Whether an axis of this size grows with the number of samples."""
-        return bool(self.batch) and size % self.batch == 0 and size > 0
+        return size % self.batch == 0 and size > 0
 
     def _name(self, label):
         number = self._counts[label] = self._counts.get(label, 0) + 1

@@ -76,8 +76,8 @@ def export_onnx(
 def build(plan: Plan, *, half: bool = False) -> onnx.ModelProto:
     """The ONNX program of a plan, without metadata."""
     weights, function = programs.crops_to_results(plan, half=half)
-    shape = (plan.batch or translate.BATCH, *plan.card.input_size, 3)
-    graph = Graph(0 if plan.batch else translate.BATCH)
+    shape = (translate.BATCH, *plan.card.input_size, 3)
+    graph = Graph(translate.BATCH, plan.batch)
     (stored,) = graph.add("Transpose", [CROPS], perm=[0, 3, 1, 2])
     order = (0, 3, 1, 2)
     crops = Value(stored, shape, np.dtype(np.uint8), order, tuple(shape[axis] for axis in order))

@@ -84,5 +84,5 @@ def _rename(graph, old, new):
 
 
 def _described(graph, name, shape, dtype, axes):
-    sizes = ["batch" if graph.is_batch(size) else size for size in shape]
+    sizes = [graph.number(size, "batch") for size in shape]
     return helper.make_tensor_value_info(name, _kind(dtype), sizes, shape_denotation=axes)

@@ -33,6 +33,9 @@ class Predictor:
     names the variant, with the input size or not, of weights that do not say it; `config` replaces
     all settings, `flip_test` and `decode` single ones. Batches have at most `batch_size` people, a
     power of two. Image files of more than `max_pixels` are not decoded.
+
+    For a few people, exported networks are faster, since nothing is compiled at the first call.
+    For many, docs/exporting.md says how to find out which is faster on a machine.
     """
 
     def __init__(

@@ -46,6 +46,34 @@ def test_modes_that_run_a_network(run, mode, drawn):
     assert numbers["ms_in_yardsticks"] == pytest.approx(numbers["ms"] / numbers["yardstick_ms"])
 
 
+@pytest.mark.long
+def test_runtimes_are_timed_in_turns(monkeypatch, capsys):
+    names = ["jax", "onnxruntime", "openvino"]
+    pytest.importorskip("openvino")
+    arguments = [*SMALL, "--model=hrnet_tiny", f"--runtime={','.join(names)}"]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    benchmark.main()
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["runtime"] for row in rows] == names
+    assert len({row["calls"] for row in rows}) == 1
+    for row in rows:
+        assert row["images_per_second"] == pytest.approx(2000 / row["ms"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runtime=jax,tvm"], "unknown --runtime tvm; choose among: jax, onnxruntime, openvino"),
+        (["--runtime=jax", "--mode=train"], "--runtime is for --mode=forward in float32"),
+    ],
+)
+def test_runtimes_that_cannot_be_timed(monkeypatch, capsys, options, message):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *SMALL, *options])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert message in capsys.readouterr().err
+
+
 def test_decode_mode_covers_every_method(run):
     numbers = run("--mode=decode", "--model=hrnet_tiny")
     shares = [numbers[f"share_{method}"] for method in heatmaps.DECODERS]
