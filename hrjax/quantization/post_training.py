@@ -156,4 +156,6 @@ def _renamed(ranges, old, new):
         for source, target in zip(before.tensors, after.tensors, strict=True):
             low, high = calibration.bounds(ranges, source)
             renamed[target] = calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
+        # onnxruntime asks for it also where the positive part alone is rounded.
+        renamed.setdefault(after.output, renamed[after.tensors[1]])
     return calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, renamed)

@@ -25,6 +25,7 @@ class Layer:
 
     `weights` is the name of its constant, and `size` the number of entries. `tensors` are what is
     rounded where the layer is in eight bits: what it reads, and what it or the positive part gives.
+    `output` is what the node itself gives.
     """
 
     nodes: tuple[str, ...]
@@ -32,6 +33,7 @@ class Layer:
     weights: str
     size: int
     tensors: tuple[str, str]
+    output: str
 
     @property
     def name(self) -> str:
@@ -76,12 +78,13 @@ def _readers(graph):
 
 
 def _layer(node, size, readers):
-    nodes, (output,) = [node.name], node.output
+    nodes, output = [node.name], node.output[0]
     following = readers.get(output, [])
     if len(following) == 1 and following[0] is not None and following[0].op_type == "Relu":
         nodes.append(following[0].name)
         (output,) = following[0].output
-    return Layer(tuple(nodes), node.op_type, node.input[1], size, (node.input[0], output))
+    tensors = node.input[0], output
+    return Layer(tuple(nodes), node.op_type, node.input[1], size, tensors, node.output[0])
 
 
 def arrays(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray]:

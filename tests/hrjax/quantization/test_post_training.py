@@ -169,7 +169,7 @@ def test_the_layer_that_hurts_most_stays_in_float32(heatmaps, monkeypatch):
 
 def test_layers_too_large_to_keep_are_passed_over():
     def layer(name, size):
-        return program.Layer((name,), "Conv", name, size, ("x", "y"))
+        return program.Layer((name,), "Conv", name, size, ("x", "y"), "y")
 
     order = [layer("large", 11), layer("small", 6), layer("second", 5), layer("rest", 78)]
     assert [x.name for x in post_training._kept(order, 3)] == ["small"]
