@@ -27,7 +27,7 @@ class Histograms:
             onnx.save(model, file)
             self._calibrator = calibrate.create_calibrator(
                 file,
-                [*program.CHANNEL_AXIS, "Relu"],
+                [*program.CHANNEL_AXIS],
                 augmented_model_path=str(file.with_stem("observed")),
                 calibrate_method=calibrate.CalibrationMethod.Percentile,
                 extra_options={"num_bins": BINS, "symmetric": False},

@@ -21,24 +21,13 @@ UNNAMED = "constant"  # what the names of constants begin with that are not a ne
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A node with weights, and the positive part that follows it if it does.
+    """A node with weights: its name, its weights' name and number, and the tensor that it reads."""
 
-    `weights` is the name of its constant, and `size` the number of entries. `tensors` are what is
-    rounded where the layer is in eight bits: what it reads, and what it or the positive part gives.
-    `output` is what the node itself gives.
-    """
-
-    nodes: tuple[str, ...]
+    name: str
     op: str
     weights: str
     size: int
-    tensors: tuple[str, str]
-    output: str
-
-    @property
-    def name(self) -> str:
-        """The name in the network, such as stem.conv1.conv."""
-        return self.nodes[0]
+    input: str
 
 
 def layers(model: onnx.ModelProto) -> list[Layer]:
@@ -54,9 +43,8 @@ def layers(model: onnx.ModelProto) -> list[Layer]:
         for tensor in model.graph.initializer
         if tensor.data_type == onnx.TensorProto.FLOAT and not tensor.name.startswith(UNNAMED)
     }
-    readers = _readers(model.graph)
     found = [
-        _layer(node, sizes[node.input[1]], readers)
+        Layer(node.name, node.op_type, node.input[1], sizes[node.input[1]], node.input[0])
         for node in model.graph.node
         if node.op_type in CHANNEL_AXIS and node.input[1] in sizes
     ]
@@ -66,25 +54,6 @@ def layers(model: onnx.ModelProto) -> list[Layer]:
             "was exported in float32"
         )
     return found
-
-
-def _readers(graph):
-    """The nodes that read each tensor; None stands for a result of the program."""
-    readers = {value.name: [None] for value in graph.output}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
-
-
-def _layer(node, size, readers):
-    nodes, output = [node.name], node.output[0]
-    following = readers.get(output, [])
-    if len(following) == 1 and following[0] is not None and following[0].op_type == "Relu":
-        nodes.append(following[0].name)
-        (output,) = following[0].output
-    tensors = node.input[0], output
-    return Layer(tuple(nodes), node.op_type, node.input[1], size, tensors, node.output[0])
 
 
 def arrays(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray]:

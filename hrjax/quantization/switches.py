@@ -1,7 +1,7 @@
 """A program whose layers can be switched between float32 and eight bits, to try combinations.
 
-Writing and loading a quantized program takes seconds. Here one session holds both versions of all
-activations and weights, and each call says which ones it uses, and over which ranges.
+Writing and loading a quantized program takes seconds. Here one session holds both versions of what
+each layer reads and of its weights, and each call says which layers use which, over which ranges.
 """
 
 import copy
@@ -17,13 +17,12 @@ from hrjax.quantization import calibration, program
 from hrjax.quantization.program import Layer
 
 LEVELS = (-128, 127)
-# More inputs of the program, vectors: the steps and levels of zero of activations, and which
-# activations and which layers' weights are rounded.
+# More inputs of the program, vectors: the steps and levels of zero of what layers read, and which
+# layers are in eight bits.
 KINDS = {
     "switches/scales": TensorProto.FLOAT,
     "switches/zeros": TensorProto.INT8,
-    "switches/activations": TensorProto.BOOL,
-    "switches/weights": TensorProto.BOOL,
+    "switches/layers": TensorProto.BOOL,
 }
 
 
@@ -32,7 +31,7 @@ class Switches:
 
     def __init__(self, model: onnx.ModelProto, crops: np.ndarray):
         self.layers = program.layers(model)
-        self._tensors = [*dict.fromkeys(x for layer in self.layers for x in layer.tensors)]
+        self._tensors = [*dict.fromkeys(layer.input for layer in self.layers)]
         self._input, self._crops = model.graph.input[0].name, crops
         switched = _with_switches(model, self.layers, self._tensors)
         options = onnxruntime.SessionOptions()
@@ -51,15 +50,14 @@ class Switches:
         return float(np.mean([relative_error(ours, exact) for ours, exact in pairs]))
 
     def _run(self, layers, ranges):
-        touched = {tensor for layer in layers for tensor in layer.tensors}
+        read = {layer.input for layer in layers}
         scales = np.ones(len(self._tensors), np.float32)
         zeros = np.zeros(len(self._tensors), np.int8)
         for i, tensor in enumerate(self._tensors):
-            if tensor in touched:
+            if tensor in read:
                 scales[i], zeros[i] = scale_and_zero(*calibration.bounds(ranges, tensor))
-        activations = np.array([tensor in touched for tensor in self._tensors])
-        weights = np.array([layer in layers for layer in self.layers])
-        feeds = dict(zip(KINDS, (scales, zeros, activations, weights), strict=True))
+        rounded = np.array([layer in layers for layer in self.layers])
+        feeds = dict(zip(KINDS, (scales, zeros, rounded), strict=True))
         # Crop by crop, so that the memory needed does not grow with their number.
         outputs = [
             self._session.run(None, {self._input: crop[None], **feeds}) for crop in self._crops
@@ -83,28 +81,30 @@ def _with_switches(model, layers, tensors):
     """The program with the inputs `KINDS`."""
     model = copy.deepcopy(model)
     graph = model.graph
-    nodes, entries = [], {}
+    nodes, entries = [], []
     for name, kind in KINDS.items():
-        size = len(layers if name == "switches/weights" else tensors)
+        size = len(layers if name == "switches/layers" else tensors)
         graph.input.append(helper.make_tensor_value_info(name, kind, [size]))
-        entries[name], added = _apart(graph, name, size)
+        names, added = _apart(graph, name, size)
+        entries.append(names)
         nodes += added
-    *settings, switches = entries.values()
-    told = dict(zip(tensors, zip(*settings, strict=True), strict=True))
-    weights = dict(zip((layer.name for layer in layers), switches, strict=True))
+    scales, zeros, switches = entries
+    around = dict(zip(tensors, zip(scales, zeros, strict=True), strict=True))
+    switch = dict(zip((layer.name for layer in layers), switches, strict=True))
     rounded = _rounded_weights(graph, model, layers)
-    for value in graph.input:
-        if value.name in told:
-            nodes += _both(value.name, *told[value.name])
+    done = set()
     for node in graph.node:
-        if node.name in weights:
-            chosen = f"{node.name}/weights"
-            pair = (rounded[node.name], node.input[1])
-            nodes.append(helper.make_node("Where", [weights[node.name], *pair], [chosen]))
-            node.input[1] = chosen
-        node.input[:] = [f"{name}/chosen" if name in told else name for name in node.input]
+        if node.name in switch:
+            if node.input[0] not in done:
+                nodes += _rounding(node.input[0], *around[node.input[0]])
+                done.add(node.input[0])
+            versions = (f"{node.input[0]}/rounded", rounded[node.name])
+            for place, version in enumerate(versions):
+                chosen = f"{node.name}/chosen/{place}"
+                both = [switch[node.name], version, node.input[place]]
+                nodes.append(helper.make_node("Where", both, [chosen]))
+                node.input[place] = chosen
         nodes.append(node)
-        nodes += [x for name in node.output if name in told for x in _both(name, *told[name])]
     del graph.node[:]
     graph.node.extend(nodes)
     return model
@@ -133,11 +133,10 @@ def _rounded_weights(graph, model, layers):
     return names
 
 
-def _both(tensor, scale, zero, switch):
-    """Nodes that choose a tensor as it is or in eight bits."""
-    levels, rounded = f"{tensor}/levels", f"{tensor}/rounded"
+def _rounding(tensor, scale, zero):
+    """Nodes that compute a tensor in eight bits."""
+    levels = f"{tensor}/levels"
     return [
         helper.make_node("QuantizeLinear", [tensor, scale, zero], [levels]),
-        helper.make_node("DequantizeLinear", [levels, scale, zero], [rounded]),
-        helper.make_node("Where", [switch, rounded, tensor], [f"{tensor}/chosen"]),
+        helper.make_node("DequantizeLinear", [levels, scale, zero], [f"{tensor}/rounded"]),
     ]
