@@ -11,7 +11,8 @@
 
 `list_models` has the names. `load` and `create(…, weights=…)` take runs, checkpoints and published
 files, `from_torch` state dicts of the PyTorch originals, and `Predictor` goes from pictures to
-joints. The command line is `python -m hrjax.main`.
+joints. `export_onnx` and `export_stablehlo` write files that need no hrjax. The command line is
+`python -m hrjax.main`.
 """
 
 import importlib

@@ -5,7 +5,7 @@
 
 Published figures are from the tables that the configs' docstrings name. Milliseconds come from
 docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills; with
---runtime=onnxruntime it adds those of ONNX Runtime.
+--runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the table then has a column.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from hrjax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
-HEAD = ("variant", "input", "parameters", "MACs", "published", "ms", "ms, ONNX", "config")
+HEAD = ("variant", "input", "parameters", "MACs", "published", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
@@ -93,11 +93,15 @@ def main() -> int:
 def table() -> str:
     """The table of models in Markdown."""
     latencies = read_latencies(ROOT / "docs" / "latency.json")
-    rows = [HEAD, ("---",) * len(HEAD)]
+    runtimes = {"": "ms", "onnxruntime": "ms, ONNX"}
+    measured = {runtime for _, _, runtime in latencies} | {""}
+    runtimes = {key: title for key, title in runtimes.items() if key in measured}
+    head = (*HEAD[:-1], *runtimes.values(), HEAD[-1])
+    rows = [head, ("---",) * len(head)]
     for name, size, published, config in ROWS:
         params, macs = costs(name, size)
         height, width = size
-        latency = [latencies.get((name, size, runtime), "") for runtime in ("", "onnxruntime")]
+        latency = [latencies.get((name, size, runtime), "") for runtime in runtimes]
         place = f"`configs/{config}.py:{name}_{height}x{width}`"
         figures = (f"{height}x{width}", f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G")
         rows.append((name, *figures, published, *latency, place))

@@ -249,6 +249,14 @@ def _split(graph, inputs, out, params):
     return results
 
 
+def _unstack(graph, inputs, out, params):
+    """The entries of an axis, without it."""
+    (x,), axis = inputs, params["axis"]
+    parts = _split(graph, inputs, out, {"axis": axis, "sizes": [1] * x.shape[axis]})
+    dropped = {"dimensions": (axis,)}
+    return [_squeeze(graph, [part], out, dropped) for part in parts]
+
+
 def _join(graph, inputs, out, axis):
     """Values one after another along an axis."""
     axes = [i for i in range(len(out.shape)) if i != axis]
@@ -386,16 +394,10 @@ ELEMENTWISE = {
     "convert_element_type": _convert,
 }
 # Where nothing must be compiled for each shape of a constant.
-NUMPY = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "convert_element_type": lambda x: x,
-}
+NUMPY = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+NUMPY |= {"rsqrt": lambda x: 1 / np.sqrt(x), "convert_element_type": lambda x: x}
 LAZY = {
-    **dict.fromkeys(("stop_gradient", "copy", "copy_p", "optimization_barrier"), _same),
+    **dict.fromkeys(("stop_gradient", "copy", "optimization_barrier"), _same),
     "broadcast_in_dim": _broadcast,
     "transpose": _transpose,
     "squeeze": _squeeze,
@@ -409,8 +411,9 @@ KNOWN = {
     "split": _split,
     "concatenate": _concatenate,
     "stack": _stack,
+    "unstack": _unstack,
     "pad": _pad,
-    "iota": None,  # has no inputs, and so is always known
+    "iota": None,  # always known, since it has no inputs
     "gather": _gather,
     "reduce_sum": _reduction("ReduceSum"),
     "reduce_max": _reduction("ReduceMax"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from data_pipelines import files
-from hrjax import inference, models
+from hrjax import heatmaps, inference, models
 from hrjax.export import running
 from hrjax.weights import model_card, source
 from hrjax.weights.model_card import ModelCard
@@ -48,6 +49,11 @@ def prepare(
     """The plan of an export to `output`; the options are those of `hrjax.export_onnx`."""
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be a positive number of crops, or None for any; got {batch}")
+    if decode not in ("", HEATMAPS, *heatmaps.DECODERS):
+        choices = ", ".join([*heatmaps.DECODERS, HEATMAPS])
+        raise ValueError(f"unknown decoding {decode!r}; choose one of: {choices}")
+    if pathlib.Path(output).is_dir():
+        raise ValueError(f"{output} is a folder; name the file to write, as in {output}/model.onnx")
     opened = source.open(checkpoint, model=model)
     if config is not None:
         opened = opened.with_config(config)
@@ -58,7 +64,6 @@ def prepare(
         decode=card.decode if returns_heatmaps else decode or card.decode,
         flip_test=card.flip_test if flip_test is None else flip_test,
     )
-    running.settings_of(card)  # a wrong name is an error before weights are read
     return Plan(opened.restore(), card, returns_heatmaps, batch or 0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from hrjax import models
 from hrjax.export import functions, primitives, values
@@ -32,14 +33,14 @@ def _label(path):
     return ".".join(str(key.key) for key in path[1:])
 
 
-def run(graph: Graph, closed: jax.extend.core.ClosedJaxpr, arguments: list[Value]) -> list[Value]:
+def run(graph: Graph, closed: core.ClosedJaxpr, arguments: list[Value]) -> list[Value]:
     """Translates the equations of a program; the values of its results."""
     environment = dict(zip(closed.jaxpr.invars, arguments, strict=True))
     consts = map(values.constant, map(np.asarray, closed.consts))
     environment.update(zip(closed.jaxpr.constvars, consts, strict=True))
 
     def read(variable):
-        if isinstance(variable, jax.extend.core.Literal):
+        if isinstance(variable, core.Literal):
             return values.constant(np.asarray(variable.val, variable.aval.dtype))
         return environment[variable]
 
@@ -53,7 +54,7 @@ def run(graph: Graph, closed: jax.extend.core.ClosedJaxpr, arguments: list[Value
 def translate(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     """Translates one equation: as a known function, as a program of its own, or as a primitive."""
     name, outputs = equation.primitive.name, [variable.aval for variable in equation.outvars]
-    inner = next((x for x in equation.params.values() if hasattr(x, "jaxpr")), None)
+    inner = next((x for x in equation.params.values() if isinstance(x, core.ClosedJaxpr)), None)
     if inner is not None:
         known = functions.KNOWN.get(equation.params.get("name"))
         result = known(graph, inputs, outputs[0]) if known else None

@@ -1,1 +1,1 @@
-"""Networks in eight bits: after training (post-training quantization of exported files)."""
+"""Exported networks in eight bits, without training them again (post-training quantization)."""

@@ -71,7 +71,7 @@ def test_half_precision_halves_the_weights(portable, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decode": "soft"}, "unknown decode 'soft'; choose one of: argmax"),
+        ({"decode": "soft"}, "unknown decoding 'soft'; choose one of: argmax, .*, none"),
         ({"batch": 0}, "batch must be a positive number of crops, or None for any; got 0"),
         ({"model": "hrnet_w32"}, "is a pose_resnet_50, not a hrnet_w32"),
     ],
@@ -80,6 +80,11 @@ def test_options_that_cannot_be(portable, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         hrjax.export_onnx(portable.weights, tmp_path / "model.onnx", **options)
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_folder_is_not_the_file_to_write(portable, tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name the file to write"):
+        hrjax.export_onnx(portable.weights, tmp_path)
 
 
 def test_a_program_does_not_replace_its_weights(portable, tmp_path):

@@ -29,7 +29,8 @@ def test_a_program_runs_without_hrjax_for_any_number_of_crops(portable, tmp_path
     np.save(tmp_path / "crops.npy", np.stack([image] * 3))
     command = [sys.executable, "-c", RUN, file, tmp_path / "crops.npy", tmp_path / "results.npz"]
     subprocess.run(command, check=True)
-    results = np.load(tmp_path / "results.npz")
+    with np.load(tmp_path / "results.npz") as file:
+        results = dict(file)
     predictor = hrjax.Predictor(portable.onnx)
     keypoints, scores = predictor._network.program.run(np.stack([image] * 3))
     np.testing.assert_allclose(results["keypoints"], keypoints, atol=1e-3)
