@@ -215,3 +215,16 @@ def test_what_cannot_be_quantized(heatmaps, ranges):
     with pytest.raises(ValueError, match="no layers with weights in float32"):
         program.layers(empty)
     assert isinstance(ranges, calibrate.TensorsData)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"half": True}, "half and int8_crops exclude each other"),
+        ({"int8_crops": CROPS[:, :32]}, r"int8_crops is uint8 \(8, 32, 64, 3\); expected uint8 \("),
+        ({"int8_crops": CROPS / 255}, r"int8_crops is float64 .*; expected uint8 \('n', "),
+    ],
+)
+def test_crops_that_cannot_be(portable, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        hrjax.export_onnx(portable.weights, tmp_path / "x.onnx", **{"int8_crops": CROPS, **options})
