@@ -6,12 +6,14 @@
     python scripts/export.py --checkpoint=runs/se --output=model.tpu --format=stablehlo \\
         --platform=tpu
     python scripts/export.py --checkpoint=runs/se --web=page
+    python scripts/export.py --checkpoint=runs/se --output=model.int8.onnx --int8
 
 The file takes RGB crops (n, h, w, 3) uint8 and returns keypoints (n, k, 2) in pixels of the crop
 and scores (n, k), or with --decode=none heatmaps. Its metadata hold the joints, the size of crops
 and the model card. Predictor, scripts/predict.py and --mode=eval take ONNX files as checkpoints.
-docs/exporting.md says how to run them elsewhere. --web writes a page that finds joints in the
-visitor's browser (docs/web.md).
+docs/exporting.md says how to run them elsewhere. --int8 needs the images of the training split;
+docs/quantization.md says what it does. --web writes a page that finds joints in the visitor's
+browser (docs/web.md).
 """
 
 import argparse
@@ -21,8 +23,9 @@ import sys
 import numpy as np
 
 import hrjax
-from hrjax import recipes, web_page
+from hrjax import experiment, recipes, web_page
 from hrjax.export import programs, stablehlo
+from hrjax.quantization import training_crops
 from hrjax.runtime import compilation_cache, terminal
 from hrjax.weights import source
 
@@ -76,6 +79,18 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--half", action="store_true", help="compute in float16")
     parser.add_argument(
+        "--int8", action="store_true", help="compute in eight bits, chosen on training images"
+    )
+    parser.add_argument(
+        "--int8_crops",
+        type=int,
+        metavar="N",
+        help=f"how many people of the training split (default: {training_crops.DEFAULT_COUNT})",
+    )
+    parser.add_argument(
+        "--data", help="the folder of the training images (default: the config's data.root)"
+    )
+    parser.add_argument(
         "--format", default="onnx", choices=("onnx", "stablehlo"), help="(default: onnx)"
     )
     parser.add_argument(
@@ -94,6 +109,13 @@ def parse() -> argparse.Namespace:
         parser.error(f"--batch={options.batch}: expected a positive number, or dynamic")
     if options.platform and options.format != "stablehlo":
         parser.error("--platform belongs to --format=stablehlo; ONNX files run on every platform")
+    if options.int8 and (options.half or options.format != "onnx"):
+        parser.error("--int8 belongs to --format=onnx, without --half")
+    least = training_crops.LEAST
+    if options.int8_crops is not None and options.int8_crops < least:
+        parser.error(f"--int8_crops={options.int8_crops}: expected {least} or more")
+    if not options.int8 and (options.int8_crops is not None or options.data):
+        parser.error("--int8_crops and --data belong to --int8")
     if options.check and options.format != "onnx":
         parser.error("--check belongs to --format=onnx")
     if options.web and (options.format != "onnx" or options.decode == programs.HEATMAPS):
@@ -121,6 +143,8 @@ def export(options: argparse.Namespace) -> str:
         platform = options.platform or "cpu"
         path = hrjax.export_stablehlo(opened, options.output, platform=platform, **settings)
         return f"{path}: {opened.variant} in StableHLO for {platform}, {mib(path)}"
+    if options.int8:
+        settings["int8_crops"] = read_crops(opened, options)
     if options.web:
         folder = hrjax.export_web(
             opened, options.web, onnxruntime_web=options.onnxruntime_web, **settings
@@ -132,6 +156,17 @@ def export(options: argparse.Namespace) -> str:
         path = hrjax.export_onnx(opened, options.output, **settings)
         line = f"{path}: {opened.variant} in ONNX, opset {hrjax_opset()}, {mib(path)}"
     return f"{line}\n{compare(opened, path, options)}" if options.check else line
+
+
+def read_crops(opened: source.Source, options: argparse.Namespace) -> np.ndarray:
+    """Crops of the training split of the checkpoint's data."""
+    config = opened.config.copy_and_resolve_references()
+    if options.data:
+        with config.unlocked():
+            config.data.root = options.data
+    config.data.input_size = opened.card.input_size
+    count = training_crops.DEFAULT_COUNT if options.int8_crops is None else options.int8_crops
+    return training_crops.read(experiment.without_drawing(config), count)
 
 
 def hrjax_opset() -> int:

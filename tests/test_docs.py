@@ -58,7 +58,8 @@ def resolves(name: str) -> bool:
     thing = importlib.import_module(module)
     for attribute in attributes:
         module = f"{module}.{attribute}"
-        if not hasattr(thing, attribute) and module in modules():
+        inside = any(f"{name}.".startswith(f"{module}.") for name in modules())
+        if not hasattr(thing, attribute) and inside:
             importlib.import_module(module)
         if not hasattr(thing, attribute):
             return False

@@ -11,6 +11,7 @@ import numpy as np
 from hrjax.export import primitives, values
 from hrjax.export.values import Value
 
+STEPS = 127  # of eight bits, on either side of zero
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
 MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
 
@@ -152,7 +153,44 @@ def _mixed_kernels(graph, images, shape, weights, kernels, stride):
     return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
 
 
+def _quantize_activations(graph, inputs, out):
+    """Activations rounded to eight bits on either side of zero, clipped first where that matters.
+
+    Values below the scale round to -128 here and to -127 in the network, one step apart.
+    """
+    x, alpha, scale = inputs
+    bound, highest = float(alpha.data), float(scale.data)
+    if bound < highest:
+        limits = [graph.constant(np.asarray(n, out.dtype), "bound") for n in (-bound, bound)]
+        (name,) = graph.add("Clip", [values.name_of(graph, x), *limits])
+        x = values.stored(name, x, x.layout, x.sizes)
+    step = graph.constant(np.asarray(highest / STEPS, out.dtype), "step")
+    around = [step, graph.constant(np.zeros((), np.int8), "zero")]
+    (levels,) = graph.add("QuantizeLinear", [values.name_of(graph, x), *around])
+    (name,) = graph.add("DequantizeLinear", [levels, *around])
+    return values.stored(name, x, x.layout, x.sizes)
+
+
+def _quantize_weights(graph, inputs, out):
+    """Weights as constants of eight bits with a step for each output channel."""
+    (weights,) = inputs
+    if not weights.is_constant:
+        return None
+    array = values.full_array(weights)
+    layout = (array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
+    array = array.transpose(layout)
+    steps = np.abs(array).reshape(len(array), -1).max(1) / STEPS
+    ratio = array / np.where(steps > 0, steps, 1).reshape(-1, *[1] * (array.ndim - 1))
+    levels = np.trunc(ratio + np.copysign(0.5, ratio)).astype(np.int8)
+    names = [graph.constant(levels, weights.label), graph.constant(steps, f"{weights.label}.step")]
+    zeros = graph.constant(np.zeros(len(array), np.int8), "zeros")
+    (name,) = graph.add("DequantizeLinear", [*names, zeros], axis=0)
+    return Value(name, out.shape, out.dtype, layout, array.shape, weights.label)
+
+
 KNOWN = {
+    "quantize_activations": _quantize_activations,
+    "quantize_weights": _quantize_weights,
     "convolve_mixture": _convolve_mixture,
     "relu": _relu,
     "gelu": _gelu,

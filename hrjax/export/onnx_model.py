@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def export_onnx(
     flip_test: bool | None = None,
     batch: int | None = None,
     half: bool = False,
+    int8_crops: np.ndarray | None = None,
     license_text: str = programs.LICENSE,
 ) -> pathlib.Path:
     """Writes a trained network as an ONNX file that needs neither JAX nor hrjax; its path.
@@ -46,9 +48,13 @@ def export_onnx(
     `checkpoint` is anything that `Predictor` takes. The file maps RGB crops (n, h, w, 3) uint8 to
     keypoints (n, k, 2), x and y in pixels of the crop, and their scores (n, k); with `decode`
     "none" to heatmaps (n, h/s, w/s, k). `decode` and `flip_test` default to the checkpoint's.
-    `batch` fixes the number of crops. With `half`, weights and activations are float16. The file
-    carries the model card, and the license of its weights as `license_text`.
+    `batch` fixes the number of crops. With `half`, weights and activations are float16. With
+    `int8_crops`, 64 or so crops (n, h, w, 3) uint8 of training images, they are in eight bits; see
+    `hrjax.quantization.post_training`. The file carries the model card, and the license of its
+    weights as `license_text`.
     """
+    if half and int8_crops is not None:
+        raise ValueError("half and int8_crops exclude each other: choose 16 or 8 bits")
     plan = programs.prepare(
         *(checkpoint, output),
         model=model,
@@ -59,6 +65,8 @@ def export_onnx(
     )
     built = build(plan, half=half)
     describe(built, plan, license_text)
+    if int8_crops is not None:
+        built = _in_eight_bits(built, plan, int8_crops)
     path = pathlib.Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, built.SerializeToString())
@@ -78,6 +86,21 @@ def build(plan: Plan, *, half: bool = False) -> onnx.ModelProto:
     except ValueError as error:
         raise ValueError(f"{plan.card.variant} cannot be exported to ONNX: {error}") from error
     return writing.to_model(graph, {CROPS: (shape, np.uint8)}, results, AXES)
+
+
+def _in_eight_bits(built, plan, crops):
+    """The program quantized, as found best for the heatmaps of the crops without flip test."""
+    from hrjax.quantization import post_training
+
+    size = tuple(plan.card.input_size)
+    if crops.ndim != 4 or crops.shape[1:] != (*size, 3) or crops.dtype != np.uint8:
+        raise ValueError(
+            f"int8_crops is {crops.dtype} {crops.shape}; expected uint8 {('n', *size, 3)}"
+        )
+    card = dataclasses.replace(plan.card, flip_test=False)
+    plain = dataclasses.replace(plan, card=card, returns_heatmaps=True, batch=0)
+    quantized, _ = post_training.quantize(built, build(plain), crops)
+    return quantized
 
 
 def describe(built: onnx.ModelProto, plan: Plan, license_text: str) -> None:

@@ -169,7 +169,7 @@ def _into_convolution(view, node):
     conv = affine and view.made_by(affine[0], *CONVOLUTIONS)
     kernel = conv and view.constant(conv.inputs[1])
     if kernel is None:
-        return False
+        return bool(conv) and _bias_of_rounded(view, node, affine, conv)
     outputs = kernel.shape[0] if conv.op == "Conv" else kernel.shape[1]
     factor, shift = (_by_channel(x, outputs, kernel.ndim) for x in affine[1:])
     if factor is None or shift is None:
@@ -181,6 +181,20 @@ def _into_convolution(view, node):
     moved = (bias * factor + shift).astype(kernel.dtype)
     weights = view.graph.constant(scaled, conv.inputs[1])
     conv.inputs[1:] = [weights, view.graph.constant(moved, f"{conv.outputs[0]}.bias")]
+    return view.replace(node, conv.outputs[0])
+
+
+def _bias_of_rounded(view, node, affine, conv):
+    """A shift of each channel after a convolution with weights in eight bits and without bias."""
+    maker = view.maker.get(conv.inputs[1])
+    if maker is None or maker.op != "DequantizeLinear" or len(conv.inputs) > 2:
+        return False
+    kernel, (_, factor, shift) = view.constant(maker.inputs[0]), affine
+    shift = _by_channel(shift, kernel.shape[0], kernel.ndim)
+    if conv.op != "Conv" or shift is None or np.any(factor != 1):
+        return False
+    dtype = view.constant(maker.inputs[1]).dtype
+    conv.inputs.append(view.graph.constant(shift.astype(dtype), f"{conv.outputs[0]}.bias"))
     return view.replace(node, conv.outputs[0])
 
 

@@ -12,6 +12,7 @@ from hrjax.models.pure_functions import (
     freeze,
     merge,
     normalize,
+    quantize,
     split,
     update,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "lowering_for",
     "merge",
     "normalize",
+    "quantize",
     "shapes",
     "split",
     "split_size",

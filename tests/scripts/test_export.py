@@ -35,9 +35,28 @@ def test_a_stablehlo_program_is_written_with_its_metadata(portable, tmp_path, mo
     assert pathlib.Path(f"{file}.json").exists()
 
 
+def test_an_int8_file_is_chosen_on_the_training_split(
+    portable, drawn, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "int8.onnx"
+    options = ("--int8", "--int8_crops=8", f"--data={drawn}")
+    run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
+    assert capsys.readouterr().out.startswith(f"{file}: pose_resnet_50 in ONNX, opset 18, ")
+    model = onnx.load(file)
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert "quantization" in {entry.key for entry in model.metadata_props}
+    options = ("--int8", f"--data={tmp_path / 'nowhere'}")
+    with pytest.raises(SystemExit, match=r"error: .*nowhere"):
+        run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--int8", "--half"], "--int8 belongs to --format=onnx, without --half"),
+        (["--int8", "--format=stablehlo"], "--int8 belongs to --format=onnx, without --half"),
+        (["--data=x"], "--int8_crops and --data belong to --int8"),
+        (["--int8", "--int8_crops=0"], "--int8_crops=0: expected 8 or more"),
         (["--batch=many"], "--batch=many: expected a positive number, or dynamic"),
         (["--batch=0"], "--batch=0: expected a positive number, or dynamic"),
         (["--platform=tpu"], "--platform belongs to --format=stablehlo"),

@@ -27,6 +27,7 @@ from hrjax.models.layers.convolutions import (
     TransposedConv,
 )
 from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
+from hrjax.models.layers.fake_quantization import FakeQuantization
 from hrjax.models.layers.functional import attend, gelu
 from hrjax.models.layers.initialization import (
     HostInitializer,
@@ -52,6 +53,7 @@ __all__ = [
     "ConvBN",
     "DropPath",
     "DynamicConv",
+    "FakeQuantization",
     "HostInitializer",
     "Initializer",
     "LayerNorm",

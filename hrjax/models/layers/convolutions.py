@@ -52,10 +52,12 @@ class Conv(nnx.Module):
         shape = (kernel, kernel, inputs // groups, outputs)
         self.kernel = nnx.Param(normal(rngs, shape, CONV_STD))
         self.bias = nnx.Param(constant(rngs, (outputs,), 0.0)) if bias else None
+        self.rounding = None  # or a FakeQuantization
 
     def __call__(self, x: jax.Array, *, with_bias: bool = True) -> jax.Array:
         options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
-        x = convolve(x, self.kernel.get_value(), **options)
+        x, kernel = _rounded(self.rounding, x, self.kernel.get_value())
+        x = convolve(x, kernel, **options)
         return x + self.bias.get_value() if with_bias and self.bias is not None else x
 
     def absorb(self, factor: jax.Array, shift: jax.Array) -> None:
@@ -98,6 +100,10 @@ class TransposedConv(nnx.Module):
         self.bias = _absorbed_bias(self.bias, factor, shift)
 
 
+def _rounded(rounding, x, weights):
+    return (x, weights) if rounding is None else rounding(x, weights)
+
+
 def _absorbed_bias(bias, factor, shift):
     before = 0.0 if bias is None else bias.get_value()
     return nnx.data(nnx.Param(before * factor + shift))
@@ -110,9 +116,11 @@ class Linear(nnx.Module):
         bound = inputs**-0.5
         self.matrix = nnx.Param(uniform(rngs, (inputs, outputs), bound))
         self.bias = nnx.Param(uniform(rngs, (outputs,), bound))
+        self.rounding = None  # or a FakeQuantization
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return matmul(x, self.matrix.get_value()) + self.bias.get_value()
+        x, matrix = _rounded(self.rounding, x, self.matrix.get_value())
+        return matmul(x, matrix) + self.bias.get_value()
 
 
 class ConvBN(nnx.Module):

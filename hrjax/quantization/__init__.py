@@ -1,0 +1,1 @@
+"""Exported networks in eight bits, without training them again (post-training quantization)."""
