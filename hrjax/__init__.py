@@ -22,6 +22,7 @@ import typing
 if typing.TYPE_CHECKING:
     from hrjax.export.onnx_model import export_onnx
     from hrjax.export.stablehlo import export_stablehlo
+    from hrjax.export.web_page import export_web
     from hrjax.models import (
         apply,
         features,
@@ -32,7 +33,6 @@ if typing.TYPE_CHECKING:
     )
     from hrjax.networks import create, load
     from hrjax.prediction.predictor import Predictor
-    from hrjax.web_page import export_web
     from hrjax.weights.tensor_loading import from_torch
     from hrjax.weights.torch_names import to_torch
 
@@ -61,7 +61,7 @@ _MODULES = {
     "Predictor": "hrjax.prediction.predictor",
     "export_onnx": "hrjax.export.onnx_model",
     "export_stablehlo": "hrjax.export.stablehlo",
-    "export_web": "hrjax.web_page",
+    "export_web": "hrjax.export.web_page",
     "from_torch": "hrjax.weights.tensor_loading",
     "to_torch": "hrjax.weights.torch_names",
 }

@@ -23,8 +23,8 @@ import sys
 import numpy as np
 
 import hrjax
-from hrjax import experiment, recipes, web_page
-from hrjax.export import programs, stablehlo
+from hrjax import experiment, recipes
+from hrjax.export import programs, stablehlo, web_page
 from hrjax.quantization import training_crops
 from hrjax.runtime import compilation_cache, terminal
 from hrjax.weights import source
@@ -171,7 +171,7 @@ def read_crops(opened: source.Source, options: argparse.Namespace) -> np.ndarray
 
 def hrjax_opset() -> int:
     """The version of ONNX's operations that files are written in."""
-    from hrjax.export import writing
+    from hrjax.export.translation import writing
 
     return writing.OPSET
 

@@ -11,10 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import files
-from hrjax.export import programs, translate, writing
-from hrjax.export.onnx_graph import Graph
+from hrjax.export import programs
 from hrjax.export.programs import Plan
-from hrjax.export.values import Value
+from hrjax.export.translation import translate, writing
+from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.values import Value
 from hrjax.weights import source
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 import export
-from hrjax import web_page
+from hrjax.export import web_page
 
 
 def run(monkeypatch, *arguments):

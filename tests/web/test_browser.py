@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hrjax
-from hrjax import web_page
+from hrjax.export import web_page
 
 pytestmark = pytest.mark.long
 

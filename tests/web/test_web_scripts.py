@@ -11,7 +11,7 @@ import pytest
 
 from data_pipelines import geometry
 from data_pipelines.transforms import ops
-from hrjax import web_page
+from hrjax.export import web_page
 
 UNITS = pathlib.Path(__file__).with_name("units.test.js")
 CROPS = """

@@ -12,9 +12,10 @@ import hrjax
 from data_pipelines.skeletons import COCO
 from hrjax import heatmaps as heatmaps_module
 from hrjax import inference, models
-from hrjax.export import onnx_model, running, translate, values, writing
-from hrjax.export.onnx_graph import Graph
+from hrjax.export import onnx_model, running
 from hrjax.export.programs import Plan
+from hrjax.export.translation import translate, values, writing
+from hrjax.export.translation.onnx_graph import Graph
 from hrjax.weights.model_card import ModelCard
 
 CROPS = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)

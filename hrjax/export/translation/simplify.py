@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from hrjax.export.onnx_graph import Graph
+from hrjax.export.translation.onnx_graph import Graph
 
 NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Max": -math.inf, "Min": math.inf}
 CONVOLUTIONS = ("Conv", "ConvTranspose")

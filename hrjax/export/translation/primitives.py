@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hrjax.export import contractions, values
-from hrjax.export.onnx_graph import Graph
-from hrjax.export.values import Value
+from hrjax.export.translation import contractions, values
+from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.values import Value
 
 FIRST = -(2**63) + 1  # where a slice that runs backward ends
 LAST = 2**63 - 1

@@ -8,9 +8,9 @@ import numpy as np
 from jax.extend import core
 
 from hrjax import models
-from hrjax.export import functions, primitives, values
-from hrjax.export.onnx_graph import Graph
-from hrjax.export.values import Value
+from hrjax.export.translation import functions, primitives, values
+from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.values import Value
 
 BATCH = 1009  # a prime of which no size of a network is a multiple: any number of samples
 

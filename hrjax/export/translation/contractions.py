@@ -5,9 +5,9 @@ import math
 import jax
 import numpy as np
 
-from hrjax.export import values
-from hrjax.export.onnx_graph import Graph
-from hrjax.export.values import Value
+from hrjax.export.translation import values
+from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.values import Value
 
 
 def convolution(

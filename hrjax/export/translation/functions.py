@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from hrjax.export import primitives, values
-from hrjax.export.values import Value
+from hrjax.export.translation import primitives, values
+from hrjax.export.translation.values import Value
 
 STEPS = 127  # of eight bits, on either side of zero
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)

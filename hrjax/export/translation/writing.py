@@ -13,10 +13,10 @@ except ImportError as error:
     ) from error
 
 import hrjax
-from hrjax.export import values
-from hrjax.export.onnx_graph import Graph
-from hrjax.export.simplify import simplify
-from hrjax.export.values import Value
+from hrjax.export.translation import values
+from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.simplify import simplify
+from hrjax.export.translation.values import Value
 
 OPSET = 18  # the oldest with all that is used here, for old runtimes, browsers and TensorRT
 IR_VERSION = 8  # that of the first ONNX with this opset

@@ -12,7 +12,7 @@ from data_pipelines import files
 from hrjax.export import onnx_model, programs
 from hrjax.weights import source
 
-PAGE = pathlib.Path(__file__).parents[1] / "web"
+PAGE = pathlib.Path(__file__).parents[2] / "web"
 MODEL = "model.onnx"
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"

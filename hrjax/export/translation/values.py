@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hrjax.export.onnx_graph import Graph
+from hrjax.export.translation.onnx_graph import Graph
 
 Layout = tuple[int | None, ...]
 
