@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import recorded
 
 from hrjax.weights import foreign_names
-from tests.hrjax.models import recorded
 
 
 @pytest.fixture(scope="module")

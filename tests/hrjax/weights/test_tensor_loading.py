@@ -6,12 +6,12 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import recorded
 from variants import EVERY
 
 import hrjax
 from hrjax import models
 from hrjax.weights import file_formats, foreign_names, tensor_loading, torch_names
-from tests.hrjax.models import recorded
 from tests.hrjax.weights.official import ones, zeros
 
 TINY = {"width": 8, "modules": (1,), "blocks": 1, "stem_width": 8, "num_joints": 3}

@@ -2,9 +2,10 @@
 
 import json
 
+import recorded
+
 from hrjax import models
 from hrjax.weights import torch_names
-from tests.hrjax.models import recorded
 from tests.hrjax.weights.official import zeros
 
 
