@@ -110,7 +110,7 @@ def test_real_weights_with_flip_test_and_dark_reach_their_ap(shared, tmp_path, m
     }
     monkeypatch.setattr("sys.argv", ["main", *(f"--{k}={v}" for k, v in arguments.items())])
     assert main.main() == 0
-    numbers = (tmp_path / "run" / "eval" / "val2017" / "metrics.json").read_text()
+    numbers = (tmp_path / "run" / "eval" / "val" / "metrics.json").read_text()
     import json
 
     assert json.loads(numbers)["AP"] == pytest.approx(0.6609, abs=0.0005)
