@@ -12,12 +12,11 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
-from hrjax import heatmaps, models
+from hrjax import heatmaps, inference, models
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
 DTYPES = ("float32", "bfloat16", "float64")
-EVAL_DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("default", "high", "highest")
 ON_NAN = ("stop", "skip")
 BATCH_NORMS = ("batch", "running")
@@ -38,7 +37,7 @@ CHOICES = {
     "train.on_nan": ON_NAN,
     "train.batch_norm": BATCH_NORMS,
     "eval.decode": tuple(heatmaps.DECODERS),
-    "eval.dtype": EVAL_DTYPES,
+    "eval.dtype": inference.DTYPES,
     "eval.nms": NMS_METHODS,
 }
 # Choices of fields that may also be empty, and what that means.

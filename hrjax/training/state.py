@@ -10,12 +10,7 @@ from flax import serialization
 
 from hrjax import models
 from hrjax.training import fine_tuning
-from hrjax.training.parameter_packing import (
-    holds_packed,
-    pack,
-    repack_all,
-    unpack_all,
-)
+from hrjax.training.parameter_packing import holds_packed, pack, repack_all, unpack_all
 
 
 @flax.struct.dataclass

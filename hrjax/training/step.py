@@ -31,10 +31,10 @@ def make_train_step(
     """A jitted step: (state, batch) → (state, {"loss", "pck", "lr", "finite"}).
 
     It runs on the devices of `mesh`. The memory of the state is reused (donated); a packed state
-    (`to_device_form`) stays packed. `learning_rate`
-    gives the rate that the optimizer uses, for the log. `finite` is whether the loss and the new
-    weights are finite. If they are not and the config skips such steps, the state is unchanged
-    except for its step counters. With a `teacher`, "distill" is its part of the loss.
+    (`to_device_form`) stays packed. `learning_rate` gives the rate that the optimizer uses, for the
+    log. `finite` is whether the loss and the new weights are finite. If they are not and the config
+    skips such steps, the state is unchanged except for its step counters. With a `teacher`,
+    "distill" is its part of the loss.
     """
     _check(config)
     derive = jax.value_and_grad(_make_loss(graph, config, teacher), has_aux=True)
@@ -140,8 +140,8 @@ def _cast(params, dtype):
 def _apart(params):
     """The params as arrays of their own, where they are parts of a vector.
 
-    Otherwise each kernel that reads one has the position of its part built in, no two are alike,
-    and compiling takes several times as long.
+    Otherwise each kernel that reads one has the position of its part built in, so that no two are
+    alike and XLA compiles every one of them.
     """
     return jax.lax.optimization_barrier(params)
 
@@ -201,7 +201,7 @@ def _moving_average(average, params, stats, decay, whole):
     if average is None:
         return None
     old, new = (pack(x, whole=whole) for x in (average, {"params": params, "stats": stats}))
-    mixed = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+    mixed = jax.tree.map(lambda before, now: decay * before + (1 - decay) * now, old, new)
     return mixed.unpack()
 
 

@@ -219,7 +219,7 @@ def test_smoothing_and_tracking_can_be_chosen(run, walk, tmp_path):
 def test_without_boxes_the_network_searches(run, photos, walk, tmp_path, caplog):
     assert run(f"--source={photos / '1.png'}") == ""
     assert "the network searches for people itself" in caplog.text
-    # All joints of this network are in one place, so that nobody is found.
+    # All joints of this network are in one place, so that no person is found.
     assert "1.png: no person was found; the whole image is taken as a box" in caplog.text
     assert [entry["box"] for entry in entries(tmp_path)] == [[0, 0, 160, 120]]
     assert run(f"--source={walk}") == ""
@@ -415,8 +415,8 @@ def test_too_many_pixels_are_named_and_the_limit_can_be_changed(run, photos):
 def test_names_that_are_not_utf8_are_predicted(run, photos, tmp_path):
     name = os.fsdecode(b"\xff.png")
     (photos / "1.png").rename(photos / name)
-    # With boxes, or a line names the image in which nobody was found, and workers of the tests
-    # cannot report such a line.
+    # With boxes, because a line about an image without people would name it, and the processes
+    # that run the tests cannot report such a line.
     assert run(f"--source={photos}", "--boxes=image") == ""
     assert [entry["file_name"] for entry in entries(tmp_path)] == ["2.png", name]
     assert (tmp_path / "out" / name).is_file()
