@@ -65,6 +65,48 @@ def _standardize_backward(epsilon, saved, gradients):
 standardize.defvjp(_standardize_forward, _standardize_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def standardize_rectified(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, guess: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`standardize` and a ReLU behind it, in the dtype of `x`; it computes in that of `scale`."""
+    y, mean, var = standardize(x.astype(scale.dtype), scale, bias, guess, epsilon)
+    return jax.nn.relu(y.astype(x.dtype)), mean, var
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _standardize_rectified_forward(x, scale, bias, guess, epsilon):
+    y, mean, var = standardize_rectified(x, scale, bias, guess, epsilon)
+    return (y, mean, var), (x, scale, bias, mean, lax.rsqrt(var + epsilon))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _standardize_rectified_backward(epsilon, saved, gradients):
+    # Both the sums and the pass after them read the images and the gradient as they are, and find
+    # out anew where the ReLU passes it. XLA would otherwise write the masked gradient, or the mask
+    # in the forward pass, and read it twice; the barriers keep it from seeing that both are equal.
+    x, scale, bias, mean, factor = saved
+    x, gradient = lax.optimization_barrier((x, gradients[0]))
+
+    def masked(x, gradient):
+        wide = x.astype(scale.dtype)
+        y = (wide - mean) * (scale * factor) + bias
+        return wide, jnp.where(y > 0, gradient.astype(scale.dtype), 0)
+
+    again = lax.optimization_barrier((x, gradient))
+    wide, first = masked(x, gradient)
+    count = x.size // x.shape[-1]
+    bias_gradient, product = sum_together([first, first * wide], (0, 1, 2))
+    scale_gradient = factor * (product - mean * bias_gradient)
+    wide, second = masked(*again)
+    shared = bias_gradient + (wide - mean) * (factor * scale_gradient)
+    by_x = scale * factor * (second - shared / count)
+    return by_x.astype(x.dtype), scale_gradient, bias_gradient, jnp.zeros_like(mean)
+
+
+standardize_rectified.defvjp(_standardize_rectified_forward, _standardize_rectified_backward)
+
+
 @kept_whole()
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """`x` with the channels of each pixel brought to the given scale and bias."""

@@ -12,6 +12,7 @@ from hrjax.models.layers.functional import (
     softmax_mean,
     standardize,
     standardize_pixels,
+    standardize_rectified,
 )
 from hrjax.models.layers.target import lowering_for
 
@@ -148,6 +149,27 @@ def test_attention_of_bfloat16_is_summed_in_float32():
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(np.float32), 1, atol=2**-8)
     assert all(gradient.dtype == jnp.bfloat16 for gradient in vjp(y)[:3])
+
+
+def test_standardize_with_a_relu_has_the_gradients_of_both_apart():
+    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
+    affine = (1 + 0.1 * noise(5, seed=2), noise(5, seed=3), jnp.zeros(5))
+
+    def apart(x, *affine):
+        y, mean, var = standardize(x, *affine, 1e-5)
+        return jax.nn.relu(y), mean, var
+
+    def together(x, *affine):
+        return standardize_rectified(x, *affine, 1e-5)
+
+    (y, *statistics), pull = jax.vjp(together, x, *affine)
+    (expected, *others), pull_apart = jax.vjp(apart, x, *affine)
+    assert 0 < np.mean(y == 0) < 1
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(statistics, others)
+    zeros = [jnp.zeros(5)] * 2
+    for ours, other in zip(pull((weights, *zeros)), pull_apart((weights, *zeros)), strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
