@@ -151,6 +151,7 @@ def predict(opened: Source, config: ConfigDict, split: Split) -> Predictions:
     )
     settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
+    step = compilation_cache.Announced(step, "the network")
     weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
     predictions = evaluate.predict(step, weights, batches, split, mesh)
     if not predictions.finite.all():

@@ -17,10 +17,10 @@ import sys
 
 import cv2
 import numpy as np
-import tqdm
 
 from data_pipelines import datasets, files, ground_truth
 from data_pipelines.ground_truth import Truth
+from data_pipelines.messages import progress
 from data_pipelines.skeletons import Skeleton
 from hrjax import visualize
 from hrjax.prediction import results
@@ -64,7 +64,7 @@ def draw_all(options: argparse.Namespace) -> list[str]:
     images = results.ImageFinder(options.root, names, exclude=options.save_path)
     options.save_path.mkdir(parents=True, exist_ok=True)
     problems, used = [], set()
-    for result in tqdm.tqdm(predicted, unit="image"):
+    for result in progress.over(predicted, "drawing", units="images"):
         try:
             image = images.read(result)
         except ValueError as error:

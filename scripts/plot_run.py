@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from data_pipelines import files
 from hrjax.runtime import terminal
-from hrjax.training import run_log
+from hrjax.training.logs import run_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

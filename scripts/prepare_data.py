@@ -27,12 +27,12 @@ import shutil
 import sys
 
 import numpy as np
-import tqdm
 
 from configs import common
 from data_pipelines import dataset_check, datasets, files, splits
 from data_pipelines.downloads import archives, sources, web
 from data_pipelines.labels import importing, writing
+from data_pipelines.messages import progress
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
@@ -117,7 +117,7 @@ def run_check(options) -> int:
     for split in _splits(options):
         people = _read(options, split)
         print(dataset_check.summarize(people), end="\n\n")
-        problems = dataset_check.find_problems(people, _with_bar)
+        problems = dataset_check.find_problems(people, _shown)
         print("\n".join(map(str, problems)) or "no problems found", end="\n\n")
         sheet = _sheet(options, split)
         inputs = os.fsdecode, people.columns["image_path"].tolist()
@@ -136,8 +136,8 @@ def _sheet(options, split):
     return out.with_stem(f"{out.stem}_{split}") if len(_splits(options)) > 1 else out
 
 
-def _with_bar(paths):
-    return tqdm.tqdm(paths, desc="images", unit="image", leave=False)
+def _shown(paths):
+    return progress.over(paths, "reading", units="images")
 
 
 def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
@@ -161,7 +161,7 @@ def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
 def run_import(options) -> int:
     """Makes a custom dataset of a tool's labels, says what was lost and guessed, and checks it."""
     plan = label_options.plan(options)
-    imported = importing.run(plan, _with_bar)
+    imported = importing.run(plan, _shown)
     print("\n".join(map(str, imported.notes)) or "nothing was lost or guessed", end="\n\n")
     counts = ", ".join(f"{count} in {split}" for split, count in imported.counts.items())
     print(f"wrote {plan.output}: {counts}; the notes above are in {plan.output / writing.REPORT}\n")
@@ -198,9 +198,11 @@ def run_build(options) -> int:
         for people in parts:
             paths = people.columns["image_path"].tolist()
             images |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
-    with tqdm.tqdm(total=len(images), unit="image", desc="packing") as bar:
-        for done in records.build(out, images):
-            bar.update(done - bar.n)
+    done = 0
+    with progress.Progress("packing", units="images", total=len(images)) as shown:
+        for now in records.build(out, images):
+            shown.update(now - done)
+            done = now
     if not files.is_same(out, options.root):
         _copy_annotations(pathlib.Path(options.root), pathlib.Path(out))
     print(f"train with --config.data.root={out} --config.data.records=True")

@@ -182,9 +182,9 @@ def _check_config_file(files):
         )
     file = pathlib.Path(files[-1].split(":")[0])
     if not file.is_file():
-        raise ValueError(
-            f"there is no config file {file} (from {pathlib.Path.cwd()})\n\n{_list_configs()}"
-        )
+        from hrjax import recipes
+
+        raise ValueError(recipes.missing_config(str(file)))
 
 
 def _list_configs():

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from data_pipelines import coco_json, files, geometry, json_files
+from data_pipelines.messages import choices
 from hrjax.prediction.media import Frame
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,9 @@ def choose_category(
     if matching:
         return matching[0]
     if wanted:
-        raise ValueError(f"{file} has no category {wanted!r}; choose one of: {shown}")
+        named = choices.proposal(choices.near(wanted, filter(None, names.values())))
+        choose = f"{named} Choose" if named else "choose"
+        raise ValueError(f"{file} has no category {wanted!r}; {choose} one of: {shown}")
     if not names and (PERSON_ID in used or not used):
         return PERSON_ID
     in_use = [each for each in ids if each in used]

@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from data_pipelines.downloads import cache, checksums, web
 from data_pipelines.files import require_regular_file
+from data_pipelines.messages import choices
 from hrjax.weights import model_card
 from hrjax.weights.model_card import ModelCard
 from hrjax.weights.readers import numpy_files, safe_pickle, torch_files
@@ -50,8 +51,9 @@ def read(path: pathlib.Path) -> dict:
     try:
         require_regular_file(path)
     except FileNotFoundError as error:
+        meant = choices.proposal(choices.near_files(path), after="; ")
         raise FileNotFoundError(
-            f"no weights at {path.absolute()}: there is no such file"
+            f"no weights at {path.absolute()}: there is no such file{meant}"
         ) from error
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

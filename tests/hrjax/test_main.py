@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 
 from hrjax import main
-from hrjax.training import run_log
+from hrjax.training.logs import run_log
 from hrjax.weights import step_files
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import files, images
+from data_pipelines.messages import sizes
 from hrjax.prediction import media
 from hrjax.prediction.media import Frame
 
@@ -158,7 +159,7 @@ def _size_problem(size, max_pixels):
     if height * width <= max_pixels and max(size) <= images.MAX_SIDE:
         return ""
     return (
-        f"frames of {width}x{height} pixels (width x height) are not decoded; expected at most "
+        f"frames of {sizes.pixels(size)} are not decoded; expected at most "
         f"{max_pixels:,} pixels, and {images.MAX_SIDE} a side"
     )
 

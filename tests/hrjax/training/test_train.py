@@ -17,7 +17,8 @@ from data_pipelines import datasets
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
 from hrjax.runtime import distributed, workdir_lock
-from hrjax.training import loop, resume, run_log, train
+from hrjax.training import loop, resume, train
+from hrjax.training.logs import run_log
 from hrjax.training.state import abstract, to_items
 from hrjax.weights import checkpoints
 
@@ -109,8 +110,10 @@ def test_a_run_writes_all_of_its_files(tiny, tmp_path, caplog):
     steps = [step for step, _ in losses(tmp_path)]
     assert steps == list(range(1, len(steps) + 1))
     assert checkpoints.latest(tmp_path / "checkpoints") == steps[-1]
-    row = run_log.read(tmp_path)[0]
-    assert {"loss", "pck", "lr", "images_per_second", "waiting", "epoch"} < row.keys()
+    first, second, *_ = run_log.read(tmp_path)
+    assert {"loss", "pck", "lr", "epoch"} < first.keys()
+    # The first step compiles: what it takes is not the speed of training.
+    assert second.keys() - first.keys() == {"images_per_second", "waiting"}
     assert [row for row in run_log.read(tmp_path) if "eval/PCKh@0.5" in row]
     assert list((tmp_path / "tensorboard").iterdir())
     for name in ("metrics.json", "results.json", "predictions.jpg"):

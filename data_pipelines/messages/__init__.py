@@ -1,0 +1,1 @@
+"""What people read: sizes of images, choices with near names, and progress."""
