@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow: with modules in their place, and with the real ones where they are."""
+"""Weights & Biases and MLflow: modules in their place, and the real ones where installed."""
 
 import importlib.util
 import json
@@ -79,8 +79,8 @@ def mlflow(monkeypatch):
             module.runs[key]["metrics"] += [(name, x, step) for name, x, _, step in metrics]
             module.runs[key]["params"].update(params)
 
-        def log_image(self, key, image, *, step, **options):
-            module.runs[key]["images"].append((options["key"], image.shape, step))
+        def log_image(self, run_id, image, *, key, step):
+            module.runs[run_id]["images"].append((key, image.shape, step))
 
         def set_terminated(self, key, status):
             module.runs[key]["status"] = status
@@ -111,9 +111,8 @@ def test_a_run_that_continues_is_the_same_one_in_wandb_and_repeats_no_step(wandb
     write(tmp_path, [2, 3, 4], wandb="poses")
     first, second = wandb.runs
     assert first["exit_code"] == 1
-    assert (
-        first["id"] == second["id"] == json.loads((tmp_path / "trackers.json").read_text())["wandb"]
-    )
+    assert json.loads((tmp_path / "trackers.json").read_text()) == {"wandb": first["id"]}
+    assert first["id"] == second["id"]
     assert [step for step, _ in second["logged"]] == [4]
 
 
@@ -135,9 +134,8 @@ def test_mlflow_gets_the_config_numbers_and_pictures_of_a_run_that_continues(mlf
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_missing_package_is_one_message_with_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(
-        ValueError, match=rf"config\.log\.{name} is 'poses'.*pip install {name}, or"
-    ):
+    known = rf"config\.log\.{name} is 'poses'.*pip install 'hrjax\[{name}\]'"
+    with pytest.raises(ValueError, match=known):
         trackers.check(config(**{name: "poses"}))
     trackers.check(config())
 
