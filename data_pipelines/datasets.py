@@ -132,6 +132,11 @@ def find(dataset: str) -> Dataset:
     return DATASETS[dataset]
 
 
+def name_of(skeleton: skeletons.Skeleton) -> str:
+    """The first dataset whose people have these joints; "" for joints of one's own."""
+    return next((name for name, entry in DATASETS.items() if entry.skeleton == skeleton), "")
+
+
 def with_joints(count: int) -> str:
     """The name of the first dataset whose people have so many joints."""
     counts = {name: entry.skeleton.num_joints for name, entry in DATASETS.items() if entry.skeleton}

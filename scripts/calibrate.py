@@ -33,7 +33,7 @@ from hrjax.calibration import Calibration
 from hrjax.detections import Predictions
 from hrjax.evaluation import average_precision, evaluate, metrics, protocols
 from hrjax.evaluation.protocols import Protocol
-from hrjax.runtime import compilation_cache, distributed, memory, terminal
+from hrjax.runtime import compilation_cache, distributed, memory, script_options, terminal
 from hrjax.weights import file_formats, model_card, source
 from hrjax.weights.source import Source
 
@@ -52,9 +52,7 @@ def main() -> None:
 
 
 def _parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a run, a step, or a file of weights")
     parser.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
     parser.add_argument("--config", default="", help="a recipe to use instead, FILE.py[:VARIANT]")
@@ -65,7 +63,7 @@ def _parse():
     )
     parser.add_argument("--seed", type=int, default=0, help="of which images fit and which test")
     parser.add_argument("--output", type=pathlib.Path, help="a copy of the weights with the curves")
-    return parser.parse_args()
+    return script_options.parse(parser)
 
 
 def calibrate(options: argparse.Namespace) -> str:
@@ -220,7 +218,7 @@ def save(opened: Source, card: model_card.ModelCard, output: pathlib.Path | None
     if output is None:
         file = opened.location / model_card.FILE
         files.write_text(file, model_card.to_text(card))
-        return f"saved in {file}"
+        return f"saved in {file}, in which only the curves are new"
     calibrated = dataclasses.replace(opened, saved_card=card, config_file=None)
     return convert_weights.save(calibrated, output)
 

@@ -8,13 +8,12 @@ docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.jso
 --runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the table then has a column.
 """
 
-import argparse
 import json
 import pathlib
 import sys
 
 from hrjax import complexity, models
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
@@ -72,11 +71,9 @@ ROWS = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--check", action="store_true", help="only check, write nothing")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     start, rest = before.split(BEGIN)

@@ -10,14 +10,14 @@ of --save_path selects the format. Requires matplotlib (extra `plots`).
 
 from __future__ import annotations
 
-import argparse
 import io
 import pathlib
 import sys
 from typing import TYPE_CHECKING
 
 from data_pipelines import files
-from hrjax.runtime import terminal
+from data_pipelines.messages import written
+from hrjax.runtime import script_options, terminal
 from hrjax.training.logs import run_log
 
 if TYPE_CHECKING:
@@ -36,16 +36,24 @@ LOGARITHMIC = ("loss", "learning rate")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--run", action="append", required=True, help="a work directory")
     parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     try:
-        save(draw({run: read(run) for run in options.run}), options.save_path)
+        print(plot(options.run, options.save_path))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def plot(names: list[str], path: str) -> str:
+    """Draws runs into a file; returns what was written, and what it shows."""
+    runs = {name: read(name) for name in names}
+    files.require_no_input([path], [pathlib.Path(name, "metrics.jsonl") for name in names])
+    figure, said = draw(runs), written.wrote(path)
+    save(figure, path)
+    steps = ", ".join(f"{name} to step {rows[-1]['step']}" for name, rows in runs.items())
+    return f"{said}: {steps}"
 
 
 def read(run: str) -> list[dict]:

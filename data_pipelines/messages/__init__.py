@@ -1,1 +1,1 @@
-"""What people read: sizes of images, choices with near names, and progress."""
+"""What people read: sizes and counts, choices with near names, progress, what was written."""

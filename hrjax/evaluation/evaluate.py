@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import files
 from data_pipelines.batching.loading import Batches
-from data_pipelines.messages import progress
+from data_pipelines.messages import progress, written
 from data_pipelines.splits import Split
 from hrjax import experiment, inference, models, visualize
 from hrjax.config import checks
@@ -57,11 +57,14 @@ def evaluate(
         weights = {"params": params, "stats": stats}
     batches = experiment.eval_batches(config, split)
     predictions = predict(step, weights, batches, split, mesh)
+    places = [workdir / "eval" / split.name, *([pathlib.Path(output)] if output else [])]
+    said = [written.wrote(place) for place in places]
     evaluation, _ = report(
         protocol, split, predictions, workdir, error_analysis=config.eval.report, output=output
     )
     if jax.process_index() == 0:
         print(evaluation.table)
+        logger.info("%s", "; ".join(said))
     return evaluation
 
 

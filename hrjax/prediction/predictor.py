@@ -79,6 +79,10 @@ class Predictor:
             # Now, so that settings other than the program's are an error before any image is read.
             self._step = running.make_predict_step(checkpoint.program, self.settings)
 
+    def describe(self) -> str:
+        """The variant, its joints, the size of its crops and its decoding, in one line."""
+        return trained_network.describe(self._network, self.settings)
+
     @functools.cached_property
     def _folded(self):
         """The graph and the weights that predict: with the first image, batch norm is folded."""
