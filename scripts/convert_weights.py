@@ -22,6 +22,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines import files
+from data_pipelines.messages import sizes, written
 from hrjax import models, recipes
 from hrjax.runtime import script_options, terminal
 from hrjax.weights import checkpoints, file_formats, source, torch_names
@@ -72,7 +73,7 @@ def convert(
 def save(opened: source.Source, output: pathlib.Path) -> str:
     """Writes opened weights, with their card, to a folder or a file; returns a line about it."""
     _, params, stats = opened.restore()
-    card = find_card(opened)
+    card, said = find_card(opened), written.wrote(output)
     if output.suffix in file_formats.WRITTEN:
         tensors = torch_names.to_torch(opened.variant, params, stats)
         file_formats.write(output, tensors, card)
@@ -80,7 +81,8 @@ def save(opened: source.Source, output: pathlib.Path) -> str:
         save_checkpoint(output, {"params": params, "stats": stats}, card)
     count = sum(x.size for x in jax.tree.leaves(params))
     joints = f"{opened.num_joints} joints, {count:,} parameters"
-    return f"wrote {output}: {opened.variant} with {joints}"
+    crops = f", crops of {sizes.pixels(card.input_size)}" if card else ""
+    return f"{said}: {opened.variant} with {joints}{crops}"
 
 
 def find_card(opened):

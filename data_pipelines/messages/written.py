@@ -15,7 +15,7 @@ MOST = 4  # files that are named one by one
 
 def wrote(path: str | os.PathLike) -> str:
     """ "replaced PATH" if something is there now, else "wrote PATH"; asked before it is written."""
-    return f"{'replaced' if os.path.lexists(path) else 'wrote'} {os.fspath(path)}"
+    return f"{'replaced' if os.path.lexists(path) else 'wrote'} {_printable(path)}"
 
 
 def names_there(folder: str | os.PathLike) -> frozenset[str]:
@@ -33,8 +33,14 @@ def summarize(
     paths = list(dict.fromkeys(map(str, paths)))
     replaced = sum(path in there for path in paths)
     many = len(paths) > MOST
-    names = f"{len(paths)} files in {os.fspath(folder)}" if many else ", ".join(paths)
+    names = ", ".join(map(_printable, paths))
+    names = f"{len(paths)} files in {_printable(folder)}" if many else names
     if replaced == len(paths):
         return f"replaced {names}"
     those = f" ({replaced} of them replaced earlier ones)" if replaced else ""
     return f"wrote {names}{those}"
+
+
+def _printable(path):
+    """The path as text; what UTF-8 lacks is escaped."""
+    return os.fspath(path).encode(errors="backslashreplace").decode()

@@ -32,8 +32,10 @@ def test_writes_a_page(monkeypatch, capsys, command, tmp_path):
     assert "What errors cost" in page
     assert "data:image/jpeg" in page
     printed = capsys.readouterr().out
-    assert "report.html" in printed
+    assert f"\nwrote {tmp_path / 'report.html'}: " in printed
     assert printed.startswith("AP ")
+    report.main()
+    assert f"\nreplaced {tmp_path / 'report.html'}: " in capsys.readouterr().out
 
 
 def test_results_of_other_images_are_an_error(monkeypatch, command, tmp_path):

@@ -7,6 +7,7 @@ def test_a_file_that_was_there_is_replaced(tmp_path):
     assert written.wrote(tmp_path / "a.png") == f"wrote {tmp_path}/a.png"
     (tmp_path / "a.png").write_text("")
     assert written.wrote(tmp_path / "a.png") == f"replaced {tmp_path}/a.png"
+    assert written.wrote("\udcff.png") == r"wrote \udcff.png"
     (tmp_path / "b.png").symlink_to("nowhere")
     assert written.wrote(tmp_path / "b.png") == f"replaced {tmp_path}/b.png"
 
