@@ -17,7 +17,7 @@ from hrjax.runtime import script_options, terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
-HEAD = ("variant", "input", "parameters", "MACs", "published", "config")
+HEAD = ("variant", "input, height x width", "parameters", "MACs", "published", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
