@@ -19,7 +19,15 @@ EVERY = 30.0  # seconds between the lines in a log
 
 def is_terminal() -> bool:
     """Whether what is written to stderr is read on a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _has_size()
+
+
+def _has_size():
+    """Whether the terminal has lines: some, as in containers, state none, and tqdm is silent."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).lines > 1
+    except OSError:  # not a real one
+        return True
 
 
 class Progress:

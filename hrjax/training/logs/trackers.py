@@ -103,9 +103,10 @@ def _open_wandb(config, workdir):
         id=own_id,
         resume="allow",
         dir=str(workdir),
-        # It would catch what we write to the terminal.
-        settings=wandb.Settings(console="off"),
+        # It would catch what we write to the terminal, and print the numbers that we print.
+        settings=wandb.Settings(console="off", quiet=True),
     )
+    logger.info("%s: %s", TITLES["wandb"], f"offline, in {run.dir}" if run.offline else run.url)
     run.config.update(_parameters(config), allow_val_change=True)
     return Wandb(run, start=run.step if run.resumed else 0)
 

@@ -44,6 +44,8 @@ def wandb(monkeypatch):
         parameters = {}
         run = types.SimpleNamespace(
             resumed=bool(known),
+            offline=False,
+            url=f"https://wandb/{arguments['id']}",
             step=last + 1,
             config=types.SimpleNamespace(update=lambda new, **_: parameters.update(new)),
             log=lambda numbers, step: logged.append((step, numbers)),
