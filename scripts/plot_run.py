@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from data_pipelines import files
-from data_pipelines.messages import written
+from data_pipelines.messages import choices, written
 from hrjax.runtime import script_options, terminal
 from hrjax.training.logs import run_log
 
@@ -59,7 +59,8 @@ def plot(names: list[str], path: str) -> str:
 def read(run: str) -> list[dict]:
     """The rows of a run's metrics.jsonl."""
     if not pathlib.Path(run, "metrics.jsonl").is_file():
-        raise FileNotFoundError(f"{run} is not a run: it contains no metrics.jsonl")
+        meant = "" if pathlib.Path(run).exists() else choices.instead_of(run)
+        raise FileNotFoundError(f"{run} is not a run: it contains no metrics.jsonl{meant}")
     rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")

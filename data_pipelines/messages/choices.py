@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterable
 
 LIKE = 0.6  # from 0 to 1, how similar a name must be to be proposed
+MARGIN = 0.15  # a name that is so much less similar than the best one is not proposed
 MOST = 3  # names proposed
 
 
@@ -24,8 +25,9 @@ def near(name: object, known: Iterable[str], *, most: int = MOST) -> list[str]:
     wanted = _plain(str(name))
     found = difflib.get_close_matches(wanted, plain, max(1, len(plain)), LIKE)
     likeness = {each: difflib.SequenceMatcher(None, each, wanted).ratio() for each in found}
-    ordered = sorted((each for each in plain if each in likeness), key=likeness.get, reverse=True)
-    return [plain[each] for each in ordered[:most]]
+    best = max(likeness.values(), default=0.0)
+    close = [each for each in plain if likeness.get(each, 0.0) >= max(LIKE, best - MARGIN)]
+    return [plain[each] for each in sorted(close, key=likeness.get, reverse=True)[:most]]
 
 
 def proposal(names: Iterable[str], *, after: str = "") -> str:
@@ -66,6 +68,11 @@ def near_files(path: str | os.PathLike, folders: Iterable[str | os.PathLike] = (
     if path.name in files:  # the folder was wrong
         return [str(files[path.name])]
     return [str(files[name]) for name in near(path.name, files)]
+
+
+def instead_of(path: str | os.PathLike) -> str:
+    """What ends the message that there is no such file: "; did you mean …?", or ""."""
+    return proposal(near_files(path), after="; ")
 
 
 def _listed(folder, suffix):

@@ -100,7 +100,7 @@ def _read(file):
     """The boxes of a file, the file name of each or None, and the names of category ids."""
     path = pathlib.Path(file)
     if not path.exists():
-        raise FileNotFoundError(f"there is no box file {file}")
+        raise FileNotFoundError(f"there is no box file {file}{choices.instead_of(file)}")
     contents = json_files.read_json(path, expected=object)
     if isinstance(contents, list):
         entries, images, categories = _convert(path, contents, list[_Box]), {}, {}

@@ -51,9 +51,8 @@ def read(path: pathlib.Path) -> dict:
     try:
         require_regular_file(path)
     except FileNotFoundError as error:
-        meant = choices.proposal(choices.near_files(path), after="; ")
         raise FileNotFoundError(
-            f"no weights at {path.absolute()}: there is no such file{meant}"
+            f"no weights at {path.absolute()}: there is no such file{choices.instead_of(path)}"
         ) from error
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import files, images
-from data_pipelines.messages import sizes
+from data_pipelines.messages import choices, sizes
 from hrjax.prediction import media
 from hrjax.prediction.media import Frame
 
@@ -166,7 +166,7 @@ def _size_problem(size, max_pixels):
 
 def _check_video(source):
     if not pathlib.Path(source).exists():
-        raise FileNotFoundError(f"there is no video {source}")
+        raise FileNotFoundError(f"there is no video {source}{choices.instead_of(source)}")
     files.require_regular_file(source)
     with open(source, "rb") as file:
         start = file.read(16).lstrip(b"\xef\xbb\xbf").lower()

@@ -7,6 +7,7 @@ run there: its ids are in <workdir>/trackers.json.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import json
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 IDS = "trackers.json"
 TITLES = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
+WITHOUT_LOGIN = ("offline", "dryrun", "disabled")  # modes of Weights & Biases
 LONGEST_VALUE = 500  # characters of a parameter that all versions of MLflow take
 AT_ONCE = 100  # parameters that MLflow takes in one request
 
@@ -46,21 +48,11 @@ def check(config: ConfigDict) -> None:
 
 
 def open_all(config: ConfigDict, workdir: pathlib.Path) -> list[Writer]:
-    """The trackers that the config names, for the run in `workdir`.
-
-    One that cannot be opened, as without a network, is left out with a warning: what a run trains
-    does not depend on it.
-    """
-    opened = []
-    for name in _chosen(config):
-        try:
-            writer = OPENERS[name](config, workdir)
-        except Exception as error:
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            logger.warning("nothing is logged to %s (%s); the run goes on", TITLES[name], reason)
-            continue
-        opened.append(Background(TITLES[name], writer))
-    return opened
+    """The trackers that the config names, for the run in `workdir`, each in its own thread."""
+    return [
+        Background(TITLES[name], functools.partial(OPENERS[name], config, workdir))
+        for name in _chosen(config)
+    ]
 
 
 def _chosen(config):
@@ -93,6 +85,10 @@ class Wandb:
 def _open_wandb(config, workdir):
     import wandb
 
+    needs_login = wandb.setup().settings.mode not in WITHOUT_LOGIN
+    # `init` would ask on the terminal, in the middle of the run.
+    if needs_login and not wandb.login(prompt=False, verify=False):
+        raise ValueError("not logged in: run `wandb login`, or set WANDB_MODE=offline")
     entity, _, project = config.log.wandb.rpartition("/")
     own_id = _read_ids(workdir).get("wandb") or uuid.uuid4().hex[:8]
     _keep_id(workdir, "wandb", own_id)
@@ -139,6 +135,8 @@ class Mlflow:
 def _open_mlflow(config, workdir):
     import mlflow
 
+    # It tries again by itself, and urllib3 would say so each time.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     client, run_id = mlflow.MlflowClient(), _read_ids(workdir).get("mlflow")
     if run_id:
         client.update_run(run_id, status="RUNNING")

@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -30,20 +30,22 @@ class Writer(typing.Protocol):
 class Background:
     """Passes reports on to a writer in a thread, so that the run neither waits for it nor ends.
 
-    What it fails to write is lost; that is said once, and so is that it works again.
+    `open_writer` opens it, in the thread as well: without a network that may take minutes. If that
+    fails, a warning says so and all is lost; what it fails to write later is lost, which is said
+    once, and so is that it works again.
     """
 
     def __init__(
         self,
         name: str,
-        writer: Writer,
+        open_writer: Callable[[], Writer],
         *,
         waiting: int = MOST_WAITING,
         last_wait: float = LAST_WAIT,
     ):
-        self._name, self._writer, self._last_wait = name, writer, last_wait
+        self._name, self._open, self._last_wait = name, open_writer, last_wait
         self._reports: queue.Queue = queue.Queue(waiting)
-        self._lost, self._has_warned, self._failed = 0, False, False
+        self._lost, self._has_warned, self._failed, self._is_useless = 0, False, False, False
         self._thread = threading.Thread(target=self._pass_on, name=name, daemon=True)
         self._thread.start()
 
@@ -51,6 +53,8 @@ class Background:
         self, step: int, numbers: Mapping[str, float], images: Mapping[str, np.ndarray]
     ) -> None:
         """Takes a report; one that finds no room is lost."""
+        if self._is_useless:
+            return
         try:
             self._reports.put_nowait((step, dict(numbers), dict(images)))
         except queue.Full:
@@ -59,6 +63,8 @@ class Background:
     def close(self, *, failed: bool = False) -> None:
         """Waits a limited time for the last reports to be written."""
         self._failed = failed
+        if self._is_useless:
+            return
         with contextlib.suppress(queue.Full):
             self._reports.put(None, timeout=self._last_wait)
         self._thread.join(self._last_wait)
@@ -69,9 +75,17 @@ class Background:
             )
 
     def _pass_on(self):
+        try:
+            writer = self._open()
+        except Exception as error:
+            self._is_useless = True
+            logger.warning(
+                "nothing is logged to %s (%s); the run goes on", self._name, _first_line(error)
+            )
+            return
         while (report := self._reports.get()) is not None:
             try:
-                self._writer.write(*report)
+                writer.write(*report)
             except Exception as error:
                 self._lose(_first_line(error))
                 continue
@@ -79,7 +93,7 @@ class Background:
                 logger.warning("%s works again; %d reports are lost", self._name, self._lost)
                 self._lost = 0
         try:
-            self._writer.close(failed=self._failed)
+            writer.close(failed=self._failed)
         except Exception as error:
             logger.warning("%s could not be closed (%s)", self._name, _first_line(error))
 

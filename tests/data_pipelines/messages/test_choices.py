@@ -11,8 +11,8 @@ MODELS = ("hrnet_tiny", "hrnet_w32", "hrnet_w48", "litehrnet_18", "litehrnet_30"
     ("name", "near"),
     [
         ("hrnet_w23", ["hrnet_w32", "hrnet_w48"]),
-        ("HRNet-W32", ["hrnet_w32", "hrnet_w48"]),
-        ("lite_hrnet_30", ["litehrnet_30", "litehrnet_18"]),
+        ("HRNet-W32", ["hrnet_w32"]),
+        ("lite_hrnet_30", ["litehrnet_30"]),
         ("resnet50", ["pose_resnet_50"]),
         ("vit", []),
         ("", []),
@@ -51,3 +51,5 @@ def test_a_missing_file_gets_near_ones_of_its_folder_and_of_others(tmp_path):
     assert choices.near_files(tmp_path / "runs/quickstat") == [str(tmp_path / "runs/quickstart")]
     assert choices.near_files(configs / "quickstart.pth") == []  # another kind of file
     assert choices.near_files(tmp_path / "nowhere/quickstart.py") == []
+    assert choices.instead_of(configs / "quickstart.p") == ""
+    assert choices.instead_of(tmp_path / "config") == f"; did you mean {configs}?"
