@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 
 import convert_weights
 from data_pipelines import files
+from data_pipelines.messages import sizes
 from data_pipelines.splits import Split
 from hrjax import calibration, experiment, inference, oks, recipes, text_tables
 from hrjax.calibration import Calibration
@@ -86,7 +87,8 @@ def calibrate(options: argparse.Namespace) -> str:
     place = save(opened, card, None if in_place else options.output)
     counts = f"fitted on {len(fitted)} people, tested on {len(tested)}"
     curves = "logistic curves" if len(fitted) < calibration.FEW else "isotonic curves"
-    return f"{counts} of {protocol.dataset} {split.name}, {curves}\n{numbers}\n{place}"
+    which = f"{card.variant}, crops of {sizes.pixels(card.input_size)}, decoding {card.decode}"
+    return f"{which}\n{counts} of {protocol.dataset} {split.name}, {curves}\n{numbers}\n{place}"
 
 
 def check_output(opened: Source, output: pathlib.Path | None) -> bool:

@@ -83,9 +83,13 @@ def folded(names: Iterable[str], topic: str) -> str:
 
 def fold(text: str) -> str:
     """Paragraphs folded to the terminal's width; indented lines, which are commands, stay lines."""
-    width = min(WIDEST, shutil.get_terminal_size().columns) - 1
+    width = _width()
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(_fold_paragraph(paragraph, width) for paragraph in paragraphs)
+
+
+def _width():
+    return min(WIDEST, shutil.get_terminal_size().columns) - 1
 
 
 def _fold_paragraph(paragraph, width):
@@ -140,7 +144,9 @@ def _usage(parser):
         if group.required
     ]
     command = ["COMMAND"] if _commands(parser) else []
-    return " ".join(["%(prog)s", *command, *required, *groups, "[options]"])
+    text = " ".join([parser.prog, *command, *required, *groups, "[options]"])
+    width = _width() - len("usage: ")
+    return textwrap.fill(text, width, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _names(arguments):

@@ -63,10 +63,9 @@ class Background:
     def close(self, *, failed: bool = False) -> None:
         """Waits a limited time for the last reports to be written."""
         self._failed = failed
-        if self._is_useless:
-            return
-        with contextlib.suppress(queue.Full):
-            self._reports.put(None, timeout=self._last_wait)
+        if self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._reports.put(None, timeout=self._last_wait)
         self._thread.join(self._last_wait)
         if self._thread.is_alive():
             logger.warning(
@@ -78,10 +77,10 @@ class Background:
         try:
             writer = self._open()
         except Exception as error:
-            self._is_useless = True
             logger.warning(
                 "nothing is logged to %s (%s); the run goes on", self._name, _first_line(error)
             )
+            self._is_useless = True
             return
         while (report := self._reports.get()) is not None:
             try:
