@@ -13,8 +13,10 @@ import os
 import pathlib
 import sys
 
+import numpy as np
+
 from data_pipelines import datasets, files, ground_truth
-from data_pipelines.messages import written
+from data_pipelines.messages import sizes, written
 from data_pipelines.readers import published
 from hrjax import text_tables
 from hrjax.error_analysis import html_report
@@ -56,17 +58,17 @@ def main():
     options = script_options.parse(parser)
     try:
         files.require_no_input([options.output], [options.results, options.annotations])
-        numbers, page = explain(options)
+        numbers, page, which = explain(options)
         said = written.wrote(options.output)
         files.write_text(options.output, page)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(text_tables.one_row(numbers))
+    print(f"{which}\n{text_tables.one_row(numbers)}")
     print(f"{said}: {options.output.stat().st_size / 2**20:.1f} MiB, to be opened in a browser")
 
 
-def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
-    """The numbers of AP and the page."""
+def explain(options: argparse.Namespace) -> tuple[dict[str, float], str, str]:
+    """The numbers of AP, the page, and what was compared."""
     skeleton = datasets.DATASETS[options.dataset].skeleton
     people = result_files.read(options.results).detections()
     if not len(people):
@@ -89,7 +91,10 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
         image_path=lambda name: files.below(options.images, name),
         **limit,
     )
-    return numbers, page
+    found = sizes.count(len(people), "detection", "detections")
+    there = sizes.count(np.count_nonzero(known.counted), "annotated person", "annotated people")
+    images = sizes.count(len(known.image_ids), "image", "images")
+    return numbers, page, f"{found}, {there} in {images}, joints of {options.dataset}"
 
 
 def check_names(known: ground_truth.Truth, folder: str) -> None:

@@ -45,7 +45,7 @@ class Background:
     ):
         self._name, self._open, self._last_wait = name, open_writer, last_wait
         self._reports: queue.Queue = queue.Queue(waiting)
-        self._lost, self._has_warned, self._failed, self._is_useless = 0, False, False, False
+        self._lost, self._has_warned, self._failed = 0, False, False
         self._thread = threading.Thread(target=self._pass_on, name=name, daemon=True)
         self._thread.start()
 
@@ -53,8 +53,6 @@ class Background:
         self, step: int, numbers: Mapping[str, float], images: Mapping[str, np.ndarray]
     ) -> None:
         """Takes a report; one that finds no room is lost."""
-        if self._is_useless:
-            return
         try:
             self._reports.put_nowait((step, dict(numbers), dict(images)))
         except queue.Full:
@@ -63,9 +61,8 @@ class Background:
     def close(self, *, failed: bool = False) -> None:
         """Waits a limited time for the last reports to be written."""
         self._failed = failed
-        if self._thread.is_alive():
-            with contextlib.suppress(queue.Full):
-                self._reports.put(None, timeout=self._last_wait)
+        with contextlib.suppress(queue.Full):
+            self._reports.put(None, timeout=self._last_wait)
         self._thread.join(self._last_wait)
         if self._thread.is_alive():
             logger.warning(
@@ -80,7 +77,8 @@ class Background:
             logger.warning(
                 "nothing is logged to %s (%s); the run goes on", self._name, _first_line(error)
             )
-            self._is_useless = True
+            while self._reports.get() is not None:
+                pass
             return
         while (report := self._reports.get()) is not None:
             try:
