@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines import skeletons
+from data_pipelines.messages import choices
 from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman, published, request
 from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.splits import Split
@@ -127,8 +128,13 @@ DATASETS |= {
 def find(dataset: str) -> Dataset:
     """The entry of DATASETS."""
     if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
+        raise ValueError(choices.unknown("dataset", dataset, DATASETS))
     return DATASETS[dataset]
+
+
+def name_of(skeleton: skeletons.Skeleton) -> str:
+    """The first dataset whose people have these joints; "" for joints of one's own."""
+    return next((name for name, entry in DATASETS.items() if entry.skeleton == skeleton), "")
 
 
 def with_joints(count: int) -> str:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.messages import choices
+
 
 def encode(
     keypoints: jax.Array,
@@ -32,7 +34,7 @@ def encode(
     """
     _check_joints(keypoints, visible)
     if encoding not in ENCODINGS:
-        raise ValueError(f"unknown encoding {encoding!r}; choose one of: {', '.join(ENCODINGS)}")
+        raise ValueError(choices.unknown("encoding", encoding, ENCODINGS))
     places = keypoints.astype(jnp.float32) / strides(size, stride, udp=encoding == "udp")
     # The references round by int(x + 0.5), which truncates toward zero (JointsDataset.py).
     cells = places if encoding == "dark" else jnp.trunc(places + 0.5)
@@ -93,7 +95,7 @@ def decode(
     Except with udp, maxima at the border are not moved.
     """
     if method not in DECODERS:
-        raise ValueError(f"unknown decoding {method!r}; choose one of: {', '.join(DECODERS)}")
+        raise ValueError(choices.unknown("decoding", method, DECODERS))
     peaks, scores = _maxima(heatmaps)
     offset = DECODERS[method](heatmaps.astype(jnp.float32), peaks, kernel)
     return jnp.where(scores[..., None] > 0, peaks + offset, 0).astype(jnp.float32), scores

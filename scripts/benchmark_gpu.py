@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+from data_pipelines.messages import written
+
 # PyTorch needs memory too, and so do the tests, which run beside.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -28,7 +30,7 @@ import jax
 from benchmarks import networks, programs, targets, timing
 from configs import common
 from hrjax import text_tables
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 NETWORKS = ("hrnet_w32", "litehrnet_18", "widehrnet_18")
 NETWORKS += ("ditehrnet_18", "hrformer_small", "hrnext_small")
@@ -62,22 +64,21 @@ def main() -> int:
     print(table(rows))
     if options.output:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
+        said = written.wrote(options.output)
         pathlib.Path(options.output).write_text(lines, encoding="utf-8")
-        print(f"wrote {options.output}")
+        print(said)
     return failed
 
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="variants, with commas")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--output", default="", help="a file for a JSON object per measurement")
     parser.add_argument("--no_tests", action="store_true", help="measure only")
     parser.add_argument("--any_device", action="store_true", help="run without a GPU too")
-    return parser.parse_args()
+    return script_options.parse(parser)
 
 
 def start_tests() -> subprocess.Popen:

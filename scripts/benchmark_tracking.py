@@ -27,7 +27,7 @@ from hrjax.prediction.film.follow import Follower
 from hrjax.prediction.film.smoothing import OneEuro
 from hrjax.prediction.film.tracking import Tracking
 from hrjax.prediction.results import Poses
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 VISIBLE = 0.25  # of a person's joints, from which the person counts
 NOISE = 0.012  # of joints, relative to the size of the person: the standard deviation
@@ -235,9 +235,7 @@ def _figures(film, events, frames):
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--checkpoint", default="", help="a network for COCO's joints")
     for name, default in (
         ("films", 8),
@@ -250,7 +248,7 @@ def parse() -> argparse.Namespace:
     one_euro = dataclasses.asdict(OneEuro())
     for name, default in {"shake": 2.0, "noise": NOISE, "missed": MISSED, **one_euro}.items():
         parser.add_argument(f"--{name}", type=float, default=default, help=f"(default: {default})")
-    return parser.parse_args()
+    return script_options.parse(parser)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.jso
 --runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the table then has a column.
 """
 
-import argparse
 import json
 import pathlib
 import sys
 
 from hrjax import complexity, models
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
-HEAD = ("variant", "input", "parameters", "MACs", "published", "config")
+HEAD = ("variant", "input, height x width", "parameters", "MACs", "published", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
@@ -72,11 +71,9 @@ ROWS = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--check", action="store_true", help="only check, write nothing")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     start, rest = before.split(BEGIN)

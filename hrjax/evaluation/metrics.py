@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines import geometry
+from data_pipelines.messages import choices
 from data_pipelines.splits import Split
 from hrjax import calibration, detections, text_tables
 from hrjax.calibration import Calibration
@@ -61,13 +62,11 @@ def check(protocol: Protocol) -> None:
     """Raises ValueError for an unknown metric or NMS."""
     if protocol.metric not in METRICS:
         raise ValueError(
-            f"unknown config.eval.metrics {protocol.metric!r}; choose one of: "
-            f"{', '.join(METRICS)}, or leave it empty for the dataset's own"
+            f"{choices.unknown('config.eval.metrics', protocol.metric, METRICS)}, or leave it "
+            "empty for the dataset's own"
         )
     if protocol.nms not in nms.METHODS:
-        raise ValueError(
-            f"unknown config.eval.nms {protocol.nms!r}; choose one of: {', '.join(nms.METHODS)}"
-        )
+        raise ValueError(choices.unknown("config.eval.nms", protocol.nms, nms.METHODS))
 
 
 def score_name(protocol: Protocol) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data_pipelines.messages import sizes
 from hrjax.models.highres import (
     LITE_NAMES,
     Branches,
@@ -115,7 +116,8 @@ def pool_flat(x: jax.Array, logits: jax.Array, size: tuple[int, int]) -> jax.Arr
     n, height, width, channels = x.shape
     cells = size[0] * size[1]
     if height * width % cells:
-        raise ValueError(f"cannot pool {height}x{width} pixels to {size[0]}x{size[1]} cells")
+        image = sizes.pixels((height, width))
+        raise ValueError(f"cannot pool {image} to {sizes.text(size)} cells")
     mask = softmax(logits.reshape(n, -1)).reshape(n, cells, -1)
     values = x.transpose(0, 3, 1, 2).reshape(n, cells, channels, -1)
     return jnp.einsum("npcq,npq->npc", values, mask).reshape(n, *size, channels)

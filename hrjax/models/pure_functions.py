@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data_pipelines.messages import choices
 from hrjax.models.layers import (
     BatchNorm,
     Conv,
@@ -204,7 +205,7 @@ def normalize(images: jax.Array | np.ndarray, color: str = "rgb") -> jax.Array:
     trained.
     """
     if color not in ("rgb", "bgr"):
-        raise ValueError(f"unknown color {color!r}; choose one of: rgb, bgr")
+        raise ValueError(choices.unknown("color", color, ("rgb", "bgr")))
     images = images if color == "rgb" else images[..., ::-1]
     mean, std = jnp.asarray(MEAN, jnp.float32), jnp.asarray(STD, jnp.float32)
     return (jnp.asarray(images, jnp.float32) / 255 - mean) / std

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import choices
 from hrjax import heatmaps, models
 from hrjax.training import fine_tuning, losses
 from hrjax.training.distill import Teacher
@@ -84,12 +85,9 @@ def make_train_step(
 
 
 def _check(config):
-    for name, choices in (("dtype", DTYPES), ("matmul_precision", PRECISIONS), ("on_nan", ON_NAN)):
-        if config.train[name] not in choices:
-            raise ValueError(
-                f"unknown config.train.{name} {config.train[name]!r}; "
-                f"choose one of: {', '.join(choices)}"
-            )
+    for name, known in (("dtype", DTYPES), ("matmul_precision", PRECISIONS), ("on_nan", ON_NAN)):
+        if config.train[name] not in known:
+            raise ValueError(choices.unknown(f"config.train.{name}", config.train[name], known))
 
 
 def _make_loss(graph, config, teacher):

@@ -105,9 +105,8 @@ def test_an_archive_without_a_detector_is_removed(publish, tmp_path, contents, m
 
 
 def test_names_that_are_neither_a_detector_nor_a_file_list_the_choices():
-    with pytest.raises(
-        FileNotFoundError, match=r"choose one of hog, yolox_tiny, .*rtmdet_nano, or g"
-    ):
+    known = r"did you mean yolox_s or yolox_m\? Choose one of: hog, yolox_tiny, .*rtmdet_nano, or g"
+    with pytest.raises(FileNotFoundError, match=known):
         detectors.open_detector("yolo", threshold=0.3)
 
 
