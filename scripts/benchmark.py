@@ -178,8 +178,7 @@ def read_program(options: argparse.Namespace) -> dict:
     mesh = targets.make_mesh(options.target, options.devices)
     lowered = LOWERED[options.mode](make_config(options, ""), mesh)
     start = time.perf_counter()
-    compiler = targets.compiler_options(options.target, training=options.mode == "train")
-    compiled = lowered.compile(compiler_options=compiler)
+    compiled = targets.compile_for(options.target, lowered, training=options.mode == "train")
     seconds = time.perf_counter() - start
     text = compiled.as_text()
     if options.dump:

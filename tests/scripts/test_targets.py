@@ -23,8 +23,8 @@ def test_each_family_compiles(target, name, mode):
     config.train.dtype = "bfloat16"
     mesh = targets.make_mesh(target, 1)
     lower = {"forward": networks.lower_forward, "train": networks.lower_training}[mode]
-    options = targets.compiler_options(target, training=mode == "train")
-    text = lower(config, mesh).compile(compiler_options=options).as_text()
+    compiled = targets.compile_for(target, lower(config, mesh), training=mode == "train")
+    text = compiled.as_text()
     read = programs.summarize(programs.kernels(text), targets.TARGETS[target])
     assert read["kernels"] > 10
     assert read["gflop"] > 0
