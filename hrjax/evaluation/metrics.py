@@ -189,17 +189,43 @@ def _keypoints(protocol, split, predictions, people):
 
 
 def _distances(split, predictions):
-    columns, finite = split.columns, predictions.finite
-    labeled = columns["visible"] > 0
-    difference = _far_where_unknown(predictions) - columns["keypoints"].astype(np.float64)
-    pixels = np.linalg.norm(difference, axis=-1)
-    longest = columns["size"].max(axis=-1, keepdims=True) / geometry.BOX_PADDING
+    labeled, finite = split.columns["visible"] > 0, predictions.finite
+    pixels, longest = _pixels_and_sides(split, predictions)
     return {
         "PCK@0.05": distance_metrics.pck(pixels / longest, labeled, 0.05),
         "PCK@0.2": distance_metrics.pck(pixels / longest, labeled, 0.2),
         "AUC": distance_metrics.auc(pixels, labeled),
         "EPE": distance_metrics.epe(pixels[finite], labeled[finite]),
     }
+
+
+def _pixels_and_sides(split, predictions):
+    """The distances of joints to the truth (n, k), and the longer sides of the boxes (n, 1)."""
+    columns = split.columns
+    difference = _far_where_unknown(predictions) - columns["keypoints"].astype(np.float64)
+    longest = columns["size"].max(axis=-1, keepdims=True) / geometry.BOX_PADDING
+    return np.linalg.norm(difference, axis=-1), longest
+
+
+def _jhmdb(protocol, split, predictions, people):
+    """What all own datasets have, and PCK@0.2 of groups of joints by box and by torso."""
+    numbers, table = _keypoints(protocol, split, predictions, people)
+    if not numbers or not protocol.annotated_boxes:
+        return numbers, table
+    columns, names = split.columns, split.skeleton.names
+    labeled, found = columns["visible"] > 0, _far_where_unknown(predictions)
+    pixels, longest = _pixels_and_sides(split, predictions)
+    torsos = distance_metrics.torso_sizes(found, columns["keypoints"], labeled, names)
+    rows = []
+    for name, sizes in (("PCK@0.2", longest), ("tPCK@0.2", torsos[:, None])):
+        groups = distance_metrics.pck_of_groups(
+            pixels / np.maximum(sizes, SMALLEST_SIZE), labeled, 0.2, names
+        )
+        mean = {name: groups.pop("Mean")}
+        rows.append([name, *(f"{value:.4f}" for value in (*groups.values(), *mean.values()))])
+        numbers |= mean | {f"{name} {group}": value for group, value in groups.items()}
+    head = ["", *distance_metrics.JHMDB_GROUPS, "Mean"]
+    return numbers, f"{text_tables.format_table([head, *rows])}\n\n{table}"
 
 
 def _far_where_unknown(predictions):
@@ -228,6 +254,7 @@ def _warn_of_limit(protocol, split, people):
 
 
 NOWHERE = -1e6
+SMALLEST_SIZE = 1e-6  # pixels, so that a torso without any extent does not divide by 0
 NO_TRUTH = "no ground truth: nothing to score; the predictions are in the results file"
 METRICS = {
     "coco_ap": Metric("AP", ("image_id",), functools.partial(_ap, average_precision.coco_ap)),
@@ -236,4 +263,5 @@ METRICS = {
     ),
     "pckh": Metric("PCKh@0.5", ("truth_keypoints", "truth_visible", "head_size"), _pckh),
     "keypoints": Metric("PCK@0.05", ("image_id",), _keypoints),
+    "jhmdb": Metric("PCK@0.2", ("image_id",), _jhmdb),
 }
