@@ -215,7 +215,7 @@ def _eval(config):
     config.eval.boxes = "gt"  # gt (ground truth), or a JSON file of detections in COCO's format
     config.eval.box_threshold = 0.0  # detections with lower scores are ignored
     config.eval.clip_boxes = False  # True: ground-truth boxes lose a pixel, as in the references
-    # coco_ap, crowdpose_ap, pckh, keypoints, jhmdb.
+    # coco_ap, crowdpose_ap, pckh, keypoints, jhmdb, posetrack.
     config.eval.metrics = ""  # "": the dataset's own
     config.eval.batch_size = 32  # people per step, on all devices together
     config.eval.flip_test = True  # averages the heatmaps of the crop and its mirror image

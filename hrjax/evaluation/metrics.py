@@ -13,7 +13,7 @@ from data_pipelines.splits import Split
 from hrjax import calibration, detections, text_tables
 from hrjax.calibration import Calibration
 from hrjax.detections import Detections, Predictions
-from hrjax.evaluation import average_precision, distance_metrics, nms
+from hrjax.evaluation import average_precision, distance_metrics, nms, posetrack
 from hrjax.evaluation.protocols import Protocol
 
 logger = logging.getLogger(__name__)
@@ -228,6 +228,19 @@ def _jhmdb(protocol, split, predictions, people):
     return numbers, f"{text_tables.format_table([head, *rows])}\n\n{table}"
 
 
+def _posetrack(protocol, split, predictions, people):
+    """What all own datasets have, and PoseTrack's mAP, which knows all people of an image."""
+    numbers, table = _keypoints(protocol, split, predictions, people)
+    if not numbers:
+        return numbers, table
+    if problem := posetrack.head_problem(split.truth):
+        note = f"without mAP of joints: it measures in sizes of heads, and {problem}"
+        return numbers, f"{table}\n{note}"
+    own = posetrack.joint_ap(people, split.truth)
+    named = {name if name == "mAP" else f"mAP {name}": value for name, value in own.items()}
+    return named | numbers, f"{text_tables.one_row(own)}\n\n{table}"
+
+
 def _far_where_unknown(predictions):
     """The keypoints, far from everything where the prediction is not finite."""
     return np.where(predictions.finite[:, None, None], predictions.keypoints, NOWHERE)
@@ -264,4 +277,5 @@ METRICS = {
     "pckh": Metric("PCKh@0.5", ("truth_keypoints", "truth_visible", "head_size"), _pckh),
     "keypoints": Metric("PCK@0.05", ("image_id",), _keypoints),
     "jhmdb": Metric("PCK@0.2", ("image_id",), _jhmdb),
+    "posetrack": Metric("mAP", ("image_id",), _posetrack),
 }

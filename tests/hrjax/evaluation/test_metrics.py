@@ -131,6 +131,21 @@ def test_jhmdb_is_scored_by_boxes_and_torsos(config, tmp_path):
     assert again["tPCK@0.2 Wrist"] == pytest.approx((1 + 1 / 3) / 2)
 
 
+def test_posetrack_is_scored_in_sizes_of_heads(config, tmp_path):
+    config.eval.metrics = "posetrack"
+    split = make_split(tmp_path, skeletons.POSETRACK18)
+    evaluation = score(config, split, predict(split, off=7.0))
+    assert "mAP" not in evaluation.numbers
+    assert "annotations.json has no boxes of heads" in evaluation.table
+    heads = np.tile([0.0, 0, 30, 40], (3, 1))  # half of 0.6 times 50 pixels is 15
+    split = dataclasses.replace(split, truth=dataclasses.replace(split.truth, heads=heads))
+    right = score(config, split, predict(split, off=7.0))
+    assert right.score == right.numbers["mAP"] == right.numbers["mAP Head"] == 1
+    assert right.numbers["PCK@0.2"] == 1
+    assert right.table.split()[:3] == ["mAP", "Head", "Shoulder"]
+    assert score(config, split, predict(split, off=16.0)).numbers["mAP"] == 0
+
+
 def test_jhmdb_in_detected_boxes_has_only_ap(config, tmp_path):
     config.eval.metrics, config.eval.boxes = "jhmdb", "boxes.json"
     split = make_split(tmp_path, skeletons.JHMDB)
