@@ -32,6 +32,7 @@ from hrjax.prediction.film import similarity
 from hrjax.prediction.film.follow import Follower
 from hrjax.prediction.film.smoothing import OneEuro
 from hrjax.prediction.film.tracking import Tracking
+from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.results import Poses
 from hrjax.runtime import terminal
 
@@ -64,13 +65,15 @@ class Followed:
     seconds: float
 
 
-def noisy_truth(seed: int, *, noise: float = NOISE, missed: float = MISSED) -> Predict:
+def noisy_truth(
+    seed: int, *, noise: float = NOISE, missed: float = MISSED, joints: int = COCO.num_joints
+) -> Predict:
     """Poses that are the truth with noise; hidden joints are more uncertain and score low."""
 
     def predict(number, people, image):
         rng = np.random.default_rng([seed, number])
         people = [person for person in counted(people) if rng.random() >= missed]
-        k, n = COCO.num_joints, len(people)
+        k, n = joints, len(people)
         visible = np.array([person.visible for person in people]).reshape(n, k)
         boxes = np.array([person.box for person in people]).reshape(n, 4)
         keypoints = np.array([person.keypoints for person in people]).reshape(n, k, 2)
@@ -82,12 +85,9 @@ def noisy_truth(seed: int, *, noise: float = NOISE, missed: float = MISSED) -> P
     return predict
 
 
-def predicted(checkpoint: str, seed: int) -> Predict:
+def predicted(predictor: Predictor, seed: int) -> Predict:
     """Poses of a network in boxes that are those of the truth with noise."""
-    from hrjax.prediction.predictor import Predictor
-
-    predictor = Predictor(checkpoint)
-    boxes_of = noisy_truth(seed)
+    boxes_of = noisy_truth(seed, joints=predictor.skeleton.num_joints)
 
     def predict(number, people, image):
         poses = boxes_of(number, people, image)
@@ -125,7 +125,7 @@ def follow(
     import motmetrics
 
     draw = draw or film.draw
-    follower = Follower(COCO, settings=settings, smooth=smooth)
+    follower = Follower(film.skeleton, settings=settings, smooth=smooth)
     events, rows, compared, seconds = motmetrics.MOTAccumulator(auto_id=True), [], [], 0.0
     for number in range(film.frames):
         people, image = film.people(number), draw(number)
@@ -140,7 +140,9 @@ def follow(
         true_ids = [person.track_id for person in truth]
         events.update(true_ids, poses.track_ids[tracked].tolist(), distances[:, tracked])
         compared.append(
-            hota.Frame(true_ids, poses.track_ids[tracked], _alike(truth, poses)[:, tracked])
+            hota.Frame(
+                true_ids, poses.track_ids[tracked], _alike(truth, poses, film.skeleton)[:, tracked]
+            )
         )
         for i, j in zip(*_matches(distances), strict=True):
             joints = (truth[i].keypoints, raw.keypoints[j], poses.keypoints[j])
@@ -149,14 +151,14 @@ def follow(
     return Followed(*columns, events, tuple(compared), seconds)
 
 
-def _alike(people, poses):
+def _alike(people, poses, skeleton):
     """The OKS (n, m) of people and poses, by the joints that are visible."""
-    visible = np.array([person.visible for person in people], bool).reshape(-1, COCO.num_joints)
+    visible = np.array([person.visible for person in people], bool).reshape(-1, skeleton.num_joints)
     joints = np.array([person.keypoints for person in people]).reshape(*visible.shape, 2)
     areas = np.array([person.box[2:].prod() for person in people])
     areas = np.repeat(areas[:, None], len(poses.boxes), axis=1)
     joints = np.where(visible[..., None], joints, np.nan)
-    return similarity.pose_oks(joints, poses.keypoints, areas, COCO.sigmas)
+    return similarity.pose_oks(joints, poses.keypoints, areas, skeleton.sigmas)
 
 
 def _distances(people, poses):
@@ -261,6 +263,7 @@ def main() -> None:
     if options.gray and options.checkpoint:
         sys.exit("error: --gray excludes --checkpoint: a network sees nothing in gray images")
     one_euro = OneEuro(options.min_cutoff, options.beta, options.d_cutoff)
+    predictor = Predictor(options.checkpoint) if options.checkpoint else None
     rows, every = [], []
     for seed in range(options.seed, options.seed + options.films):
         film = films.plan(
@@ -269,9 +272,10 @@ def main() -> None:
             people=options.people,
             pillars=options.pillars,
             shake=options.shake,
+            skeleton=predictor.skeleton if predictor else COCO,
         )
         noisy = noisy_truth(seed, noise=options.noise, missed=options.missed)
-        predict = predicted(options.checkpoint, seed) if options.checkpoint else noisy
+        predict = predicted(predictor, seed) if predictor else noisy
         draw = gray(film) if options.gray else film.draw
         every.append(follow(film, predict, smooth=one_euro, draw=draw))
         rows.append((str(seed), *_figures(every[-1:], film.rate)))
@@ -308,7 +312,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", default="", help="a network for COCO's joints")
+    parser.add_argument("--checkpoint", default="", help="a network for the joints of COCO or MPII")
     parser.add_argument(
         "--gray", action="store_true", help="gray images, in which all people look alike"
     )

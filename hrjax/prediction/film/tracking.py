@@ -33,8 +33,8 @@ from hrjax.prediction.results import Poses
 
 UNTRACKED = 0  # the track id of a pose that belongs to no track
 BUFFER, MAX_BUFFER = 0.3, 0.5  # by which boxes grow on each side: per second unseen, and at most
-STRANGE, FAMILIAR = 0.45, 0.7  # likenesses of other people, and of the same person
-LEAST_WEIGHT = 0.25  # of the similarity to a person who looks otherwise
+STRANGE, FAMILIAR = 0.35, 0.7  # likenesses of other people, and of the same person
+LEAST_WEIGHT = 0.5  # of the similarity to a person who looks otherwise
 HIDDEN = 0.1  # seconds unseen, from which a person may come back elsewhere
 SPEED = 1.2  # of hidden people, in sizes per second: how far they are looked for
 RECOGNIZED = 0.4  # the similarity of a pose where a hidden person may be, and that looks alike
