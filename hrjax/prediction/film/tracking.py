@@ -36,6 +36,7 @@ BUFFER, MAX_BUFFER = 0.3, 0.5  # by which boxes grow on each side: per second un
 STRANGE, FAMILIAR = 0.35, 0.7  # likenesses of other people, and of the same person
 LEAST_WEIGHT = 0.5  # of the similarity to a person who looks otherwise
 HIDDEN = 0.1  # seconds unseen, from which a person may come back elsewhere
+CONTINUITY = 2.0  # how much more similar the pose of a person must be who was seen a moment ago
 SPEED = 1.2  # of hidden people, in sizes per second: how far they are looked for
 RECOGNIZED = 0.4  # the similarity of a pose where a hidden person may be, and that looks alike
 CROWDED = 0.15  # IoU with another pose, from which limbs may be the other person's
@@ -212,16 +213,19 @@ def _assign(tracks, found, sigmas, settings):
     weights = _weights(likeness)
     alike = np.maximum(weights * near, _recognized(tracks, found, likeness) * hidden) * sizes
     rows, columns = linear_sum_assignment(alike, maximize=True)
-    # Who was seen a moment ago is not lost only because the light has changed.
-    enough = np.where(hidden, alike, near * sizes) >= settings.similarity
+    # Who was seen a moment ago is not lost only because the light has changed, but does not jump.
+    enough = np.where(hidden, alike, near * sizes / CONTINUITY) >= settings.similarity
     same = enough[rows, columns]
     return rows[same], columns[same]
 
 
 def _weights(likeness):
     """What similarities in place are worth, by the likeness of colors; 1 where that is unknown."""
-    share = (np.nan_to_num(likeness, nan=1.0) - STRANGE) / (FAMILIAR - STRANGE)
-    return LEAST_WEIGHT + (1 - LEAST_WEIGHT) * np.clip(share, 0, 1)
+    return LEAST_WEIGHT + (1 - LEAST_WEIGHT) * _familiar(np.nan_to_num(likeness, nan=1.0))
+
+
+def _familiar(likeness):
+    return np.clip((likeness - STRANGE) / (FAMILIAR - STRANGE), 0, 1)
 
 
 def _recognized(tracks, found, likeness):
@@ -231,7 +235,7 @@ def _recognized(tracks, found, likeness):
     middle = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
     offset = found.boxes[:, :2] + found.boxes[:, 2:] / 2 - middle[:, None]
     distance = np.linalg.norm(offset, axis=-1) / np.maximum(reach, 1e-9)[:, None]
-    return RECOGNIZED * np.exp(-np.square(distance) / 2) * (likeness > FAMILIAR)
+    return RECOGNIZED * np.exp(-np.square(distance) / 2) * _familiar(np.nan_to_num(likeness))
 
 
 def _see(tracks, rows, found, crowded):
