@@ -10,7 +10,8 @@ Prints for each film: for how many seconds a person is hidden at most; ID switch
 people who were not hidden in between; MOTA and IDF1 by motmetrics; HOTA and its part that is about
 ids, AssA, with OKS as the similarity; the jitter of joints (mean error of their acceleration)
 before and after smoothing; the lag of smooth joints; and how many milliseconds of CPU tracking and
-smoothing take. A person counts while at least a quarter of the joints is visible, and is hidden otherwise.
+smoothing take. A person counts while at least a quarter of the joints is visible, and is hidden
+otherwise.
 """
 
 import argparse
