@@ -36,7 +36,6 @@ BUFFER, MAX_BUFFER = 0.3, 0.5  # by which boxes grow on each side: per second un
 STRANGE, FAMILIAR = 0.35, 0.7  # likenesses of other people, and of the same person
 LEAST_WEIGHT = 0.5  # of the similarity to a person who looks otherwise
 HIDDEN = 0.1  # seconds unseen, from which a person may come back elsewhere
-CONTINUITY = 2.0  # how much more similar the pose of a person must be who was seen a moment ago
 SPEED = 1.2  # of hidden people, in sizes per second: how far they are looked for
 RECOGNIZED = 0.4  # the similarity of a pose where a hidden person may be, and that looks alike
 CROWDED = 0.15  # IoU with another pose, from which limbs may be the other person's
@@ -213,8 +212,9 @@ def _assign(tracks, found, sigmas, settings):
     weights = _weights(likeness)
     alike = np.maximum(weights * near, _recognized(tracks, found, likeness) * hidden) * sizes
     rows, columns = linear_sum_assignment(alike, maximize=True)
-    # Who was seen a moment ago is not lost only because the light has changed, but does not jump.
-    enough = np.where(hidden, alike, near * sizes / CONTINUITY) >= settings.similarity
+    # Who was seen a moment ago is not lost only because the light has changed, but the size of a
+    # person does not change in a moment.
+    enough = np.where(hidden, alike, near * sizes**2) >= settings.similarity
     same = enough[rows, columns]
     return rows[same], columns[same]
 
