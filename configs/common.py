@@ -219,7 +219,7 @@ def _eval(config):
     config.eval.boxes = "gt"  # gt (ground truth), or a JSON file of detections in COCO's format
     config.eval.box_threshold = 0.0  # detections with lower scores are ignored
     config.eval.clip_boxes = False  # True: ground-truth boxes lose a pixel, as in the references
-    # coco_ap, crowdpose_ap, pckh, keypoints.
+    # coco_ap, crowdpose_ap, pckh, keypoints, jhmdb, posetrack.
     config.eval.metrics = ""  # "": the dataset's own
     config.eval.batch_size = 32  # people per step, on all devices together
     config.eval.flip_test = True  # averages the heatmaps of the crop and its mirror image
@@ -234,5 +234,5 @@ def _eval(config):
     config.eval.oks_threshold = 0.9
     config.eval.joint_threshold = 0.2  # joints scored lower do not count in a person's score
     # How many detections of each image AP compares, the best ones; 0: as usual for the metric, 20
-    # for coco_ap and crowdpose_ap, all for keypoints.
+    # for coco_ap and crowdpose_ap, all for the others.
     config.eval.max_people = 0

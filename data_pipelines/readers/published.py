@@ -164,5 +164,6 @@ LAYOUTS = {
         skeleton=skeletons.POSETRACK18,
         annotations=_POSETRACK18,
         images=_everywhere(_POSETRACK18, ""),
+        form=JointForm(heads=True),
     ),
 }

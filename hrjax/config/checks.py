@@ -24,7 +24,7 @@ BATCH_NORMS = ("batch", "running")
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
 NMS_METHODS = ("hard", "soft", "none")
-METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints")
+METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints", "jhmdb", "posetrack")
 
 CHOICES = {
     "data.dataset": tuple(datasets.DATASETS),
@@ -241,8 +241,11 @@ def _protocol(evaluation, name, entry):
             f"config.eval.boxes is {evaluation.boxes!r}, but {name} is evaluated with ground-truth "
             "boxes only; set --config.eval.boxes=gt"
         )
-    # PCKh needs the head boxes that only MPII has; what the others need, MPII lacks.
-    if evaluation.metrics in METRICS and "pckh" in {evaluation.metrics} ^ {entry.metric}:
+    # PCKh needs the head boxes that only MPII has; what the others need, MPII lacks. JHMDB's and
+    # PoseTrack's metrics have groups of their own joints.
+    wrong = "pckh" in {evaluation.metrics} ^ {entry.metric}
+    wrong |= evaluation.metrics in ("jhmdb", "posetrack") and evaluation.metrics != entry.metric
+    if evaluation.metrics in METRICS and wrong:
         yield (
             f"config.eval.metrics is {evaluation.metrics!r}, which {name} cannot be scored by; "
             f"leave it empty for its own, {entry.metric}"

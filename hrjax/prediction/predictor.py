@@ -170,7 +170,7 @@ class Predictor:
             found = follower.boxes(image, seconds, detect)
             poses = self(image, found.boxes)
             poses = dataclasses.replace(poses, person_scores=poses.person_scores * found.scores)
-            yield follower.update(poses, found, seconds)
+            yield follower.update(poses, found, image, seconds)
 
     def _film(self, frames, rate):
         """The images of a film and their times in seconds."""

@@ -71,7 +71,11 @@ def test_recipes_have_neither_problems_nor_warnings(recipe):
         ("eval__decode", "taylor", "argmax, quarter, dark, udp, paddle_dark"),
         ("eval__nms", "linear", "hard, soft, none"),
         ("eval__dataset", "kinetics", "jhmdb, posetrack18, or leave it empty for data.dataset"),
-        ("eval__metrics", "map", "pckh, keypoints, or leave it empty for the dataset's own"),
+        (
+            "eval__metrics",
+            "map",
+            "keypoints, jhmdb, posetrack, or leave it empty for the dataset's own",
+        ),
         ("distill__model", "vit", "or leave it empty for the variant that the teacher records"),
     ],
 )
@@ -292,6 +296,11 @@ def test_mpii_is_scored_by_pckh_alone():
     message = problem(change(resnet_mpii.get_config(), eval__metrics="coco_ap"))
     assert message.endswith("which mpii cannot be scored by; leave it empty for its own, pckh")
     assert checks.check(change(resnet_mpii.get_config(), eval__metrics="pckh")) == []
+
+
+def test_jhmdbs_metric_is_of_its_own_joints():
+    message = problem(change(hrnet_coco.get_config(), eval__metrics="jhmdb"))
+    assert message.endswith("which coco cannot be scored by; leave it empty for its own, coco_ap")
 
 
 def test_float64_needs_jax_to_have_it():

@@ -13,7 +13,7 @@ import pytest
 from test_person_detector import save_model
 
 from hrjax.prediction import detectors, media
-from hrjax.prediction.film.tracking import overlaps
+from hrjax.prediction.film.similarity import overlaps
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class World:
         follower, every = Follower(COCO, **options), []
         for self.time in range(frames):
             given = follower.boxes(IMAGE, self.time / 10, self.detect)
-            every.append(follower.update(self.predict(given.boxes), given, self.time / 10))
+            every.append(follower.update(self.predict(given.boxes), given, IMAGE, self.time / 10))
         return every
 
 
