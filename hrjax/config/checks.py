@@ -250,19 +250,13 @@ def _quantization(config):
     if not config.quantize.enabled:
         return
     keep = config.quantize.keep
-    if not all(isinstance(part, str) and part for part in keep):
-        yield (
-            f"config.quantize.keep is {keep}; set names of layers or of parts of the network, e.g. "
-            "--config.quantize.keep=stem,final"
-        )
-        return
     fields = {key: value for key, value in config.model.items() if key != "name"}
     network = models.shapes(config.model.name, **fields)
-    unknown, choices = models.unknown_parts(*network, keep)
+    unknown, choices = models.unknown_parts(*network, map(str, keep))
     if unknown:
         yield (
-            f"config.quantize.keep names {unknown}, but {config.model.name} has no such layers; it "
-            f"has {choices}"
+            f"config.quantize.keep names {unknown}, but the layers of {config.model.name} are in "
+            f"{choices}; set some of these names, as in --config.quantize.keep=\"'NAME','NAME'\""
         )
     for section in ("train", "eval"):
         if config[section].dtype == "bfloat16":

@@ -74,7 +74,7 @@ def quantize(
 def unknown_parts(graph: Graph, params: dict, stats: dict, keep: Sequence[str]) -> tuple[str, str]:
     """The entries of `keep` that the network does not have, and those it has, as texts."""
     layers = _layers(merge(graph, params, stats))
-    return ", ".join(_unknown(layers, keep)), _choices(layers)
+    return ", ".join(map(repr, _unknown(layers, keep))), _choices(layers)
 
 
 def calibrate(
@@ -174,7 +174,7 @@ def _unknown(layers, keep):
 def _choices(layers):
     """The parts at the top, and an example of a layer inside of one."""
     parts = sorted({name.partition(".")[0] for name in layers})
-    return f"{', '.join(parts)}, and what is in them, such as {max(layers, key=len)}"
+    return f"{', '.join(parts)}, or parts of these such as {max(layers, key=len)}"
 
 
 def _is_in(name, part):
