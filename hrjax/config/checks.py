@@ -249,7 +249,20 @@ def _quantization(config):
     """Problems with training in simulated eight bits."""
     if not config.quantize.enabled:
         return
+    yield from _kept_parts(config)
+    for section in ("train", "eval"):
+        if config[section].dtype == "bfloat16":
+            yield (
+                f"config.{section}.dtype is bfloat16, which is too coarse for the steps of eight "
+                f"bits (config.quantize.enabled); set --config.{section}.dtype=float32"
+            )
+
+
+def _kept_parts(config):
+    """Names of parts to keep in float32 that the network does not have."""
     keep = config.quantize.keep
+    if not keep:
+        return
     fields = {key: value for key, value in config.model.items() if key != "name"}
     network = models.shapes(config.model.name, **fields)
     unknown, choices = models.unknown_parts(*network, map(str, keep))
@@ -258,12 +271,6 @@ def _quantization(config):
             f"config.quantize.keep names {unknown}, but the layers of {config.model.name} are in "
             f"{choices}; set some of these names, as in --config.quantize.keep=\"'NAME','NAME'\""
         )
-    for section in ("train", "eval"):
-        if config[section].dtype == "bfloat16":
-            yield (
-                f"config.{section}.dtype is bfloat16, which is too coarse for the steps of eight "
-                f"bits (config.quantize.enabled); set --config.{section}.dtype=float32"
-            )
 
 
 def _batch_norm_groups(config):

@@ -189,13 +189,15 @@ def _field_problems(fields):
 
 
 def _quantization_problems(card):
-    told = card.quantization
+    told, unknown = card.quantization, ""
     if len(told.keep) > MAX_FIELD:
         return [f"quantization.keep has {len(told.keep)} names, expected at most {MAX_FIELD}"]
-    unknown, choices = models.unknown_parts(*models.shapes(card.variant, **card.fields), told.keep)
+    if told.keep:
+        network = models.shapes(card.variant, **card.fields)
+        unknown, choices = models.unknown_parts(*network, told.keep)
     problems = []
     if unknown:
-        problems.append(f"quantization.keep names {unknown}; the network has {choices}")
+        problems.append(f"quantization.keep names {unknown}, but the layers are in {choices}")
     if not (0 <= told.alpha < math.inf and 0 < told.percentile <= 100):
         problems.append(
             f"quantization has alpha {told.alpha} and percentile {told.percentile}, expected an "
