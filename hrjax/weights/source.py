@@ -239,9 +239,9 @@ class Source:
         own, wanted = (x and set(x.keep) for x in (self.quantization, quantization))
         if own != wanted:
             raise ValueError(
-                f"{self.location} has {_described(self.quantization)}, and the network to train "
-                f"has {_described(quantization)}; name other weights to start from, or set "
-                "config.quantize.enabled and config.quantize.keep as these have them"
+                f"{self.location} is {_described(self.quantization)}, and the network to train is "
+                f"{_described(quantization)}; name other weights to start from, or set "
+                "config.quantize.enabled and config.quantize.keep to what these have"
             )
 
     def _require_weights(self):
@@ -353,9 +353,8 @@ def _with_model(source, model):
 
 def _described(quantization):
     if quantization is None:
-        return "all layers in float32"
-    kept = ", ".join(quantization.keep) or "none"
-    return f"layers in eight bits, with {kept} of them kept in float32"
+        return "in float32"
+    return f"quantized, with {', '.join(quantization.keep) or 'no layer'} in float32"
 
 
 def _config_of(card):

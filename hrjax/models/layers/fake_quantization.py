@@ -49,6 +49,14 @@ def _quantize_backward(scale, gradient):
 quantize.defvjp(_quantize_forward, _quantize_backward)
 
 
+@jax.custom_vjp
+def _to_even(levels):
+    return jnp.round(levels)
+
+
+_to_even.defvjp(lambda levels: (jnp.round(levels), None), lambda _, gradient: (gradient,))
+
+
 @kept_whole()
 def quantize_activations(x: jax.Array, alpha: jax.Array, scale: jax.Array) -> jax.Array:
     """Activations in evaluation: clipped at alpha, and rounded to steps of scale / 127.
@@ -56,7 +64,7 @@ def quantize_activations(x: jax.Array, alpha: jax.Array, scale: jax.Array) -> ja
     Halves are rounded to even, as ONNX's QuantizeLinear does.
     """
     bound = jnp.minimum(alpha, scale)
-    levels = jnp.round(_levels(jnp.clip(x, -bound, bound), scale / STEPS))
+    levels = _to_even(_levels(jnp.clip(x, -bound, bound), scale / STEPS))
     return levels * (scale / STEPS)
 
 
@@ -77,7 +85,7 @@ def quantize_bias(bias: jax.Array, weights: jax.Array, scale: jax.Array) -> jax.
     """
     largest = jnp.max(jnp.abs(weights), tuple(range(weights.ndim - 1)))
     step = (largest / STEPS) * (scale / STEPS)
-    levels = jnp.round(_levels(bias, step))
+    levels = _to_even(_levels(bias, step))
     fits = (step > 0) & (jnp.abs(levels) < LARGEST_BIAS)
     return jnp.where(fits, levels * step, bias)
 

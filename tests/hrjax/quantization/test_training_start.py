@@ -141,13 +141,45 @@ def test_converted_weights_are_quantized_as_well(run, tmp_path, name):
     jax.tree.map(np.testing.assert_array_equal, theirs[1:], ours[1:])
 
 
+def test_a_config_does_not_change_whether_weights_are_quantized(run, portable):
+    plain, quantized = source.open(portable.weights), source.open(run)
+    assert quantized.with_config(plain.config).quantization == quantized.quantization
+    assert plain.with_config(quantized.config).quantization is None
+    assert quantized.with_config(plain.config).card.quantization.keep == ("final",)
+
+
+@pytest.mark.long
+def test_it_combines_with_what_other_runs_do(run, options, tmp_path):
+    folder = tmp_path / "all"
+    more = (
+        *(
+            f"--config.init_from={run}",
+            f"--config.distill.teacher={run}",
+            "--config.train.freeze=1",
+        ),
+        *("--config.train.ema_decay=0.5", "--config.train.accumulate=2", "--devices=0,1"),
+        *("--config.train.remat=True", "--config.distill.batch_statistics=True"),
+        *("--config.train.epochs=1", "--config.optimizer.name=adamw"),
+        "--config.optimizer.weight_decay=0.5",
+    )
+    assert command(*options, *more, f"--workdir={folder}") == 0
+    first, second = (source.open(x).restore()[1:] for x in (run, folder))
+    for before, after in zip(first, second, strict=True):  # params, stats
+        jax.tree.map(np.testing.assert_array_equal, before["conv1"], after["conv1"])
+    assert np.all(alphas(first[0]["layers"]) != alphas(second[0]["layers"]))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite([row["distill"] for row in rows if "distill" in row]).all()
+
+
 def test_weights_to_start_from_must_be_quantized_alike(run, portable, options, tmp_path):
     model = hrjax.create("pose_resnet_50", **portable.card.fields)
     _, params, stats = models.split(model)
-    with pytest.raises(ValueError, match=r"has layers in eight bits, with final of them kept"):
+    with pytest.raises(
+        ValueError, match="is quantized, with final in float32, and the .* is in float"
+    ):
         source.open(run).start_from("pose_resnet_50", {"params": params, "stats": stats})
     told = models.Quantization(keep=("conv1",))
-    message = r"final of them kept in float32, and the network to train .* conv1 of them kept"
+    message = "with final in float32, and the network to train is quantized, with conv1 in float32"
     with pytest.raises(ValueError, match=message):
         source.open(run).start_from("pose_resnet_50", {"params": params}, quantization=told)
 

@@ -59,6 +59,8 @@ def test_halves_are_rounded_to_even_in_evaluation():
     x = jnp.array([0.5, 1.5, -2.5, 126.5, -200.0])
     ours = quantize_activations(x, jnp.float32(1000.0), jnp.float32(127.0))
     np.testing.assert_array_equal(ours, [0, 2, -2, 126, -127])
+    total = jax.grad(lambda x: jnp.sum(quantize_activations(x, jnp.float32(9.0), jnp.float32(5.0))))
+    np.testing.assert_allclose(total(jnp.array([0.3, 4.9, 7.0])), [1, 1, 0], rtol=1e-6)
 
 
 def test_a_negative_alpha_clips_at_its_magnitude():
