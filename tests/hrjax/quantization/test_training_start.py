@@ -175,7 +175,7 @@ def test_weights_to_start_from_must_be_quantized_alike(run, portable, options, t
     model = hrjax.create("pose_resnet_50", **portable.card.fields)
     _, params, stats = models.split(model)
     with pytest.raises(
-        ValueError, match="is quantized, with final in float32, and the .* is in float"
+        ValueError, match=r"is quantized, with final in float32, and the .* is in float"
     ):
         source.open(run).start_from("pose_resnet_50", {"params": params, "stats": stats})
     told = models.Quantization(keep=("conv1",))
