@@ -27,6 +27,8 @@ from hrjax.models.layers import (
     Sequential,
     half_width,
     shuffle,
+    softmax,
+    softmax_mean,
 )
 from hrjax.models.layers.resizing import nearest
 
@@ -74,8 +76,7 @@ class GlobalContext(nnx.Module):
         self.bn = BatchNorm(width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        mask = jax.nn.softmax(self.mask(x), axis=(1, 2))
-        context = jnp.einsum("nhwc,nhw->nc", x, mask[..., 0])[:, None, None]
+        context = softmax_mean(x, self.mask(x))[:, None, None]
         return self.bn(x * jax.nn.sigmoid(self.expand(self.squeeze(context))))
 
 
@@ -115,7 +116,7 @@ def pool_flat(x: jax.Array, logits: jax.Array, size: tuple[int, int]) -> jax.Arr
     cells = size[0] * size[1]
     if height * width % cells:
         raise ValueError(f"cannot pool {height}x{width} pixels to {size[0]}x{size[1]} cells")
-    mask = jax.nn.softmax(logits.reshape(n, -1), axis=-1).reshape(n, cells, -1)
+    mask = softmax(logits.reshape(n, -1)).reshape(n, cells, -1)
     values = x.transpose(0, 3, 1, 2).reshape(n, cells, channels, -1)
     return jnp.einsum("npcq,npq->npc", values, mask).reshape(n, *size, channels)
 

@@ -52,7 +52,7 @@ def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     dtype = jnp.dtype(config.train.dtype)
     params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
     images = jax.ShapeDtypeStruct((config.train.batch_size, *config.data.input_size, 3), dtype)
-    forward = jax.jit(lambda *arguments: models.apply(folded[0], *arguments)[0])
+    forward = jax.jit(lambda params, stats, x: models.apply(folded[0], params, stats, x)[0])
     with models.lowering_for(mesh.devices.flat[0].platform):
         return forward.lower(*_placed((params, stats), mesh), _sharded(images, mesh))
 
