@@ -67,7 +67,7 @@ def _base() -> ConfigDict:
     config.deterministic = False  # True: GPUs repeat a run bit for bit, at some cost in speed
     # Weights to start from: a run, a checkpoint, or a file of weights or its https address.
     config.init_from = ""  # "": random weights
-    for add_section in (_data, _augment, _loss, _optimizer, _train, _eval):
+    for add_section in (_data, _augment, _loss, _optimizer, _train, _quantize, _eval):
         add_section(config)
     return config
 
@@ -208,6 +208,19 @@ def _train(config):
     # Places that get the log as well; their packages are extras of the same names.
     config.log.wandb = ""  # PROJECT or ENTITY/PROJECT of Weights & Biases; "": none
     config.log.mlflow = ""  # an experiment of MLflow, at MLFLOW_TRACKING_URI; "": none
+
+
+def _quantize(config):
+    config.quantize = ConfigDict()
+    # True: trains a network in simulated eight bits, from the trained one in init_from.
+    config.quantize.enabled = False
+    config.quantize.keep = ()  # layers or parts that stay in float32: ("stem", "final")
+    # What activations are clipped at in the beginning; 0: in each layer what holds `percentile`
+    # percent of them on `crops` people of the training split.
+    config.quantize.alpha = 0.0
+    config.quantize.percentile = 99.99
+    config.quantize.crops = 64
+    config.quantize.alpha_factor = 1.0  # multiplies lr of alpha, which the run learns
 
 
 def _eval(config):

@@ -88,9 +88,15 @@ def eval_batches(config: ConfigDict, split: Split) -> loading.Batches:
 def create_model(config: ConfigDict) -> tuple[models.Graph, models.Graph, dict, dict]:
     """The config's network from its seed: training graph, evaluation graph, params, stats.
 
-    In the training graph the first `config.train.freeze` parts of the backbone evaluate.
+    In the training graph the first `config.train.freeze` parts of the backbone evaluate. Where
+    `config.quantize` is enabled, the network is quantized.
     """
     model = models.create(config.model.name, config.seed, **model_fields(config))
+    told = models.quantization_of(config.quantize)
+    if told:
+        alpha = told.alpha or models.PADDLE_ALPHA
+        network = models.quantize(*models.split(model), alpha=alpha, keep=told.keep)
+        model = models.merge(*network)
     models.freeze(model, config.train.freeze, batch_norm=config.train.batch_norm == "running")
     graph, params, stats = models.split(model)
     model.eval()

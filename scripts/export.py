@@ -12,7 +12,8 @@ The file takes RGB crops (n, h, w, 3) uint8 and returns keypoints (n, k, 2) in p
 and scores (n, k), or with --decode=none heatmaps. Its metadata hold the joints, the size of crops
 and the model card. Predictor, scripts/predict.py and --mode=eval take ONNX files as checkpoints.
 docs/exporting.md says how to run them elsewhere. --int8 needs the images of the training split;
-docs/quantization.md says what it does. --web writes a page that finds joints in the visitor's
+docs/quantization.md says what it does. A network that was trained in simulated eight bits is
+exported in eight bits without it. --web writes a page that finds joints in the visitor's
 browser (docs/web.md).
 """
 
@@ -134,6 +135,10 @@ def export(options: argparse.Namespace) -> str:
     opened = source.open(options.checkpoint, model=options.model)
     if options.config:
         opened = opened.with_config(recipes.read(options.config))
+    if opened.quantization and (options.int8 or options.half):
+        raise ValueError(
+            f"{options.checkpoint} {programs.IN_EIGHT_BITS}; leave out --int8 and --half"
+        )
     settings = {
         "decode": options.decode,
         "flip_test": options.flip_test,
@@ -149,7 +154,8 @@ def export(options: argparse.Namespace) -> str:
         platform = options.platform or "cpu"
         said = written.wrote(options.output)
         path = hrjax.export_stablehlo(opened, options.output, platform=platform, **settings)
-        return f"{said}: {what} in StableHLO for {platform}, {mib(path)}"
+        bits = " that simulates eight bits" if opened.quantization else ""
+        return f"{said}: {what} in StableHLO for {platform}{bits}, {mib(path)}"
     if options.int8:
         settings["int8_crops"] = read_crops(opened, options)
     if options.web:
@@ -163,7 +169,8 @@ def export(options: argparse.Namespace) -> str:
     else:
         said = written.wrote(options.output)
         path = hrjax.export_onnx(opened, options.output, **settings)
-        line = f"{said}: {what} in ONNX, opset {hrjax_opset()}, {mib(path)}"
+        bits = ", in eight bits as it was trained" if opened.quantization else ""
+        line = f"{said}: {what} in ONNX, opset {hrjax_opset()}{bits}, {mib(path)}"
     return f"{line}\n{compare(opened, path, options)}" if options.check else line
 
 

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets
 from data_pipelines.messages import choices
 from hrjax import heatmaps, inference, models
+from hrjax.config import data_checks
+from hrjax.config.data_checks import METRICS
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine")
@@ -24,7 +26,6 @@ BATCH_NORMS = ("batch", "running")
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
 NMS_METHODS = ("hard", "soft", "none")
-METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints", "jhmdb", "posetrack")
 
 CHOICES = {
     "data.dataset": tuple(datasets.DATASETS),
@@ -68,19 +69,24 @@ ABOVE_0 = (
         "model.width",
         "data.max_pixels",
     ),
+    "quantize.alpha_factor",
 )
 NOT_NEGATIVE = (
     *("seed", "data.workers", "data.draw.train_images", "data.draw.val_images", "data.draw.seed"),
     *("augment.half_body_joints", "augment.rotation", "augment.shift", "distill.weight"),
     *("optimizer.lr_base_batch", "optimizer.weight_decay", "optimizer.warmup_steps"),
     *("loss.hard_joints", "train.max_skips", "eval.every_epochs", "eval.max_people"),
-    *("train.batch_norm_size", "train.freeze", "train.patience"),
+    *("train.batch_norm_size", "train.freeze", "train.patience", "quantize.alpha"),
 )
+PERCENTILES = ("quantize.percentile",)
+AT_LEAST_8 = ("quantize.crops",)
 LIMITS = (
     (FROM_0_TO_1, "a number from 0 to 1", lambda value: 0 <= value <= 1),
     (BELOW_1, "at least 0 and less than 1", lambda value: 0 <= value < 1),
     (ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf),
     (NOT_NEGATIVE, "0 or more", lambda value: 0 <= value < math.inf),
+    (PERCENTILES, "a number from 90 to 100", lambda value: 90 <= value <= 100),
+    (AT_LEAST_8, "8 or more", lambda value: value >= 8),
 )
 
 LONG_WARMUP = 1 / 5  # of a run; a warm-up beyond that gets a warning
@@ -92,8 +98,11 @@ def check(config: ConfigDict) -> list[str]:
 
     Opens no file and no device.
     """
-    parts = (_choices, _limits, _model, _input_size, _datasets, _joints, _mix, _training)
-    _raise_all([problem for part in parts for problem in part(config)])
+    of_data = (data_checks.datasets_and_metric, data_checks.joints, data_checks.mix)
+    parts = (_choices, _limits, _model, _input_size, *of_data, _training)
+    problems = [problem for part in parts for problem in part(config)]
+    # These need a network that can be built.
+    _raise_all(problems or [*_quantization(config)])
     return [*_unused(config), *_unreached(config)]
 
 
@@ -207,100 +216,6 @@ def _input_size(config):
         )
 
 
-def _datasets(config):
-    data, evaluation, joints = config.data, config.eval, config.model.num_joints
-    for name in dict.fromkeys([data.dataset, evaluation.dataset]):
-        entry = datasets.DATASETS.get(name)
-        if entry and entry.skeleton and entry.skeleton.num_joints != joints:
-            count = entry.skeleton.num_joints
-            yield (
-                f"config.model.num_joints is {joints}, but people in {name} have {count} joints; "
-                f"set --config.model.num_joints={count}"
-            )
-    if not data.root:
-        yield "config.data.root is empty; set it to the folder of the dataset"
-    if evaluation.dataset and not evaluation.root:
-        yield (
-            f"config.eval.dataset is {evaluation.dataset!r} and config.eval.root is empty; set it "
-            f"to the folder of {evaluation.dataset}"
-        )
-    if evaluation.root and not evaluation.dataset:
-        yield (
-            f"config.eval.root is {evaluation.root!r}, but config.eval.dataset is empty; name the "
-            "dataset in that folder, or set --config.data.root to evaluate on the same dataset"
-        )
-    entry = datasets.DATASETS.get(evaluation.dataset or data.dataset)
-    if entry:
-        yield from _protocol(evaluation, evaluation.dataset or data.dataset, entry)
-
-
-def _protocol(evaluation, name, entry):
-    """Problems with the boxes and the metric of the dataset that is evaluated."""
-    if evaluation.boxes != "gt" and not entry.detected_boxes:
-        yield (
-            f"config.eval.boxes is {evaluation.boxes!r}, but {name} is evaluated with ground-truth "
-            "boxes only; set --config.eval.boxes=gt"
-        )
-    # PCKh needs the head boxes that only MPII has; what the others need, MPII lacks. JHMDB's and
-    # PoseTrack's metrics have groups of their own joints.
-    wrong = "pckh" in {evaluation.metrics} ^ {entry.metric}
-    wrong |= evaluation.metrics in ("jhmdb", "posetrack") and evaluation.metrics != entry.metric
-    if evaluation.metrics in METRICS and wrong:
-        yield (
-            f"config.eval.metrics is {evaluation.metrics!r}, which {name} cannot be scored by; "
-            f"leave it empty for its own, {entry.metric}"
-        )
-
-
-def _joints(config):
-    count, skeleton = config.model.num_joints, config.data.skeleton
-    lists = {
-        "loss.joint_weights": config.loss.joint_weights,
-        "data.skeleton.names": skeleton.names,
-        "data.skeleton.sigmas": skeleton.sigmas,
-    }
-    for field, values in lists.items():
-        if len(values) not in (0, count):
-            yield (
-                f"config.{field} has {len(values)} values, but config.model.num_joints is {count}; "
-                "set one per joint, or none"
-            )
-    if not all(_is_number(weight) and weight >= 0 for weight in config.loss.joint_weights):
-        yield f"config.loss.joint_weights is {config.loss.joint_weights}; set numbers of 0 or more"
-    if not all(_is_number(sigma) and sigma > 0 for sigma in skeleton.sigmas):
-        yield f"config.data.skeleton.sigmas is {skeleton.sigmas}; set numbers above 0"
-    if config.loss.hard_joints > count:
-        yield (
-            f"config.loss.hard_joints is {config.loss.hard_joints}, but config.model.num_joints is "
-            f"{count}; set it to a number from 0 to {count}"
-        )
-
-
-def _mix(config):
-    mix = config.data.mix
-    for name in mix.datasets:
-        if name not in datasets.DATASETS:
-            advice = choices.advice(name, datasets.DATASETS)
-            yield f"config.data.mix.datasets names {name!r}; {advice}"
-    if len(mix.roots) not in (0, len(mix.datasets)):
-        yield (
-            f"config.data.mix.roots is {mix.roots}, but config.data.mix.datasets is "
-            f"{mix.datasets}; set one folder per dataset, or none for their default folders"
-        )
-    if len(mix.weights) not in (0, 1 + len(mix.datasets)):
-        yield (
-            f"config.data.mix.weights is {mix.weights}; set {1 + len(mix.datasets)} numbers, for "
-            f"{', '.join((config.data.dataset, *mix.datasets))} in this order, or none"
-        )
-    if not all(_is_number(weight) and weight > 0 for weight in mix.weights):
-        yield f"config.data.mix.weights is {mix.weights}; set numbers above 0"
-    if mix.datasets and config.data.group_images:
-        yield (
-            "config.data.group_images cannot be combined with config.data.mix.datasets; set "
-            "--config.data.group_images=False"
-        )
-
-
 def _training(config):
     milestones = config.optimizer.milestones
     if not all(map(_is_count, milestones)) or list(milestones) != sorted(set(milestones)):
@@ -332,6 +247,34 @@ def _fine_tuning(config):
         )
 
 
+def _quantization(config):
+    """Problems with training in simulated eight bits."""
+    if not config.quantize.enabled:
+        return
+    yield from _kept_parts(config)
+    for section in ("train", "eval"):
+        if config[section].dtype == "bfloat16":
+            yield (
+                f"config.{section}.dtype is bfloat16, which is too coarse for the steps of eight "
+                f"bits (config.quantize.enabled); set --config.{section}.dtype=float32"
+            )
+
+
+def _kept_parts(config):
+    """Names of parts to keep in float32 that the network does not have."""
+    keep = config.quantize.keep
+    if not keep:
+        return
+    fields = {key: value for key, value in config.model.items() if key != "name"}
+    network = models.shapes(config.model.name, **fields)
+    unknown, parts = models.unknown_parts(*network, map(str, keep))
+    if unknown:
+        yield (
+            f"config.quantize.keep names {unknown}, but the layers of {config.model.name} are in "
+            f"{parts}; set some of these names, as in --config.quantize.keep=\"'NAME','NAME'\""
+        )
+
+
 def _batch_norm_groups(config):
     size, accumulate = config.train.batch_norm_size, config.train.accumulate
     if not (_is_count(size) and size and _is_count(accumulate) and accumulate):
@@ -350,6 +293,13 @@ def _batch_norm_groups(config):
 
 def _unused(config):
     """Warnings about values that have no effect."""
+    fields = [f"config.quantize.{name}" for name in ("keep", "alpha") if config.quantize[name]]
+    if fields and not config.quantize.enabled:
+        have = "have" if len(fields) > 1 else "has"
+        yield (
+            f"{' and '.join(fields)} {have} no effect, because config.quantize.enabled is False; "
+            "set --config.quantize.enabled=True to train in simulated eight bits"
+        )
     if config.optimizer.name == "adam" and config.optimizer.weight_decay:
         yield (
             f"config.optimizer.weight_decay is {config.optimizer.weight_decay}, but adam does not "
@@ -399,10 +349,6 @@ def _value(config, field, **default):
 
 def _is_count(value):
     return type(value) is int and value > 0
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _raise_all(problems):

@@ -51,8 +51,9 @@ def export_onnx(
     "none" to heatmaps (n, h/s, w/s, k). `decode` and `flip_test` default to the checkpoint's.
     `batch` fixes the number of crops. With `half`, weights and activations are float16. With
     `int8_crops`, 64 or so crops (n, h, w, 3) uint8 of training images, they are in eight bits; see
-    `hrjax.quantization.post_training`. The file carries the model card, and the license of its
-    weights as `license_text`.
+    `hrjax.quantization.post_training`. A network that was trained in simulated eight bits is in
+    eight bits in any case. The file carries the model card, and the license of its weights as
+    `license_text`.
     """
     if half and int8_crops is not None:
         raise ValueError("half and int8_crops exclude each other: choose 16 or 8 bits")
@@ -64,6 +65,8 @@ def export_onnx(
         flip_test=flip_test,
         batch=batch,
     )
+    if plan.card.quantization and int8_crops is not None:
+        raise ValueError(f"the network {programs.IN_EIGHT_BITS}; leave out int8_crops")
     built = build(plan, half=half)
     describe(built, plan, license_text)
     if int8_crops is not None:

@@ -18,6 +18,7 @@ from hrjax.weights import model_card, source
 from hrjax.weights.model_card import ModelCard
 
 HEATMAPS = "none"  # the decoding of a program that returns heatmaps
+IN_EIGHT_BITS = "was trained in simulated eight bits, in which it is exported in any case"
 LICENSE = (
     "The program in this file was written by hrjax, which is under the Apache License 2.0. Its "
     "weights have the license of their authors, which may depend on the data they are trained on."
@@ -74,6 +75,8 @@ def crops_to_results(plan: Plan, *, half: bool = False) -> tuple[dict, Callable]
     They are the keypoints in pixels of the crop and their scores, or the heatmaps. With `half`, the
     network computes in float16.
     """
+    if half and plan.card.quantization:
+        raise ValueError(f"the network {IN_EIGHT_BITS}; leave out half")
     structure, *arrays = plan.network
     weights = dict(zip(("params", "stats"), arrays, strict=True))
     settings, skeleton = running.settings_of(plan.card), plan.card.skeleton

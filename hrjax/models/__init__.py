@@ -12,9 +12,16 @@ from hrjax.models.pure_functions import (
     freeze,
     merge,
     normalize,
-    quantize,
     split,
     update,
+)
+from hrjax.models.quantized import (
+    PADDLE_ALPHA,
+    Quantization,
+    calibrate,
+    quantization_of,
+    quantize,
+    unknown_parts,
 )
 from hrjax.models.registry import (
     FAMILIES,
@@ -30,12 +37,15 @@ from hrjax.models.registry import (
 __all__ = [
     "FAMILIES",
     "MEAN",
+    "PADDLE_ALPHA",
     "PLATFORMS",
     "STD",
     "VARIANTS",
     "Graph",
+    "Quantization",
     "apply",
     "backbone_parts",
+    "calibrate",
     "configure",
     "create",
     "features",
@@ -47,11 +57,13 @@ __all__ = [
     "lowering_for",
     "merge",
     "normalize",
+    "quantization_of",
     "quantize",
     "shapes",
     "split",
     "split_size",
     "target_platform",
+    "unknown_parts",
     "update",
     "weight_format",
 ]

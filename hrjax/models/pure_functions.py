@@ -1,7 +1,7 @@
 """Networks as pure functions of plain dicts of arrays, and the normalization of their input."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,7 @@ from flax import nnx
 from data_pipelines.messages import choices
 from hrjax.models.layers import (
     BatchNorm,
-    Conv,
     ConvBN,
-    FakeQuantization,
-    Linear,
     enable_remat,
     give_draws,
     remove_streams,
@@ -161,40 +158,6 @@ def freeze(model: nnx.Module, count: int, *, batch_norm: bool = False) -> None:
         for _, module in nnx.iter_modules(model):
             if isinstance(module, BatchNorm):
                 module.use_running_average = True
-
-
-def quantize(
-    graph: Graph, params: dict, stats: dict, *, alpha: float = 100.0, keep: Sequence[str] = ()
-) -> tuple[Graph, dict, dict]:
-    """The network with fake quantization in all layers but those of `keep`, to train or evaluate.
-
-    Batch norms are folded into the convolutions first, and the network trains without them. Each
-    convolution and linear layer then rounds what it reads and its weights to eight bits; `alpha`
-    is what activations are clipped at in the beginning. `keep` names layers or parts of the
-    network, such as "stem" or "head.projects.3". Transposed convolutions and kernels that are
-    mixed for each sample, as Dite-HRNet's, are not rounded. The graph has the mode of `graph`.
-    """
-    model = merge(*fold_batch_norm(graph, params, stats))
-    layers = {
-        ".".join(map(str, path)): module
-        for path, module in nnx.iter_modules(model)
-        if isinstance(module, Conv | Linear)
-    }
-    unknown = [part for part in keep if not any(_is_in(name, part) for name in layers)]
-    if unknown:
-        raise ValueError(
-            f"the network has no layers {', '.join(unknown)} to keep in float32; it has: "
-            f"{', '.join(sorted(layers))}"
-        )
-    for name, layer in layers.items():
-        if not any(_is_in(name, part) for part in keep):
-            layer.rounding = nnx.data(FakeQuantization(alpha))
-    model.train() if graph.training else model.eval()
-    return split(model)
-
-
-def _is_in(name, part):
-    return f"{name}.".startswith(f"{part}.")
 
 
 def normalize(images: jax.Array | np.ndarray, color: str = "rgb") -> jax.Array:

@@ -6,6 +6,7 @@ import re
 import types
 import typing
 
+import jax
 from flax import nnx
 
 from data_pipelines.messages import choices
@@ -21,6 +22,7 @@ from hrjax.models import (
 )
 from hrjax.models.layers import HostInitializer
 from hrjax.models.pure_functions import Graph, split
+from hrjax.models.quantized import Quantization, quantize
 
 FAMILIES = types.MappingProxyType(
     {
@@ -57,16 +59,32 @@ def create(
 
 
 def shapes(
-    name: str, *, training: bool = False, **overrides: typing.Any
+    name: str,
+    *,
+    training: bool = False,
+    quantization: Quantization | None = None,
+    **overrides: typing.Any,
 ) -> tuple[Graph, dict, dict]:
     """The graph, params and stats of `create`, with shapes in place of arrays, at little cost.
 
-    The graph is in evaluation mode, or in training mode if `training`.
+    The graph is in evaluation mode, or in training mode if `training`. With a `quantization` the
+    network is quantized as it says.
     """
     model = _build(name, overrides, HostInitializer(None))
     if not training:
         model.eval()
-    return split(model)
+    graph, *arrays = split(model)
+    if quantization is None:
+        return graph, *arrays
+    graphs = []
+
+    def rounded(params, stats):
+        graph_after, *after = quantize(graph, params, stats, keep=quantization.keep)
+        graphs.append(graph_after)
+        return after
+
+    arrays = jax.eval_shape(rounded, *arrays)
+    return graphs[0], *arrays
 
 
 def _build(name, overrides, rngs):

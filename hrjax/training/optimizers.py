@@ -1,11 +1,16 @@
 """Learning-rate schedules and optimizers from the `optimizer` section of a config."""
 
+import dataclasses
+
 import jax
 import optax
 from ml_collections import ConfigDict
 
 from data_pipelines.messages import choices
 from hrjax.config import checks
+
+ALPHA = "alpha"  # what fake quantization clips activations at
+UNDECAYED = ("relative_position_bias_table", f"'{ALPHA}'")
 
 
 def schedule(
@@ -39,12 +44,23 @@ def schedule(
     return lambda step: ramp(step) * after(step)
 
 
-def optimizer(settings: ConfigDict, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+def optimizer(
+    settings: ConfigDict, learning_rate: optax.Schedule, *, alpha_factor: float | None = None
+) -> optax.GradientTransformation:
     """Adam, AdamW or SGD with momentum; Adam ignores weight decay, as in the references.
 
     AdamW decays all parameters, including batch norm and biases, except relative position bias
-    tables, as HRFormer's and HRNeXt's configs do.
+    tables, as HRFormer's and HRNeXt's configs do. Of a quantized network, whose params must be
+    packed, the learning rate of alpha is multiplied by `alpha_factor`, and alpha never decays.
     """
+    if alpha_factor is None:
+        return _optimizer(settings, learning_rate, None)
+    return optax.chain(
+        _optimizer(settings, learning_rate, _decays), _multiply_alpha(float(alpha_factor))
+    )
+
+
+def _optimizer(settings, learning_rate, decays_with_sgd):
     if settings.name == "adam":
         return optax.adam(learning_rate)
     if settings.name == "adamw":
@@ -52,14 +68,27 @@ def optimizer(settings: ConfigDict, learning_rate: optax.Schedule) -> optax.Grad
     if settings.name == "sgd":
         # PyTorch adds the decay to the gradient, before the momentum.
         return optax.chain(
-            optax.add_decayed_weights(settings.weight_decay),
+            optax.add_decayed_weights(settings.weight_decay, mask=decays_with_sgd),
             optax.sgd(learning_rate, momentum=settings.momentum or None),
         )
     raise ValueError(choices.unknown("config.optimizer.name", settings.name, checks.OPTIMIZERS))
 
 
+def _multiply_alpha(factor):
+    """Multiplies packed updates of alpha, which is as if its learning rate were multiplied."""
+
+    def update(updates, state, params=None):
+        del params
+        small = dict(updates.small)
+        if ALPHA in small:
+            small[ALPHA] = factor * small[ALPHA]
+        return dataclasses.replace(updates, small=small), state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
 def _decays(params):
     """Which leaves of the parameter tree have weight decay."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: "relative_position_bias_table" not in jax.tree_util.keystr(path), params
+        lambda path, _: not any(name in jax.tree_util.keystr(path) for name in UNDECAYED), params
     )

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from hrjax import models
+from hrjax.quantization import training_start
 from hrjax.runtime import distributed
 from hrjax.training.state import TrainState, abstract, from_items, to_items
 from hrjax.weights import checkpoints, source, step_files
@@ -34,6 +36,11 @@ def restore(
         distributed.check_same(str(step), "the checkpoint that they restored")
     elif resume_from:
         step, items = checkpoints.restore_from(resume_from, target)
+    elif config.quantize.enabled and not config.init_from:
+        raise ValueError(
+            "config.quantize.enabled is True and config.init_from is empty; quantization-aware "
+            "training starts from a trained network: name it there"
+        )
     else:
         return load_weights(config, state) if config.init_from else state, {}
     logger.info("restored %s", step)
@@ -51,10 +58,15 @@ def holds_steps(folder: pathlib.Path) -> bool:
 def load_weights(config: ConfigDict, state: TrainState) -> TrainState:
     """`state` with the weights of `config.init_from`, the averaged ones if any.
 
-    They may be a classifier's or have a head for other joints; see `Source.start_from`.
+    They may be a classifier's or have a head for other joints; see `Source.start_from`. Where the
+    network is quantized and the weights are not, they are quantized first.
     """
-    fresh = {"params": state.params, "stats": state.stats}
-    weights, text = source.open(config.init_from).start_from(config.model.name, fresh)
+    opened, fresh = source.open(config.init_from), {"params": state.params, "stats": state.stats}
+    told = models.quantization_of(config.quantize)
+    if told and not opened.quantization:
+        weights, text = training_start.quantize(config, opened, fresh)
+    else:
+        weights, text = opened.start_from(config.model.name, fresh, quantization=told)
     logger.info(text)
     average = jax.tree.map(jnp.copy, weights) if state.average else None
     return state.replace(**weights, average=average)

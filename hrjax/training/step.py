@@ -156,6 +156,8 @@ def _shares_are_independent(config, mesh):
     share, rest = divmod(config.train.batch_size, config.train.accumulate * mesh.size)
     size = config.train.batch_norm_size or share  # 0: one group, of all devices
     grouped = config.train.batch_norm_size > 0 or config.train.batch_norm == "running"
+    if config.quantize.enabled:  # the largest activation is that of the whole batch
+        return False
     return mesh.size > 1 and rest == 0 and grouped and share % size == 0
 
 

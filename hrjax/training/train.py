@@ -127,7 +127,8 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         steps_per_epoch=steps_per_epoch,
         epochs=config.train.epochs,
     )
-    optimizer = optimizers.optimizer(config.optimizer, learning_rate)
+    alpha_factor = config.quantize.alpha_factor if config.quantize.enabled else None
+    optimizer = optimizers.optimizer(config.optimizer, learning_rate, alpha_factor=alpha_factor)
     graph, eval_graph, params, stats = experiment.create_model(config)
     if config.train.dtype == "float64":
         params, stats = jax.tree.map(lambda x: x.astype(jnp.float64), (params, stats))

@@ -84,7 +84,7 @@ def write(path: pathlib.Path, tensors: dict[str, np.ndarray], card: ModelCard | 
             with temporary.open("wb") as file:
                 np.savez(file, **tensors, **{name: np.array(text) for name, text in texts.items()})
         else:
-            arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+            arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
             safetensors.numpy.save_file(arrays, temporary, metadata=texts)
         temporary.replace(path)
     finally:

@@ -13,6 +13,7 @@ from data_pipelines import geometry
 from data_pipelines.skeletons import Skeleton
 from hrjax import calibration, heatmaps, models
 from hrjax.calibration import Calibration
+from hrjax.models import Quantization
 
 FILE = "model.json"
 FORMAT_VERSION = 1
@@ -35,7 +36,7 @@ class ModelCard:
     keypoints are read from them, and `joint_threshold` which joints count in a person's score.
     `dataset` is what the model was trained on, `score` what it reached there by `metric`, None
     where it was not evaluated. `calibration` maps scores to expected similarities, None where they
-    were not calibrated.
+    were not calibrated. `quantization` says how the network is quantized, None of one in float32.
     """
 
     variant: str
@@ -53,6 +54,7 @@ class ModelCard:
     metric: str
     score: float | None = None
     calibration: Calibration | None = None
+    quantization: Quantization | None = None
     mean: tuple[float, float, float] = models.MEAN
     std: tuple[float, float, float] = models.STD
     box_padding: float = geometry.BOX_PADDING
@@ -82,6 +84,7 @@ def from_config(config: ConfigDict, skeleton: Skeleton, *, metric: str = "") -> 
         joint_threshold=float(config.eval.joint_threshold),
         dataset=config.data.dataset,
         metric=metric,
+        quantization=models.quantization_of(config.quantize),
     )
 
 
@@ -160,6 +163,8 @@ def _check(card):
         problems.append(f"sigma is {card.sigma}, expected a positive number")
     problems += _skeleton_problems(card.skeleton)
     problems += calibration.problems(card.calibration) if card.calibration else []
+    if not problems and card.quantization:
+        problems += _quantization_problems(card)
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -180,6 +185,24 @@ def _field_problems(fields):
     counts = (count, *(sum(numbers.get(name, (0,))) for name in ("stem_blocks", "deconvs")))
     if not problems and max(counts) > MAX_BLOCKS:
         problems.append(f"fields ask for {max(counts)} blocks, expected at most {MAX_BLOCKS}")
+    return problems
+
+
+def _quantization_problems(card):
+    told, unknown = card.quantization, ""
+    if len(told.keep) > MAX_FIELD:
+        return [f"quantization.keep has {len(told.keep)} names, expected at most {MAX_FIELD}"]
+    if told.keep:
+        network = models.shapes(card.variant, **card.fields)
+        unknown, choices = models.unknown_parts(*network, told.keep)
+    problems = []
+    if unknown:
+        problems.append(f"quantization.keep names {unknown}, but the layers are in {choices}")
+    if not (0 <= told.alpha < math.inf and 0 < told.percentile <= 100):
+        problems.append(
+            f"quantization has alpha {told.alpha} and percentile {told.percentile}, expected an "
+            "alpha of 0 or more and a percentile above 0, up to 100"
+        )
     return problems
 
 

@@ -90,6 +90,13 @@ class Source:
             return {key: x for key, x in self._run_config.model.items() if key != "name"}
         return {} if self.num_joints is None else {"num_joints": self.num_joints}
 
+    @functools.cached_property
+    def quantization(self) -> models.Quantization | None:
+        """How the network is quantized; None of one in float32."""
+        if self.saved_card:
+            return self.saved_card.quantization
+        return models.quantization_of(self._run_config.quantize) if self.config_file else None
+
     @property
     def color(self) -> str:
         """The channel order that the network was trained on; "" where nothing says it."""
@@ -152,12 +159,17 @@ class Source:
         return self.config_file.parent if in_run else None
 
     def with_config(self, config: ConfigDict) -> "Source":
-        """The same weights, of the network and with the protocol that `config` describes."""
+        """The same weights, of the network and with the protocol that `config` describes.
+
+        Whether the network is quantized is not the config's to say where the weights know it.
+        """
         skeleton = datasets.find(config.data.dataset).skeleton
         saved = self.saved_card
         if skeleton is None and saved and saved.num_joints == config.model.num_joints:
             skeleton = saved.skeleton
         card = model_card.from_config(config, skeleton or skeleton_of(config))
+        if saved or self.config_file or self.tensors is not None:
+            card = dataclasses.replace(card, quantization=self.quantization)
         return dataclasses.replace(self, saved_card=card, config_file=None, model="")
 
     def restore(
@@ -175,6 +187,7 @@ class Source:
         """
         self._require_weights()
         variant, fields = variant or self.variant, self.fields if fields is None else fields
+        options = {"training": training, "quantization": self.quantization, **fields}
         sharding = sharding or _first_device()
         if self.tensors is not None:
             logger.info("using the weights of %s", self.location)
@@ -183,21 +196,24 @@ class Source:
                 tensor_loading.fill,
                 variant,
                 self.tensors,
-                training=training,
-                **fields,
+                **options,
             )
             return graph, *distributed.place(weights, sharding)
-        graph, params, stats = tensor_loading.shapes(variant, training=training, **fields)
+        graph, params, stats = tensor_loading.shapes(variant, **options)
         target = _sharded({"params": params, "stats": stats}, sharding)
         step, restored = self._read(lambda step: checkpoints.restore_weights(step, target))
         logger.info("using the checkpoint %s", step)
         return graph, restored["params"], restored["stats"]
 
-    def start_from(self, variant: str, weights: dict) -> tuple[dict, str]:
+    def start_from(
+        self, variant: str, weights: dict, *, quantization: models.Quantization | None = None
+    ) -> tuple[dict, str]:
         """`weights` ({"params", "stats"} of `variant`) with those of this source, to train from.
 
         See `tensor_loading.start_from`. The text says what was loaded and what starts fresh.
+        `quantization` is that of `weights`; raises ValueError where it is not the source's.
         """
+        self._require_same(quantization)
         sharding = jax.tree.leaves(weights)[0].sharding
         filled, notes = tensor_loading.start_from(
             variant, weights, self._all_tensors(variant, sharding)
@@ -219,6 +235,15 @@ class Source:
         logger.info("using the checkpoint %s", step)
         knows_variant = self.saved_card or self.config_file
         return tensor_loading.as_tensors(self.variant if knows_variant else variant, restored)
+
+    def _require_same(self, quantization):
+        own, wanted = (x and set(x.keep) for x in (self.quantization, quantization))
+        if own != wanted:
+            raise ValueError(
+                f"{self.location} is {_described(self.quantization)}, and the network to train is "
+                f"{_described(quantization)}; name other weights to start from, or set "
+                "config.quantize.enabled and config.quantize.keep to what these have"
+            )
 
     def _require_weights(self):
         if self.program:
@@ -330,6 +355,12 @@ def _with_model(source, model):
     return dataclasses.replace(source, model=model)
 
 
+def _described(quantization):
+    if quantization is None:
+        return "in float32"
+    return f"quantized, with {', '.join(quantization.keep) or 'no layer'} in float32"
+
+
 def _config_of(card):
     """A config with the network and the protocol of a card and defaults for the rest."""
     config = recipes.base(card.variant, card.dataset, card.input_size)
@@ -340,6 +371,8 @@ def _config_of(card):
     config.heatmap.encoding, config.heatmap.sigma = card.encoding, card.sigma
     config.eval.decode, config.eval.flip_test = card.decode, card.flip_test
     config.eval.joint_threshold = card.joint_threshold
+    if card.quantization:
+        config.quantize.update(enabled=True, **dataclasses.asdict(card.quantization))
     return config.lock()
 
 

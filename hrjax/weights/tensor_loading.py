@@ -30,10 +30,15 @@ def from_torch(
 
 
 def fill(
-    name: str, tensors: Tensors, *, training: bool = False, **overrides: typing.Any
+    name: str,
+    tensors: Tensors,
+    *,
+    training: bool = False,
+    quantization: models.Quantization | None = None,
+    **overrides: typing.Any,
 ) -> tuple[models.Graph, dict, dict]:
-    """`from_torch` for translated tensors; the graph trains with `training`."""
-    graph, params, stats = shapes(name, training=training, **overrides)
+    """`from_torch` for translated tensors; `training` and `quantization` as in `models.shapes`."""
+    graph, params, stats = shapes(name, training=training, quantization=quantization, **overrides)
     weights = {"params": params, "stats": stats}
     comparison = _compare(name, weights, tensors)
     if comparison.problems:

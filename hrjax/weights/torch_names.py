@@ -22,7 +22,10 @@ LEAVES = {
     "bias": ("bias", (0,)),
     "mean": ("running_mean", (0,)),
     "var": ("running_var", (0,)),
+    # Of fake quantization, under names of our own: no official network has it.
+    **{name: (name, ()) for name in ("alpha", "total", "count")},
 }
+ROUNDING = ".rounding"  # the end of the paths of modules with these leaves
 
 
 def to_torch(name: str, params: dict, stats: dict) -> dict[str, np.ndarray]:
@@ -47,10 +50,12 @@ def torch_name(path: Sequence[str], table: Sequence[tuple]) -> tuple[str, tuple[
     """
     *module, leaf = path
     name = ".".join(module)
+    end = ROUNDING if name.endswith(ROUNDING) else ""
+    name = name.removesuffix(end)
     for pattern, replacement in table:
         name = re.sub(pattern, replacement, name)
     torch_leaf, axes = LEAVES[leaf]
-    return f"{name}.{torch_leaf}", axes
+    return f"{name}{end}.{torch_leaf}", axes
 
 
 def entries(name: str, weights: dict) -> Iterator[tuple[str, tuple[int, ...], tuple, jax.Array]]:

@@ -12,7 +12,13 @@ from hrjax.export.translation import primitives, values
 from hrjax.export.translation.values import Value
 
 STEPS = 127  # of eight bits, on either side of zero
+LARGEST_BIAS = 2**30  # steps
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
+POSITIVE = ("Relu", "Sigmoid", "Softmax")  # operations whose results are never negative
+UNSIGNED_IF_INPUT = (  # and those that keep this so
+    *("MaxPool", "AveragePool", "Reshape", "Transpose", "Resize", "Slice", "Split"),
+    *("ReduceMean", "Unsqueeze", "Squeeze", "Gather"),
+)
 MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
 
 
@@ -156,19 +162,28 @@ def _mixed_kernels(graph, images, shape, weights, kernels, stride):
 def _quantize_activations(graph, inputs, out):
     """Activations rounded to eight bits on either side of zero, clipped first where that matters.
 
-    Values below the scale round to -128 here and to -127 in the network, one step apart.
+    What is above the scale becomes 127 in any case, but what is below it would become -128.
     """
     x, alpha, scale = inputs
-    bound, highest = float(alpha.data), float(scale.data)
-    if bound < highest:
+    bound, highest = min(float(alpha.data), float(scale.data)), float(scale.data)
+    if bound < highest or not _is_positive(graph, x):
         limits = [graph.constant(np.asarray(n, out.dtype), "bound") for n in (-bound, bound)]
         (name,) = graph.add("Clip", [values.name_of(graph, x), *limits])
         x = values.stored(name, x, x.layout, x.sizes)
-    step = graph.constant(np.asarray(highest / STEPS, out.dtype), "step")
+    step = graph.constant(scale.data.astype(out.dtype) / out.dtype.type(STEPS), "step")
     around = [step, graph.constant(np.zeros((), np.int8), "zero")]
     (levels,) = graph.add("QuantizeLinear", [values.name_of(graph, x), *around])
     (name,) = graph.add("DequantizeLinear", [levels, *around])
     return values.stored(name, x, x.layout, x.sizes)
+
+
+def _is_positive(graph, x):
+    """Whether a tensor cannot be negative, as far as the operations around tell that make it."""
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    node = makers.get(values.name_of(graph, x))
+    while node and node.op in UNSIGNED_IF_INPUT:
+        node = makers.get(node.inputs[0])
+    return node is not None and node.op in POSITIVE
 
 
 def _quantize_weights(graph, inputs, out):
@@ -179,7 +194,7 @@ def _quantize_weights(graph, inputs, out):
     array = values.full_array(weights)
     layout = (array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
     array = array.transpose(layout)
-    steps = np.abs(array).reshape(len(array), -1).max(1) / STEPS
+    steps = np.abs(array).reshape(len(array), -1).max(1) / array.dtype.type(STEPS)
     ratio = array / np.where(steps > 0, steps, 1).reshape(-1, *[1] * (array.ndim - 1))
     levels = np.trunc(ratio + np.copysign(0.5, ratio)).astype(np.int8)
     names = [graph.constant(levels, weights.label), graph.constant(steps, f"{weights.label}.step")]
@@ -188,7 +203,20 @@ def _quantize_weights(graph, inputs, out):
     return Value(name, out.shape, out.dtype, layout, array.shape, weights.label)
 
 
+def _quantize_bias(graph, inputs, out):
+    """Biases of convolutions as numbers; `simplify` makes integers of them."""
+    if not all(value.is_constant for value in inputs):
+        return None
+    bias, weights, scale = map(values.full_array, inputs)
+    steps = np.abs(weights).reshape(-1, len(bias)).max(0) / weights.dtype.type(STEPS)
+    steps *= scale / scale.dtype.type(STEPS)
+    levels = np.rint(np.divide(bias, steps, out=np.zeros_like(bias), where=steps > 0))
+    fits = (steps > 0) & (np.abs(levels) < LARGEST_BIAS)
+    return values.constant(np.where(fits, levels * steps, bias), inputs[0].label)
+
+
 KNOWN = {
+    "quantize_bias": _quantize_bias,
     "quantize_activations": _quantize_activations,
     "quantize_weights": _quantize_weights,
     "convolve_mixture": _convolve_mixture,

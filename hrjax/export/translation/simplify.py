@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.onnx_graph import Graph, Node
 
 NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Max": -math.inf, "Min": math.inf}
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -185,16 +185,35 @@ def _into_convolution(view, node):
 
 
 def _bias_of_rounded(view, node, affine, conv):
-    """A shift of each channel after a convolution with weights in eight bits and without bias."""
-    maker = view.maker.get(conv.inputs[1])
-    if maker is None or maker.op != "DequantizeLinear" or len(conv.inputs) > 2:
+    """A shift of each channel after a convolution in eight bits and without bias.
+
+    It becomes the bias if it is a whole number of the steps that the convolution adds in. Runtimes
+    would round others to these steps.
+    """
+    makers = [view.maker.get(name) for name in conv.inputs]
+    if conv.op != "Conv" or len(makers) != 2:
         return False
-    kernel, (_, factor, shift) = view.constant(maker.inputs[0]), affine
+    if not all(maker and maker.op == "DequantizeLinear" for maker in makers):
+        return False
+    of_input, of_weights = (view.constant(maker.inputs[1]) for maker in makers)
+    kernel, (_, factor, shift) = view.constant(makers[1].inputs[0]), affine
     shift = _by_channel(shift, kernel.shape[0], kernel.ndim)
-    if conv.op != "Conv" or shift is None or np.any(factor != 1):
+    if shift is None or np.any(factor != 1):
         return False
-    dtype = view.constant(maker.inputs[1]).dtype
-    conv.inputs.append(view.graph.constant(shift.astype(dtype), f"{conv.outputs[0]}.bias"))
+    steps = of_input * of_weights
+    levels = np.rint(np.divide(shift, steps, out=np.zeros(len(steps)), where=steps > 0))
+    if np.any(np.abs(levels) >= 2**31) or not np.allclose(levels * steps, shift, rtol=1e-6, atol=0):
+        return False
+    name = f"{conv.outputs[0]}.bias"
+    numbers = {
+        name: levels.astype(np.int32),
+        f"{name}.step": steps,
+        "zeros": np.zeros_like(levels, np.int32),
+    }
+    inputs = [view.graph.constant(x, label) for label, x in numbers.items()]
+    bias = Node("DequantizeLinear", inputs, [f"{name}.rounded"], {"axis": 0})
+    view.graph.nodes.insert(view.graph.nodes.index(conv), bias)
+    conv.inputs += bias.outputs
     return view.replace(node, conv.outputs[0])
 
 

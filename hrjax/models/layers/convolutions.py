@@ -58,7 +58,12 @@ class Conv(nnx.Module):
         options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
         x, kernel = _rounded(self.rounding, x, self.kernel.get_value())
         x = convolve(x, kernel, **options)
-        return x + self.bias.get_value() if with_bias and self.bias is not None else x
+        if not with_bias or self.bias is None:
+            return x
+        bias = self.bias.get_value()
+        if self.rounding is not None:
+            bias = self.rounding.round_bias(bias, self.kernel.get_value())
+        return x + bias
 
     def absorb(self, factor: jax.Array, shift: jax.Array) -> None:
         """Makes the outputs `factor` times what they were, plus `shift`."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import common, hrnet_coco, hrnet_custom, resnet_mpii
+from configs import common, hrnet_coco, hrnet_custom, litehrnet_coco_quantized, resnet_mpii
 from data_pipelines import skeletons
 from data_pipelines.transforms import ops
 from hrjax import models
@@ -290,6 +290,36 @@ def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
 )
 def test_what_does_not_belong_together_has_a_message(changes, message):
     assert problem(change(hrnet_coco.get_config(), **changes)).startswith(message)
+
+
+def quantized(**fields):
+    return change(litehrnet_coco_quantized.get_config(), **fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"quantize__keep": ("stem", "stem,final", "head.projects.99")},
+            "config.quantize.keep names 'stem,final', 'head.projects.99', but the layers of "
+            "litehrnet_30 are in final, head, stages, stem, or parts of these such as stages.",
+        ),
+        ({"quantize__keep": (3,)}, "config.quantize.keep names '3', but the layers of "),
+        ({"train__dtype": "bfloat16"}, "config.train.dtype is bfloat16, which is too coarse for"),
+        ({"eval__dtype": "bfloat16"}, "config.eval.dtype is bfloat16, which is too coarse for"),
+        ({"quantize__crops": 7}, "config.quantize.crops is 7; set it to 8 or more"),
+        ({"quantize__percentile": 50.0}, "config.quantize.percentile is 50.0; set it to a number "),
+    ],
+)
+def test_problems_with_training_in_eight_bits(changes, message):
+    assert problem(quantized(**changes)).startswith(message)
+
+
+def test_quantization_that_is_not_enabled_is_a_warning():
+    (warning,) = checks.check(quantized(quantize__enabled=False, quantize__keep=("final",)))
+    assert warning.startswith(
+        "config.quantize.keep and config.quantize.alpha have no effect, because config.quantize."
+    )
 
 
 def test_mpii_is_scored_by_pckh_alone():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from hrjax.training import optimizers
+from hrjax.training import optimizers, parameter_packing
 
 
 def settings(**changes):
@@ -110,6 +110,33 @@ def test_relative_position_bias_tables_have_no_weight_decay():
 def test_sgd_adds_weight_decay_to_the_gradient():
     update = one_update(jnp.array(2.0), jnp.array(1.0), name="sgd", weight_decay=0.5)
     assert update == pytest.approx(-0.1 * (1 + 0.5 * 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"name": "adamw"}, {"name": "sgd", "momentum": 0.0}])
+def test_alpha_has_its_own_learning_rate_and_no_weight_decay(changes):
+    params = {
+        "kernel": jnp.ones(3),
+        "rounding": {"alpha": jnp.array(8.0)},
+        "other": {"rounding": {"alpha": jnp.array(2.0)}, "bias": jnp.ones(2)},
+    }
+    gradients = jax.tree.map(jnp.ones_like, params)
+    options = settings(weight_decay=0.5, **changes)
+    updates = {}
+    for factor in (None, 1.0, 1000.0):
+        transform = optimizers.optimizer(options, lambda step: 0.1, alpha_factor=factor)
+        packed = parameter_packing.pack(params)
+        update, _ = transform.update(
+            parameter_packing.pack(gradients), transform.init(packed), packed
+        )
+        updates[factor] = update.unpack()
+    once, often = updates[1.0], updates[1000.0]
+    np.testing.assert_allclose(often["rounding"]["alpha"], -100, rtol=1e-5)
+    np.testing.assert_allclose(often["other"]["rounding"]["alpha"], -100, rtol=1e-5)
+    np.testing.assert_allclose(once["rounding"]["alpha"], -0.1, rtol=1e-5)
+    for name in ("kernel", ("other", "bias")):
+        same = [x[name] if isinstance(name, str) else x["other"]["bias"] for x in updates.values()]
+        np.testing.assert_array_equal(same[0], same[1])
+        np.testing.assert_array_equal(same[0], same[2])
 
 
 def test_unknown_choices_are_listed():

@@ -68,6 +68,12 @@ def test_reads_paddle_and_numpy(tmp_path):
             np.testing.assert_array_equal(found[key], value)
 
 
+@pytest.mark.parametrize("name", ["x.npz", "x.safetensors"])
+def test_single_numbers_stay_single_numbers(tmp_path, name):
+    file_formats.write(tmp_path / name, {"alpha": np.float32(3).reshape(())}, None)
+    assert file_formats.read(tmp_path / name)["alpha"].shape == ()
+
+
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "tensors.safetensors"])
 def test_a_file_cut_short_anywhere_is_one_message(golden, tmp_path, name):
     data = (golden / "weights" / name).read_bytes()

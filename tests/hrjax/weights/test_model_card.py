@@ -202,3 +202,33 @@ def test_curves_that_cannot_be_right_are_one_message(card, tmp_path, changes, me
         model_card.read(file)
     assert str(caught.value).startswith(f"{file} is not a usable model card: ")
     assert "\n" not in str(caught.value)
+
+
+def test_how_a_network_is_quantized_is_read_as_it_was_written(card, tmp_path):
+    told = models.Quantization(("stem", "final"), 0.0, 99.9)
+    quantized = dataclasses.replace(card, quantization=told)
+    assert model_card.parse(model_card.to_text(quantized), "text") == quantized
+    assert model_card.read(write(card, tmp_path, quantization={})).quantization is not None
+    assert model_card.read(write(card, tmp_path)).quantization is None  # of older cards
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"keep": ["stem", "tail"]}, "quantization.keep names 'tail', but the layers are in final"),
+        ({"keep": "stem"}, r"Expected `array`, got `str` - at `\$\.quantization\.keep`"),
+        ({"keep": [1]}, r"Expected `str`, got `int` - at `\$\.quantization\.keep"),
+        ({"keep": ["x" * 10**5]}, "quantization.keep names 'xxx"),
+        ({"keep": ["stem"] * 10**4}, "quantization.keep has 10000 names, expected at most 4096"),
+        ({"alpha": -1.0}, "quantization has alpha -1.0 and percentile 99.99, expected an alpha of"),
+        ({"percentile": 0}, "quantization has alpha 0.0 and percentile 0.0, expected an alpha of"),
+        ({"percentile": "all"}, r"Expected `float`, got `str` - at `\$\.quantization\.percentile`"),
+    ],
+)
+def test_a_quantization_that_cannot_be_right_is_one_message(card, tmp_path, told, message):
+    file = write(card, tmp_path, quantization=told)
+    with pytest.raises(ValueError, match=message) as caught:
+        model_card.read(file)
+    assert str(caught.value).startswith(f"{file} is not a usable model card: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1500

@@ -14,6 +14,7 @@ from hrjax.models.layers.fake_quantization import (
     clip,
     quantize,
     quantize_activations,
+    quantize_bias,
     quantize_weights,
 )
 
@@ -52,6 +53,34 @@ def test_alpha_is_applied_before_the_scale_in_evaluation():
     x = jnp.array([0.2, 3.0, -3.0])
     ours = quantize_activations(x, jnp.float32(1.0), jnp.float32(127.0))
     np.testing.assert_array_equal(ours, [0, 1, -1])
+
+
+def test_halves_are_rounded_to_even_in_evaluation():
+    x = jnp.array([0.5, 1.5, -2.5, 126.5, -200.0])
+    ours = quantize_activations(x, jnp.float32(1000.0), jnp.float32(127.0))
+    np.testing.assert_array_equal(ours, [0, 2, -2, 126, -127])
+    total = jax.grad(lambda x: jnp.sum(quantize_activations(x, jnp.float32(9.0), jnp.float32(5.0))))
+    np.testing.assert_allclose(total(jnp.array([0.3, 4.9, 7.0])), [1, 1, 0], rtol=1e-6)
+
+
+def test_a_negative_alpha_clips_at_its_magnitude():
+    rounding = FakeQuantization(alpha=-2.0)
+    x, _ = rounding(jnp.array([[9.0]]), jnp.ones((1, 1)))
+    assert rounding.total.get_value() == pytest.approx(0.9 + 2)
+    rounding.eval()
+    rounding.total.set_value(jnp.float32(4.0 * rounding.count.get_value()))
+    x, _ = rounding(jnp.array([[9.0, -9.0]]), jnp.ones((2, 1)))
+    np.testing.assert_allclose(x, [[64 * 4 / 127, -64 * 4 / 127]], rtol=1e-6)
+
+
+def test_biases_are_whole_steps_of_the_products_where_integers_can_hold_them():
+    weights = jnp.array([[127.0, 0.5, 0.0, 1e-30]])
+    bias = jnp.array([5.4, -0.01, 0.3, 0.3])
+    step = 2.0  # of the activations
+    ours = quantize_bias(bias, weights, jnp.float32(127 * step))
+    small = 0.5 / 127 * step
+    expected = [6, round(-0.01 / small) * small, 0.3, 0.3]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
 def test_each_output_channel_of_weights_has_its_own_scale():
