@@ -83,10 +83,10 @@ def _standardize_rectified_forward(x, scale, bias, guess, epsilon):
 @functools.partial(jax.jit, static_argnums=0)
 def _standardize_rectified_backward(epsilon, saved, gradients):
     # Both the sums and the pass after them read the images and the gradient as they are, and find
-    # out anew where the ReLU passes it. XLA would otherwise write the masked gradient, or the mask
-    # in the forward pass, and read it twice; the barriers keep it from seeing that both are equal.
+    # out anew where the ReLU passes it. XLA would otherwise write the masked gradient and read it
+    # twice; the barrier keeps it from seeing that both are equal.
     x, scale, bias, mean, factor = saved
-    x, gradient = lax.optimization_barrier((x, gradients[0]))
+    gradient = gradients[0]
 
     def masked(x, gradient):
         wide = x.astype(scale.dtype)
