@@ -37,7 +37,10 @@ def test_it_has_what_the_format_requires(citation):
     for reference in citation["references"]:
         assert set(reference) >= REQUIRED_OF_REFERENCES
         assert reference["type"] in TYPES
-    for author in [*citation["authors"], *(a for r in citation["references"] for a in r["authors"])]:
+    for author in [
+        *citation["authors"],
+        *(a for r in citation["references"] for a in r["authors"]),
+    ]:
         assert set(author) in (OF_PERSONS, OF_ENTITIES)
 
 
