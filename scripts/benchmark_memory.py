@@ -1,6 +1,6 @@
 """The memory that networks need on this machine, by batch: compiled, but not run.
 
-    python scripts/benchmark_memory.py --modes=predict --batches=1,8,32 > docs/memory.json
+    python scripts/benchmark_memory.py --modes=predict --batches=8,32 > docs/memory.json
     python scripts/benchmark_memory.py --modes=train --batches=8 >> docs/memory.json
 
 Prints a line of JSON for each network and batch: what XLA plans for arguments, temporaries and

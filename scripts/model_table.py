@@ -24,7 +24,8 @@ from hrjax.weights.published import PUBLISHED
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BEGIN, END = "<!-- scripts/model_table.py {} -->\n", "\n<!-- end -->"
-HEAD = ("variant", "input", "parameters", "MACs", "published", "config")
+INPUT = "input, height x width"
+HEAD = ("variant", INPUT, "parameters", "MACs", "published", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
@@ -132,7 +133,7 @@ def best_models(protocol: str) -> str:
         if (match := pattern.match(published)) and any(times):
             fastest = min(float(time) for time in times if time)
             candidates.append((fastest, -float(match[1]), match[1], name, size, times, config))
-    rows = [(protocol.split(" {}")[0], "variant", "input", *runtimes.values(), "config")]
+    rows = [(protocol.split(" {}")[0], "variant", INPUT, *runtimes.values(), "config")]
     best = 0.0
     for _, _, score, name, size, times, config in sorted(candidates):
         if float(score) > best:
@@ -148,7 +149,7 @@ def published_names() -> str:
     paddle = re.compile(re.escape(PADDLE_AP).replace(re.escape("{}"), r"([\d.]+)"))
     scores = {(name, size): paddle.match(published) for name, size, published, _ in ROWS}
     scores = {key: match[1] for key, match in scores.items() if match}
-    rows = [("name", "network", "input", "COCO AP (ground-truth boxes)", *runtimes.values())]
+    rows = [("name", "network", INPUT, "COCO AP (ground-truth boxes)", *runtimes.values())]
     for name, row in PUBLISHED.items():
         variant, size = models.split_size(row.model)
         times = [latencies.get((variant, size, runtime), "") for runtime in runtimes]
