@@ -23,6 +23,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 COMMANDS = "reference/commands.md"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"(?:(?<=\n\n)|\A)((?: {4}.*\n|\n(?= {4}))+)")
 PROGRAMS = ("python", "pip", "pytest", "git", "cd", "bash", "mkdocs", "ruff", "trtexec", "time")
 
@@ -76,13 +77,14 @@ def resolve(path: str, source: str, page: str, repository: str) -> str:
 
 
 def highlight(markdown: str) -> str:
-    """Makes indented code fenced, with the language that it is in."""
+    """Makes indented code fenced, with the language that it is in; fenced code stays as it is."""
 
     def fence(match):
         code = re.sub("^ {4}", "", match[1].rstrip(), flags=re.MULTILINE)
         return f"```{language(code)}\n{code}\n```\n"
 
-    return BLOCK.sub(fence, markdown)
+    parts = FENCED.split(markdown)
+    return "".join(x if FENCED.fullmatch(x) else BLOCK.sub(fence, x) for x in parts)
 
 
 def language(code: str) -> str:

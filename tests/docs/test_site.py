@@ -53,6 +53,11 @@ def test_code_gets_its_language():
     assert hooks.highlight(page) == expected
 
 
+def test_fenced_code_stays_as_it_is():
+    page = "```text\na\n\n    python x.py\n\nb\n```\n"
+    assert hooks.highlight(page) == page
+
+
 def test_every_command_is_described():
     page = hooks.describe_commands()
     for script in ROOT.glob("scripts/*.py"):
