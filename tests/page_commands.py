@@ -39,9 +39,11 @@ INSTEAD = {
     r"=yolox_s\b": "=hog",  # a download
     r"(recommend --root=data/mice)$": r"\1 --weights=tiny.safetensors",  # else training downloads
     r"--from=cvat --labels=annotations\.xml": "--from=coco --labels=labels.json --images=photos",
-    r"configs/hrnet_coco\.py(:\w+)?": f"configs/hrnet_coco.py:{TINY}",
+    r"configs/hrnet_coco\.py:hrnet_w48": f"configs/hrnet_coco.py:{TINY}",
+    r"configs/hrnet_coco\.py(?!:)": f"configs/hrnet_coco.py:{TINY}",
 }
 INSTEAD_IN_PYTHON = {
+    r'weights="hrnet_w32_coco"': 'weights="tiny.safetensors"',
     r'"(hrnet_w32|litehrnet_30)_coco"': '"{published}"',
     r'"yolox_s"': '"hog"',
     r'"hrnet_w32"': f'"{TINY}"',
