@@ -87,12 +87,14 @@ def test_memory_that_was_not_measured_is_a_dash(tmp_path, monkeypatch):
         {"mode": "predict", "model": "b", "batch": 8, "mib": 20.0},
     ]
     write_lines(tmp_path, "memory.json", rows)
+    alone = {"model": "b", "batch": 1, "input": "256x192", "program_memory_mib": 5.4}
+    write_lines(tmp_path, "latency.json", [alone, {**alone, "model": "a", "input": "384x288"}])
     monkeypatch.setattr(model_table, "DOCS", tmp_path)
     expected = [
-        "| network | predict, batch 8 | train, batch 8 |",
-        "| --- | --- | --- |",
-        "| a | 10 | 1,234 |",
-        "| b | 20 | – |",
+        "| network | alone, batch 1 | predict, batch 8 | train, batch 8 |",
+        "| --- | --- | --- | --- |",
+        "| a | – | 10 | 1,234 |",
+        "| b | 5 | 20 | – |",
     ]
     assert model_table.memory().split("\n") == expected
 
