@@ -22,7 +22,7 @@ import cv2
 
 ROOT = pathlib.Path(__file__).parent.parent
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
-PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "python.md", *TUTORIALS]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "python.md", *TUTORIALS]
 TINYPOSE = ROOT.parent / "shared" / "weights" / "tinypose_256x192.npz"
 TINY = "hrnet_tiny"
 PROGRAMS = ("python -m hrjax.main ", "python scripts/", "python examples/")
@@ -60,7 +60,7 @@ BEFORE = {
 }
 DEFINED_BEFORE = {
     "python.md": "import hrjax, jax, numpy as np\n"
-    "photos = np.zeros((1, 32, 32, 3), np.uint8)\n"
+    "photos = np.zeros((2, 64, 64, 3), np.uint8)\n"
     "key = jax.random.key(0)\n"
     f"_, *weights = hrjax.split(hrjax.create('{TINY}'))\n"
     f"state_dict = hrjax.to_torch('{TINY}', *weights)\n"

@@ -23,6 +23,13 @@ def test_every_command_is_run_or_has_a_reason_not_to_be(page):
     assert not unknown, f"say in {page_commands.__name__} how to run these, or why not: {unknown}"
 
 
+def test_the_start_page_has_commands_of_other_pages_alone():
+    start = page_commands.read(ROOT / "docs" / "index.md")
+    assert start.commands
+    assert {*start.commands} <= {command for page in PAGES for command in page.commands}
+    assert not start.code
+
+
 @on_every_page
 def test_python_on_a_page_is_python(page):
     ast.parse(page.code)
