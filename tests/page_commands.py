@@ -86,11 +86,12 @@ SMALLER = {
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """The commands of a page, and its Python as one program."""
+    """The commands of a page, its Python as one program, and its other blocks, of files."""
 
     path: pathlib.Path
     commands: tuple[str, ...]
     code: str
+    others: str
 
 
 @functools.cache
@@ -112,7 +113,8 @@ def read(path: pathlib.Path) -> Page:
         by_language[hooks.language(block)].append(block)
     lines = re.sub(r"\\\n\s*", "", "".join(by_language["bash"])).splitlines()
     commands = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
-    return Page(path, tuple(filter(None, commands)), "\n".join(by_language["python"]))
+    code, others = "\n".join(by_language["python"]), "".join(by_language["text"])
+    return Page(path, tuple(filter(None, commands)), code, others)
 
 
 def reason_not_to_run(command: str) -> str:

@@ -10,6 +10,7 @@ from page_commands import INSTEAD, INSTEAD_IN_PYTHON, NOT_RUN, PROGRAMS, ROOT, S
 PAGES = [page_commands.read(path) for path in page_commands.PAGES]
 EVERYWHERE = [page_commands.read(path) for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))]
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+FILE = re.compile(r"[\w.-]+/[\w./-]+")
 OPTION = re.compile(r"(?<=\s)--(\w+)(?:=|\s|$)")
 
 
@@ -21,6 +22,13 @@ def test_every_command_is_run_or_has_a_reason_not_to_be(page):
         if not page_commands.reason_not_to_run(command) and not command.startswith(PROGRAMS)
     ]
     assert not unknown, f"say in {page_commands.__name__} how to run these, or why not: {unknown}"
+
+
+@on_every_page
+def test_a_block_is_commands_or_python_or_a_list_of_files(page):
+    # A command of an unknown program, and Python with a mistake in it, would be neither.
+    names = [line.split()[0] for line in page.others.splitlines() if line.strip()]
+    assert not [name for name in names if not FILE.fullmatch(name)]
 
 
 def test_the_start_page_has_commands_of_other_pages_alone():
