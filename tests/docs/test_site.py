@@ -78,5 +78,7 @@ def test_the_site_builds_strictly(tmp_path):
     assert built.returncode == 0, built.stderr
     for page in ("index", "networks", "tutorials/photo", "reference/hrjax", "reference/commands"):
         assert "</html>" in (tmp_path / f"{page}.html").read_text(encoding="utf-8")
+    recipes = (tmp_path / "reference" / "recipes.html").read_text(encoding="utf-8")
+    assert "lr_base_batch" in recipes  # the fields of configs/common.py
     reference = (tmp_path / "reference" / "predictions.html").read_text(encoding="utf-8")
     assert "Follows people through a film" in reference
