@@ -9,6 +9,8 @@ import page_commands
 import pytest
 from page_commands import ROOT
 
+import hrjax
+
 hooks = page_commands.site_hooks()
 REPOSITORY = "https://example.org/us/hrjax"
 
@@ -82,3 +84,9 @@ def test_the_site_builds_strictly(tmp_path):
     assert "lr_base_batch" in recipes  # the fields of configs/common.py
     reference = (tmp_path / "reference" / "predictions.html").read_text(encoding="utf-8")
     assert "Follows people through a film" in reference
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/reference/*.md"))
+    shown = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+    assert {f"hrjax.{name}" for name in hrjax.__all__} - shown == {"hrjax.__version__"}
