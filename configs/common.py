@@ -5,6 +5,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
+from data_pipelines.messages import choices
 from hrjax import models
 
 
@@ -17,11 +18,11 @@ def recipe(variant: str, *, default: str, dataset: str, input_size: tuple[int, i
     """
     name, size = models.split_size(variant or default)
     family = type(models.VARIANTS[default])
-    choices = [key for key, value in models.VARIANTS.items() if type(value) is family]
-    if name not in choices:
+    known = [key for key, value in models.VARIANTS.items() if type(value) is family]
+    if name not in known:
         raise ValueError(
-            f"unknown variant {name!r} in --config=…:{variant}; choose one of: "
-            f"{', '.join(choices)} (append _HxW for another input size, e.g. _384x288)"
+            f"unknown variant {name!r} in --config=…:{variant}; {choices.advice(name, known)} "
+            "(append _HxW for another input size, height x width as in the papers, e.g. _384x288)"
         )
     entry = datasets.find(dataset)
     config = _base()
@@ -204,6 +205,9 @@ def _train(config):
 
     config.log = ConfigDict()
     config.log.every_steps = 50
+    # Places that get the log as well; their packages are extras of the same names.
+    config.log.wandb = ""  # PROJECT or ENTITY/PROJECT of Weights & Biases; "": none
+    config.log.mlflow = ""  # an experiment of MLflow, at MLFLOW_TRACKING_URI; "": none
 
 
 def _eval(config):
@@ -215,7 +219,7 @@ def _eval(config):
     config.eval.boxes = "gt"  # gt (ground truth), or a JSON file of detections in COCO's format
     config.eval.box_threshold = 0.0  # detections with lower scores are ignored
     config.eval.clip_boxes = False  # True: ground-truth boxes lose a pixel, as in the references
-    # coco_ap, crowdpose_ap, pckh, keypoints.
+    # coco_ap, crowdpose_ap, pckh, keypoints, jhmdb, posetrack.
     config.eval.metrics = ""  # "": the dataset's own
     config.eval.batch_size = 32  # people per step, on all devices together
     config.eval.flip_test = True  # averages the heatmaps of the crop and its mirror image
@@ -230,5 +234,5 @@ def _eval(config):
     config.eval.oks_threshold = 0.9
     config.eval.joint_threshold = 0.2  # joints scored lower do not count in a person's score
     # How many detections of each image AP compares, the best ones; 0: as usual for the metric, 20
-    # for coco_ap and crowdpose_ap, all for keypoints.
+    # for coco_ap and crowdpose_ap, all for the others.
     config.eval.max_people = 0

@@ -25,21 +25,23 @@ class JointForm:
 
     `fields` are put one after the other; with `leading` only as many joints count as the skeleton
     has. Joints and boxes count from `first_pixel`. With `scores`, any visibility but 0, 1 and 2 is
-    a score: joints with more than 0 are labeled and visible.
+    a score: joints with more than 0 are labeled and visible. With `heads` there are boxes of heads
+    and regions that are ignored, as in PoseTrack18.
     """
 
     fields: tuple[str, ...] = ("keypoints",)
     leading: bool = False
     first_pixel: float = 0.0
     scores: bool = False
+    heads: bool = False
 
 
 COCO_FORM = JointForm()
 
 
-def images(document: Document) -> dict[str, Any]:
+def images(document: Document, form: JointForm = COCO_FORM) -> dict[str, Any]:
     """The columns of a file's images by their names in `truth.Truth`."""
-    count, names = len(document.images), []
+    count, names, regions = len(document.images), [], []
     ids = np.empty(count, np.int64)
     sizes, crowd_index = np.empty((count, 2)), np.empty(count)
     for row, raw in enumerate(document.images):
@@ -49,6 +51,7 @@ def images(document: Document) -> dict[str, Any]:
             sizes[row] = _length(image.height, "height"), _length(image.width, "width")
             crowd_index[row] = _crowd_index(image.crowdIndex)
             names.append(_file_name(image.file_name))
+            regions.append(_regions(image) if form.heads else ())
         except Wrong as error:
             raise coco_json.explain(document.path, "image", row, raw, error) from None
     _check_unique(document.path, ids, names)
@@ -57,7 +60,19 @@ def images(document: Document) -> dict[str, Any]:
         "image_names": names,
         "image_sizes": sizes,
         "crowd_index": crowd_index,
+        "ignored": regions if form.heads else None,
     }
+
+
+def _regions(image):
+    """The polygons (p, 2) of an image in which neither people nor predictions count."""
+    columns = [
+        coco_json.lists_of_numbers(getattr(image, name), name)
+        for name in ("ignore_regions_x", "ignore_regions_y")
+    ]
+    if [len(xs) for xs in columns[0]] != [len(ys) for ys in columns[1]]:
+        raise Wrong("ignore_regions_x and ignore_regions_y do not have as many numbers")
+    return tuple(np.column_stack(pair) for pair in zip(*columns, strict=True))
 
 
 def _length(value, field):
@@ -99,8 +114,9 @@ class People:
     """The annotations of a category as they stand in the file, a row each.
 
     `rows` (n,) says which of all annotations they are; boxes (n, 4), joints (n, k, 3), areas and
-    counts, the file's num_keypoints, (n,) are float64, NaN where the file has none. `dropped`
-    counts the other annotations by reason, `dropped_names` names those of the category.
+    counts, the file's num_keypoints, (n,) are float64, NaN where the file has none, and so are the
+    `heads` (n, 4), None where the form has no heads. `dropped` counts the other annotations by
+    reason, `dropped_names` names those of the category.
     """
 
     document: Document
@@ -113,6 +129,7 @@ class People:
     areas: np.ndarray
     counts: np.ndarray
     crowds: np.ndarray
+    heads: np.ndarray | None
     dropped: Mapping[str, int]
     dropped_names: Mapping[str, list[str]]
 
@@ -134,7 +151,7 @@ def people(
     form: JointForm = COCO_FORM,
 ) -> People:
     """The annotations of categories that have a box, with the skeleton's joints or without any."""
-    names = ("rows", "ids", "image_ids", "category_ids", "areas", "counts", "crowds")
+    names = ("rows", "ids", "image_ids", "category_ids", "areas", "counts", "crowds", "heads")
     columns = {name: [] for name in names}
     total, joints = len(document.annotations), skeleton.num_joints
     # Pages of rows that are never written take no memory.
@@ -157,6 +174,8 @@ def people(
     kinds |= {"areas": float, "counts": float}
     columns |= {name: np.array(columns[name], kind) for name, kind in kinds.items()}
     columns |= {"crowds": np.array(columns["crowds"], bool), "boxes": boxes[:count]}
+    heads = np.array(columns["heads"], float).reshape(-1, 4)
+    columns["heads"] = heads if form.heads else None
     columns["joints"] = table[:count].reshape(count, joints, 3)
     _apply(form, columns["joints"], columns["boxes"])
     result = People(document, dropped=dict(dropped), dropped_names=dropped_names, **columns)
@@ -183,6 +202,8 @@ def _add(columns, table, boxes, entry, category_ids, form):
     columns["areas"].append(coco_json.number(entry.area, "area"))
     columns["counts"].append(coco_json.number(entry.num_keypoints, "num_keypoints"))
     columns["crowds"].append(_crowd(entry.iscrowd))
+    if form.heads:
+        columns["heads"].append(_box(entry, "bbox_head") or (math.nan,) * 4)
     boxes[place] = box
     table[place] = joints or 0.0
     columns["ids"].append(_annotation_id(entry.id))
@@ -197,10 +218,10 @@ def _joints(entry, form, count):
     return joints[:count] if form.leading else joints
 
 
-def _box(entry):
-    box = coco_json.numbers(entry.bbox, "bbox")
+def _box(entry, field="bbox"):
+    box = coco_json.numbers(getattr(entry, field), field)
     if len(box) not in (0, 4):
-        raise Wrong(f"bbox has {len(box)} numbers; expected x, y, width and height")
+        raise Wrong(f"{field} has {len(box)} numbers; expected x, y, width and height")
     return box
 
 

@@ -41,6 +41,8 @@ class Image(msgspec.Struct, gc=False):
     width: float | None = None
     height: float | None = None
     crowdIndex: float | None = None
+    ignore_regions_x: msgspec.Raw = ABSENT
+    ignore_regions_y: msgspec.Raw = ABSENT
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -55,6 +57,7 @@ class Annotation(msgspec.Struct, gc=False):
     face_kpts: msgspec.Raw = ABSENT
     lefthand_kpts: msgspec.Raw = ABSENT
     righthand_kpts: msgspec.Raw = ABSENT
+    bbox_head: msgspec.Raw = ABSENT
     area: float | None = None
     iscrowd: float | bool | None = None
     num_keypoints: float | None = None
@@ -218,6 +221,17 @@ def numbers(value: msgspec.Raw | Any, field: str) -> list[float]:
     if words:
         raise Wrong(f"{field} holds {shown(words[0])}, which is not a number")
     return [math.nan if entry is None else _float(entry) for entry in value]
+
+
+def lists_of_numbers(value: msgspec.Raw | Any, field: str) -> list[list[float]]:
+    """The numbers of lists in a list; an empty list where there is none."""
+    if isinstance(value, msgspec.Raw):
+        value = _plain(value)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Wrong(f"{field} is {shown(value)}; expected a list of lists")
+    return [numbers(entry, field) for entry in value]
 
 
 def _float(value):

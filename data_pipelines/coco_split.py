@@ -14,6 +14,7 @@ import numpy as np
 
 from data_pipelines import files, ground_truth
 from data_pipelines.ground_truth import Truth
+from data_pipelines.messages import choices
 from data_pipelines.readers import custom
 from data_pipelines.readers.request import Joints
 
@@ -44,7 +45,7 @@ class Plan:
                 "one of val, and that both together leave something to train on"
             )
         if self.by not in GROUPS:
-            raise ValueError(f"unknown group {self.by!r}; choose one of: {', '.join(GROUPS)}")
+            raise ValueError(choices.unknown("group", self.by, GROUPS))
         if self.people < 0:
             raise ValueError(f"people is {self.people}; expected 0, which takes all, or more")
 
@@ -106,7 +107,7 @@ def _order(known, joints):
     unknown = [name for name in joints.values() if name not in names]
     if unknown:
         raise ValueError(
-            f"{known.path} has no joint {unknown[0]!r}; choose from: {', '.join(names)}"
+            f"{known.path} has no joint {unknown[0]!r}; {choices.advice(unknown[0], names)}"
         )
     return [names.index(name) for name in joints.values()]
 

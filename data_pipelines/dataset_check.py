@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from data_pipelines import geometry, images
+from data_pipelines.messages import sizes
 from data_pipelines.readers import joint_names
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.splits import IMAGE_SIZE, Split
@@ -79,8 +80,8 @@ def check_images(split: Split, progress: Callable[[Iterable], Iterable]) -> list
         if was_turned:
             turned.append(path)
         elif size and size != image.shape[:2]:
-            height, width = image.shape[:2]
-            different.append(f"{path} is {height}x{width}, stated {size[0]}x{size[1]}")
+            real = sizes.pixels(image.shape[:2])
+            different.append(f"{path} has {real}, stated {sizes.text(size)}")
         elif images.has_orientation(data, path):
             rotated.append(path)
     ignored = "images have an EXIF orientation and are used as stored, which fits their stated size"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines import skeletons
+from data_pipelines.messages import choices
 from data_pipelines.readers import coco, crowdpose, custom, mpii, ochuman, published, request
 from data_pipelines.readers.request import ANNOTATED, Request
 from data_pipelines.splits import Split
@@ -19,8 +20,8 @@ class Dataset:
     """The facts about one dataset.
 
     `skeleton` is None where the files say which joints there are. `read` gives one of `splits`;
-    `metric` is "pckh", "coco_ap", "crowdpose_ap" or "keypoints", COCO's AP for any joints; `root`
-    is where the files are by default, and `input_size` the usual (height, width) of the crops.
+    `metric` is one of `hrjax.evaluation.metrics`; `root` is where the files are by default, and
+    `input_size` the usual (height, width) of the crops.
     `detected_boxes` says whether it can be evaluated in a detector's boxes.
     """
 
@@ -110,8 +111,7 @@ def _published(name, *, eval_split="val", metric="coco_ap", input_size=(256, 192
     )
 
 
-# Animals are evaluated in their annotated boxes, in square crops. PoseTrack18's own metric, mAP of
-# tracked heads, and JHMDB's, PCK by the size of the torso, are other ones.
+# Animals are evaluated in their annotated boxes, in square crops.
 DATASETS |= {
     "ap10k": _published("ap10k", input_size=(256, 256), boxes=False),
     "animalpose": _published("animalpose", input_size=(256, 256), boxes=False),
@@ -119,16 +119,21 @@ DATASETS |= {
     "coco_wholebody": _published("coco_wholebody"),
     "aic": _published("aic"),
     "humanart": _published("humanart"),
-    "jhmdb": _published("jhmdb", eval_split="test", metric="keypoints", input_size=(256, 256)),
-    "posetrack18": _published("posetrack18", metric="keypoints"),
+    "jhmdb": _published("jhmdb", eval_split="test", metric="jhmdb", input_size=(256, 256)),
+    "posetrack18": _published("posetrack18", metric="posetrack"),
 }
 
 
 def find(dataset: str) -> Dataset:
     """The entry of DATASETS."""
     if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {dataset!r}; choose one of: {', '.join(DATASETS)}")
+        raise ValueError(choices.unknown("dataset", dataset, DATASETS))
     return DATASETS[dataset]
+
+
+def name_of(skeleton: skeletons.Skeleton) -> str:
+    """The first dataset whose people have these joints; "" for joints of one's own."""
+    return next((name for name, entry in DATASETS.items() if entry.skeleton == skeleton), "")
 
 
 def with_joints(count: int) -> str:

@@ -50,7 +50,9 @@ class Truth:
     `dropped` counts the annotations of the file that are not here, by reason. `annotated` is false
     where the file has no annotations at all, as test splits do not. `notes` names the annotations
     of the category that were repaired or dropped, by what was wrong with them. `category_ids` (n,)
-    int64 are the file's where several categories (species) count as one, None otherwise.
+    int64 are the file's where several categories (species) count as one, None otherwise. Where the
+    form of the file has them (PoseTrack18), `heads` (n, 4) are boxes of heads, NaN where a person
+    has none, and `ignored` has for each image the polygons (p, 2) in which nothing counts.
     """
 
     path: str
@@ -73,6 +75,8 @@ class Truth:
     annotated: bool
     notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     category_ids: np.ndarray | None = None
+    heads: np.ndarray | None = None
+    ignored: Sequence[Sequence[np.ndarray]] | None = None
 
     def __len__(self) -> int:
         return len(self.image_rows)
@@ -108,6 +112,8 @@ class Truth:
             image_names=[self.image_names[row] for row in rows],
             image_rows=new_rows[self.image_rows[kept]],
             annotation_ids=[self.annotation_ids[row] for row in kept],
+            heads=None if self.heads is None else self.heads[kept],
+            ignored=None if self.ignored is None else [self.ignored[row] for row in rows],
         )
 
 
@@ -144,7 +150,7 @@ def read(
     chosen = choose_category(document, category)
     if not isinstance(skeleton, Skeleton):
         skeleton = skeleton(path, chosen)
-    images = coco_columns.images(document)
+    images = coco_columns.images(document, form)
     people = coco_columns.people(document, chosen.ids, skeleton, form)
     return Truth(
         path=str(path),
@@ -159,6 +165,7 @@ def read(
         annotation_ids=people.ids,
         category_ids=people.category_ids if len(chosen.ids) > 1 else None,
         crowds=people.crowds,
+        heads=people.heads,
         areas=_areas(people, trust=trust_areas),
         labeled=_labeled(people, trust=trust_counts),
         dropped=people.dropped,

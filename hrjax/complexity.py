@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from data_pipelines.messages import sizes
 from hrjax import models, text_tables
 
 # The names of parameters that a layer multiplies its input with. MIXED holds several kernels along
@@ -211,12 +212,11 @@ def summarize(name: str, size: tuple[int, int], *, depth: int = 3, **overrides: 
     _, *totals = _costs((), params, calls)
     convention = convention_of(name)
     published = convention_count(calls, convention) / convention.unit
-    height, width = size
     return "\n".join(
         [
             text_tables.format_table(rows),
             "",
-            f"{name}, one image of {height}x{width}",
+            f"{name}, one image of {sizes.pixels(size)}",
             f"parameters          {count_params(params):,}",
             f"MACs as executed    {totals[0]}",
             f"unique modules      {totals[1]}",

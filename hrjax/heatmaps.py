@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.messages import choices
+
 
 def encode(
     keypoints: jax.Array,
@@ -32,7 +34,7 @@ def encode(
     """
     _check_joints(keypoints, visible)
     if encoding not in ENCODINGS:
-        raise ValueError(f"unknown encoding {encoding!r}; choose one of: {', '.join(ENCODINGS)}")
+        raise ValueError(choices.unknown("encoding", encoding, ENCODINGS))
     places = keypoints.astype(jnp.float32) / strides(size, stride, udp=encoding == "udp")
     # The references round by int(x + 0.5), which truncates toward zero (JointsDataset.py).
     cells = places if encoding == "dark" else jnp.trunc(places + 0.5)
@@ -93,7 +95,7 @@ def decode(
     Except with udp, maxima at the border are not moved.
     """
     if method not in DECODERS:
-        raise ValueError(f"unknown decoding {method!r}; choose one of: {', '.join(DECODERS)}")
+        raise ValueError(choices.unknown("decoding", method, DECODERS))
     peaks, scores = _maxima(heatmaps)
     offset = DECODERS[method](heatmaps.astype(jnp.float32), peaks, kernel)
     return jnp.where(scores[..., None] > 0, peaks + offset, 0).astype(jnp.float32), scores
@@ -257,12 +259,24 @@ def to_image(cells: jax.Array, stride: int | np.ndarray, to_original: jax.Array)
     return x * along_x + y * along_y + offset
 
 
-def pck(heatmaps: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-    """The share of joints whose maxima are near those of the targets, to monitor training.
+def pck(hits: jax.Array, totals: jax.Array) -> jax.Array:
+    """The share of joints whose maxima are near those of the targets, of counts (…, k).
 
-    As in the official HRNet: the share per joint, averaged over the joints of the batch. Near means
-    within a twentieth of the heatmap's size; maxima in the first two rows or columns of a target
-    do not count. 0 where nothing counts.
+    As in the official HRNet: the share per joint, averaged over the joints that were counted at
+    all; 0 if none was. `pck_counts` gives the counts of a batch, or of a part of one to add up.
+    """
+    shares = (hits / jnp.maximum(totals, 1)).sum(-1)
+    return shares / jnp.maximum((totals > 0).sum(-1), 1)
+
+
+def pck_counts(
+    heatmaps: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """How many of each joint's maxima are near those of the targets, and how many count, both (k,).
+
+    As in the official HRNet, near means within a twentieth of the heatmap's size, and maxima in the
+    first two rows or columns of a target do not count. Heatmaps and targets are (n, h, w, k),
+    weights (n, k).
     """
     if heatmaps.shape != targets.shape or weights.shape != (targets.shape[0], targets.shape[-1]):
         raise ValueError(
@@ -275,5 +289,4 @@ def pck(heatmaps: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Arra
     height_width = jnp.array(heatmaps.shape[1:3], jnp.float32)
     distance = jnp.linalg.norm((predicted - expected) / (height_width / 10), axis=-1)  # (n, k)
     counted = (expected > 1).all(-1) & (weights > 0)
-    hits, totals = ((distance < 0.5) & counted).sum(0), counted.sum(0)  # (k,)
-    return (hits / jnp.maximum(totals, 1)).sum() / jnp.maximum((totals > 0).sum(), 1)
+    return ((distance < 0.5) & counted).sum(0), counted.sum(0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from data_pipelines.messages import choices
 from data_pipelines.skeletons import Skeleton
 from hrjax import heatmaps, models
 
@@ -39,12 +40,10 @@ class PredictionSettings:
     dtype: str = "float32"
 
     def __post_init__(self):
-        choices = {"encoding": heatmaps.ENCODINGS, "decode": heatmaps.DECODERS, "dtype": DTYPES}
-        for field, known in choices.items():
+        fields = {"encoding": heatmaps.ENCODINGS, "decode": heatmaps.DECODERS, "dtype": DTYPES}
+        for field, known in fields.items():
             if getattr(self, field) not in known:
-                raise ValueError(
-                    f"unknown {field} {getattr(self, field)!r}; choose one of: {', '.join(known)}"
-                )
+                raise ValueError(choices.unknown(field, getattr(self, field), known))
 
     @property
     def udp(self) -> bool:

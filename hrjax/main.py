@@ -19,9 +19,9 @@ EVALUATED = ("model.", "data.", "heatmap.", "eval.")  # fields that an evaluatio
 def main() -> int:
     """Runs the command line; returns the exit status."""
     terminal.set_up_logging()
-    if len(sys.argv) == 1 or command_line.HELP & set(sys.argv):
-        print(command_line.usage())
-        return 0
+    topic = command_line.topic(sys.argv)
+    if topic is not None:
+        return terminal.guard(lambda: print(command_line.usage(topic)))
     debug = "--debug" in sys.argv
     return terminal.guard(lambda: _run(command_line.parse(sys.argv)), explain=_explain, debug=debug)
 

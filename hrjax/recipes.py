@@ -7,11 +7,13 @@ import pathlib
 
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import choices
 from hrjax import models
 
 logger = logging.getLogger(__name__)
 
 KINDS = {str: "a text", int: "a whole number", bool: "true or false", tuple: "a list"}
+FOLDER = "configs"  # whose files a wrong name may mean
 LARGEST = 1e15  # of numbers in a config
 SHOWN = 60  # characters of a wrong value
 
@@ -36,11 +38,17 @@ def read(argument: str) -> ConfigDict:
     """The recipe in FILE.py or FILE.py:VARIANT[_HxW]."""
     name, _, variant = argument.partition(":")
     if not pathlib.Path(name).is_file():
-        raise FileNotFoundError(f"there is no config file {name} (from {pathlib.Path.cwd()})")
+        raise FileNotFoundError(missing_config(name))
     spec = importlib.util.spec_from_file_location(pathlib.Path(name).stem, name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant)
+
+
+def missing_config(name: str) -> str:
+    """The message that there is no config file of this name, with near ones."""
+    meant = choices.proposal(choices.near_files(name, [FOLDER]), after="; ")
+    return f"there is no config file {name} (from {pathlib.Path.cwd()}){meant}"
 
 
 def base(model: str, dataset: str, input_size: tuple[int, int]) -> ConfigDict:
@@ -86,8 +94,8 @@ def split_model(model: str) -> tuple[str, tuple[int, int] | None]:
     name, size = models.split_size(model)
     if name not in models.VARIANTS:
         raise ValueError(
-            f"unknown model {name!r}; choose one of: {', '.join(sorted(models.VARIANTS))} "
-            "(add _HxW for another input size, e.g. _384x288)"
+            f"{choices.unknown('model', name, sorted(models.VARIANTS))} (add _HxW for another "
+            "input size, height x width as in the papers, e.g. _384x288)"
         )
     return name, size
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import files
+from data_pipelines.messages import sizes
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.transforms import ops
 
@@ -175,7 +176,7 @@ def draw_heatmaps(image: np.ndarray, heatmaps: np.ndarray, *, columns: int = 6) 
     if np.ndim(heatmaps) != 3 or height % heatmaps.shape[0] or width % heatmaps.shape[1]:
         raise ValueError(
             f"heatmaps must be (h, w, k) with a whole number of image pixels per cell; got "
-            f"{np.shape(heatmaps)} for an image of {height}x{width}"
+            f"{np.shape(heatmaps)} for an image of {sizes.pixels(image.shape[:2])}"
         )
     stride_y, stride_x = height // heatmaps.shape[0], width // heatmaps.shape[1]
     # Cell (x, y) lies on pixel (x * stride, y * stride).

@@ -52,7 +52,7 @@ from benchmarks import convolutions, networks, people, programs, runtimes, targe
 from configs import common
 from data_pipelines.synthetic import drawing
 from hrjax import models
-from hrjax.runtime import memory, terminal
+from hrjax.runtime import memory, script_options, terminal
 
 MODES = {
     "forward": networks.time_forward,
@@ -71,21 +71,30 @@ LOWERED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--mode", choices=[*MODES], default="forward")
-    parser.add_argument("--sweep", choices=("conv", "memory"), help="instead of a mode")
+    parser = script_options.make(__doc__)
     parser.add_argument(
-        "--model", choices=sorted(models.VARIANTS), default="widehrnet_18", metavar="VARIANT"
+        "--mode", **script_options.one_of(MODES, "MODE"), default="forward", help="default: forward"
     )
-    parser.add_argument("--input", default="256x256", help="height x width of the crops")
+    parser.add_argument(
+        "--sweep", **script_options.one_of(("conv", "memory")), help="instead of a mode"
+    )
+    parser.add_argument(
+        "--model",
+        **script_options.one_of(sorted(models.VARIANTS), "VARIANT"),
+        default="widehrnet_18",
+        help=f"{script_options.folded(models.VARIANTS, 'models')}; default: widehrnet_18",
+    )
+    parser.add_argument("--input", default="256x256", help=script_options.INPUT)
     parser.add_argument("--batch", type=int, default=8, help="batch size")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--dtype", **script_options.one_of(("float32", "bfloat16")), default="float32"
+    )
     parser.add_argument("--accumulate", type=int, default=1, help="microbatches per training step")
     parser.add_argument("--remat", action="store_true", help="recompute blocks to save memory")
     parser.add_argument("--seconds", type=float, default=5, help="duration of a measurement")
-    parser.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), default="mpii")
+    parser.add_argument(
+        "--dataset", **script_options.one_of(("coco", "crowdpose", "mpii")), default="mpii"
+    )
     parser.add_argument("--root", default="", help="of the dataset, for data, end_to_end, predict")
     parser.add_argument("--group_images", action="store_true", help="decode each image once")
     parser.add_argument("--records", action="store_true", help="read images from records")
@@ -96,11 +105,15 @@ def main() -> None:
         default="",
         help=f"for --mode=forward, with commas: {', '.join(runtimes.RUNTIMES)}",
     )
-    parser.add_argument("--target", choices=[*targets.TARGETS], help="a device to compile for")
+    parser.add_argument(
+        "--target",
+        **script_options.one_of(targets.TARGETS, "DEVICE"),
+        help="a device to compile for",
+    )
     parser.add_argument("--devices", type=int, default=1, help="of the target, sharing the batch")
     parser.add_argument("--dump", default="", help="a file for the program compiled for the target")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     memory.keep_freed_memory()
 
     if options.target:
@@ -165,8 +178,7 @@ def read_program(options: argparse.Namespace) -> dict:
     mesh = targets.make_mesh(options.target, options.devices)
     lowered = LOWERED[options.mode](make_config(options, ""), mesh)
     start = time.perf_counter()
-    compiler = targets.compiler_options(options.target, training=options.mode == "train")
-    compiled = lowered.compile(compiler_options=compiler)
+    compiled = targets.compile_for(options.target, lowered, training=options.mode == "train")
     seconds = time.perf_counter() - start
     text = compiled.as_text()
     if options.dump:
@@ -180,9 +192,9 @@ def read_program(options: argparse.Namespace) -> dict:
 
 def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
     """A recipe for the options, with the data in `--root` or drawn into `folder`."""
-    height, width = (int(side) for side in options.input.split("x"))
+    size = script_options.height_width(options.input)
     model, dataset = options.model, options.dataset
-    config = common.recipe(model, default=model, dataset=dataset, input_size=(height, width))
+    config = common.recipe(model, default=model, dataset=dataset, input_size=size)
     config.augment.half_body = 0.0 if dataset == "mpii" else 0.3
     config.data.root = options.root or f"{folder}/people"
     config.data.workers = options.workers

@@ -9,7 +9,6 @@ evaluation do; `train` is a step with Adam in float32. A process needs some 600 
 the program itself. The input is 256x192.
 """
 
-import argparse
 import json
 import time
 
@@ -18,21 +17,19 @@ import jax
 from benchmarks import networks, timing
 from configs import common
 from hrjax import models
-from hrjax.runtime import distributed, memory, terminal
+from hrjax.runtime import distributed, memory, script_options, terminal
 
 SIZE = (256, 192)
 LOWERED = {"predict": networks.lower_prediction, "train": networks.lower_training}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     names = [name for name in models.list_models() if "tiny" not in name]
     parser.add_argument("--models", default=",".join(names), help="with commas; default: all")
     parser.add_argument("--modes", default="predict,train", help="predict, train, or both")
     parser.add_argument("--batches", default="8,32", help="people, with commas (default: 8,32)")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     memory.keep_freed_memory()
     batches = [int(batch) for batch in options.batches.split(",")]
     for model in options.models.split(","):

@@ -8,7 +8,6 @@ the loops and AP (by faster-coco-eval where it is installed) once. `alike` is th
 that are detected twice.
 """
 
-import argparse
 import collections
 import importlib.util
 import json
@@ -21,20 +20,18 @@ from data_pipelines.ground_truth import Truth
 from data_pipelines.skeletons import COCO
 from hrjax import detections
 from hrjax.evaluation import average_precision, nms
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 JOINT_THRESHOLD, OKS_THRESHOLD = 0.2, 0.9
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--people", type=int, default=100_000)
     parser.add_argument("--per_image", type=int, default=20)
     parser.add_argument("--alike", type=float, default=0.25)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     people = make_people(options.people, options.per_image, options.alike)
     numbers = {"people": options.people, **compare(people), **time_ap(people)}
     rows = [f"{key:16}  {value:.4g}" for key, value in numbers.items()]

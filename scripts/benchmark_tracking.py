@@ -6,36 +6,44 @@
 Without a checkpoint the poses are the truth with noise, and some are missing. With one, they are
 those of the network in the boxes of the truth (with noise), as far as people are visible.
 
-Prints for each film: ID switches, MOTA and IDF1 by motmetrics; the
-jitter of joints (mean error of their acceleration) before and after smoothing; the lag of smooth
-joints; and what following costs. A person counts while at least a quarter of the joints is visible.
+Prints for each film: for how many seconds a person is hidden at most; ID switches, and those of
+people who were not hidden in between; MOTA and IDF1 by motmetrics; HOTA and its part that is about
+ids, AssA, with OKS as the similarity; the jitter of joints (mean error of their acceleration)
+before and after smoothing; the lag of smooth joints; and how many milliseconds of CPU tracking and
+smoothing take. A person counts while at least a quarter of the joints is visible, and is hidden
+otherwise.
 """
 
 import argparse
 import dataclasses
+import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks import hota
 from data_pipelines.skeletons import COCO
 from data_pipelines.synthetic import films
 from data_pipelines.synthetic.films import Film, FilmedPerson
 from hrjax import text_tables
+from hrjax.prediction.film import similarity
 from hrjax.prediction.film.follow import Follower
 from hrjax.prediction.film.smoothing import OneEuro
 from hrjax.prediction.film.tracking import Tracking
+from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.results import Poses
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 VISIBLE = 0.25  # of a person's joints, from which the person counts
 NOISE = 0.012  # of joints, relative to the size of the person: the standard deviation
 MISSED = 0.05  # of the people who count, in each frame
 SAME = 0.15  # sizes of a person; joints that are nearer on average are those of the person
 LONGEST_LAG = 5.0  # frames
-# Gives the poses of a frame, by its number and its people.
-Predict = Callable[[int, Sequence[FilmedPerson]], Poses]
+# Gives the poses of a frame, by its number, its people and its image.
+Predict = Callable[[int, Sequence[FilmedPerson], np.ndarray], Poses]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +51,8 @@ class Followed:
     """A film that was followed: a row for each person of each frame who was matched to the truth.
 
     `frames` (r,), `true_ids` (r,), `ids` (r,); joints (r, k, 2) are `true`, `raw` and `smooth`.
-    `events` is motmetrics' accumulator, `seconds` what following took.
+    `events` is motmetrics' accumulator, `compared` has what HOTA needs of each frame, and `seconds`
+    is what following took.
     """
 
     frames: np.ndarray
@@ -53,16 +62,19 @@ class Followed:
     raw: np.ndarray
     smooth: np.ndarray
     events: object
+    compared: tuple[hota.Frame, ...]
     seconds: float
 
 
-def noisy_truth(seed: int, *, noise: float = NOISE, missed: float = MISSED) -> Predict:
+def noisy_truth(
+    seed: int, *, noise: float = NOISE, missed: float = MISSED, joints: int = COCO.num_joints
+) -> Predict:
     """Poses that are the truth with noise; hidden joints are more uncertain and score low."""
 
-    def predict(number, people):
+    def predict(number, people, image):
         rng = np.random.default_rng([seed, number])
         people = [person for person in counted(people) if rng.random() >= missed]
-        k, n = COCO.num_joints, len(people)
+        k, n = joints, len(people)
         visible = np.array([person.visible for person in people]).reshape(n, k)
         boxes = np.array([person.box for person in people]).reshape(n, 4)
         keypoints = np.array([person.keypoints for person in people]).reshape(n, k, 2)
@@ -74,19 +86,16 @@ def noisy_truth(seed: int, *, noise: float = NOISE, missed: float = MISSED) -> P
     return predict
 
 
-def predicted(film: Film, checkpoint: str, seed: int) -> Predict:
+def predicted(predictor: Predictor, seed: int) -> Predict:
     """Poses of a network in boxes that are those of the truth with noise."""
-    from hrjax.prediction.predictor import Predictor
+    boxes_of = noisy_truth(seed, joints=predictor.skeleton.num_joints)
 
-    predictor = Predictor(checkpoint)
-    boxes_of = noisy_truth(seed)
-
-    def predict(number, people):
-        poses = boxes_of(number, people)
+    def predict(number, people, image):
+        poses = boxes_of(number, people, image)
         size = np.sqrt(poses.boxes[:, 2:].prod(axis=1))[:, None]
         rng = np.random.default_rng([seed, number, 1])
         boxes = poses.boxes + 0.03 * size * rng.standard_normal(poses.boxes.shape)
-        return predictor(film.draw(number), boxes)
+        return predictor(image, boxes)
 
     return predict
 
@@ -96,32 +105,61 @@ def counted(people: Sequence[FilmedPerson]) -> list[FilmedPerson]:
     return [person for person in people if person.visible.mean() >= VISIBLE]
 
 
+def gray(film: Film) -> Callable[[int], np.ndarray]:
+    """Draws gray images, in which all people look alike."""
+    image = np.full((*film.image_size, 3), 128, np.uint8)
+    return lambda number: image
+
+
 def follow(
-    film: Film, predict: Predict, *, smooth: OneEuro, settings: Tracking | None = None
+    film: Film,
+    predict: Predict,
+    *,
+    smooth: OneEuro,
+    settings: Tracking | None = None,
+    draw: Callable[[int], np.ndarray] | None = None,
 ) -> Followed:
-    """Follows the people of a film, and compares them with the truth."""
+    """Follows the people of a film, and compares them with the truth.
+
+    `draw` gives the images by number; by default they are the film's.
+    """
     import motmetrics
 
-    follower = Follower(COCO, settings=settings, smooth=smooth)
-    events, rows, seconds = motmetrics.MOTAccumulator(auto_id=True), [], 0.0
+    draw = draw or film.draw
+    follower = Follower(film.skeleton, settings=settings, smooth=smooth)
+    events, rows, compared, seconds = motmetrics.MOTAccumulator(auto_id=True), [], [], 0.0
     for number in range(film.frames):
-        people = film.people(number)
-        raw, now = predict(number, people), number / film.rate
-        start = time.perf_counter()
-        given = follower.boxes(
-            np.zeros((1, 1, 3), np.uint8), now, lambda _, p=raw: (p.boxes, p.scores)
-        )
-        poses = follower.update(raw, given, now)
-        seconds += time.perf_counter() - start
+        people, image = film.people(number), draw(number)
+        raw, now = predict(number, people, image), number / film.rate
+        start = time.process_time()
+        given = follower.boxes(image, now, lambda _, p=raw: (p.boxes, p.scores))
+        poses = follower.update(raw, given, image, now)
+        seconds += time.process_time() - start
         truth = counted(people)
         distances = _distances(truth, poses)
         tracked = poses.track_ids > 0
         true_ids = [person.track_id for person in truth]
         events.update(true_ids, poses.track_ids[tracked].tolist(), distances[:, tracked])
+        compared.append(
+            hota.Frame(
+                true_ids, poses.track_ids[tracked], _alike(truth, poses, film.skeleton)[:, tracked]
+            )
+        )
         for i, j in zip(*_matches(distances), strict=True):
             joints = (truth[i].keypoints, raw.keypoints[j], poses.keypoints[j])
             rows.append((number, truth[i].track_id, poses.track_ids[j], *joints))
-    return Followed(*(np.array(column) for column in zip(*rows, strict=True)), events, seconds)
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    return Followed(*columns, events, tuple(compared), seconds)
+
+
+def _alike(people, poses, skeleton):
+    """The OKS (n, m) of people and poses, by the joints that are visible."""
+    visible = np.array([person.visible for person in people], bool).reshape(-1, skeleton.num_joints)
+    joints = np.array([person.keypoints for person in people]).reshape(*visible.shape, 2)
+    areas = np.array([person.box[2:].prod() for person in people])
+    areas = np.repeat(areas[:, None], len(poses.boxes), axis=1)
+    joints = np.where(visible[..., None], joints, np.nan)
+    return similarity.pose_oks(joints, poses.keypoints, areas, skeleton.sigmas)
 
 
 def _distances(people, poses):
@@ -159,6 +197,29 @@ def identity_metrics(events: Sequence[object]) -> dict[str, float]:
         "mota": 1 - wrong / max(sums["num_objects"], 1),
         "idf1": 2 * sums["idtp"] / max(pairs, 1),
     }
+
+
+def visible_switches(film: Followed) -> int:
+    """How often the id of a person changes who was not hidden in between."""
+    count = 0
+    counted = [set(np.asarray(frame.true_ids).tolist()) for frame in film.compared]
+    tracked = film.ids > 0
+    for person in np.unique(film.true_ids):
+        rows = np.flatnonzero((film.true_ids == person) & tracked)
+        for before, after in itertools.pairwise(rows):
+            between = counted[film.frames[before] : film.frames[after]]
+            changed = film.ids[before] != film.ids[after]
+            count += bool(changed and all(person in frame for frame in between))
+    return count
+
+
+def longest_hidden(film: Followed) -> int:
+    """For how many frames a person is hidden at most who was there before and is later."""
+    longest = 0
+    for person in np.unique(film.true_ids):
+        there = [number for number, frame in enumerate(film.compared) if person in frame.true_ids]
+        longest = max(longest, int(np.diff(there).max(initial=1)) - 1)
+    return longest
 
 
 def jitter(film: Followed, joints: np.ndarray) -> float:
@@ -200,7 +261,10 @@ def _runs(film):
 
 def main() -> None:
     options = parse()
+    if options.gray and options.checkpoint:
+        sys.exit("error: --gray excludes --checkpoint: a network sees nothing in gray images")
     one_euro = OneEuro(options.min_cutoff, options.beta, options.d_cutoff)
+    predictor = Predictor(options.checkpoint) if options.checkpoint else None
     rows, every = [], []
     for seed in range(options.seed, options.seed + options.films):
         film = films.plan(
@@ -209,36 +273,48 @@ def main() -> None:
             people=options.people,
             pillars=options.pillars,
             shake=options.shake,
+            skeleton=predictor.skeleton if predictor else COCO,
         )
         noisy = noisy_truth(seed, noise=options.noise, missed=options.missed)
-        predict = predicted(film, options.checkpoint, seed) if options.checkpoint else noisy
-        done = follow(film, predict, smooth=one_euro)
-        every.append(done.events)
-        rows.append((str(seed), *_figures(done, [done.events], film.frames)))
-    rows.append(("all", *_figures(done, every, film.frames)[:3], "", "", "", ""))
-    head = ("film", "switches", "MOTA", "IDF1", "jitter", "smooth", "lag", "ms")
-    print(text_tables.format_table([head, *rows]))
+        predict = predicted(predictor, seed) if predictor else noisy
+        draw = gray(film) if options.gray else film.draw
+        every.append(follow(film, predict, smooth=one_euro, draw=draw))
+        rows.append((str(seed), *_figures(every[-1:], film.rate)))
+    rows.append(("all", *_figures(every, film.rate)))
+    head = ("film", "hidden", "switches", "visible", "MOTA", "IDF1", "HOTA", "AssA")
+    print(text_tables.format_table([(*head, "jitter", "smooth", "lag", "ms"), *rows]))
 
 
-def _figures(film, events, frames):
-    found = identity_metrics(events)
+def _figures(every, rate):
+    """The columns of the table, of one film or of several together."""
+    identity = identity_metrics([film.events for film in every])
+    quality = hota.hota([film.compared for film in every])
+    means = np.mean(
+        [
+            (jitter(film, film.raw), jitter(film, film.smooth), lag(film, film.smooth))
+            for film in every
+        ],
+        axis=0,
+    )
+    frames = sum(len(film.compared) for film in every)
     return (
-        f"{found['num_switches']:.0f}",
-        f"{found['mota']:.3f}",
-        f"{found['idf1']:.3f}",
-        f"{jitter(film, film.raw):.2f}",
-        f"{jitter(film, film.smooth):.2f}",
-        f"{lag(film, film.smooth):.1f}",
-        f"{1000 * film.seconds / frames:.2f}",
+        f"{max(longest_hidden(film) for film in every) / rate:.1f}",
+        f"{identity['num_switches']:.0f}",
+        f"{sum(visible_switches(film) for film in every)}",
+        *(f"{identity[name]:.3f}" for name in ("mota", "idf1")),
+        *(f"{quality[name]:.3f}" for name in ("hota", "assa")),
+        *(f"{mean:.{digits}f}" for mean, digits in zip(means, (2, 2, 1), strict=True)),
+        f"{1000 * sum(film.seconds for film in every) / frames:.2f}",
     )
 
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = script_options.make(__doc__)
+    parser.add_argument("--checkpoint", default="", help="a network for the joints of COCO or MPII")
+    parser.add_argument(
+        "--gray", action="store_true", help="gray images, in which all people look alike"
     )
-    parser.add_argument("--checkpoint", default="", help="a network for COCO's joints")
     for name, default in (
         ("films", 8),
         ("frames", 300),
@@ -250,7 +326,7 @@ def parse() -> argparse.Namespace:
     one_euro = dataclasses.asdict(OneEuro())
     for name, default in {"shake": 2.0, "noise": NOISE, "missed": MISSED, **one_euro}.items():
         parser.add_argument(f"--{name}", type=float, default=default, help=f"(default: {default})")
-    return parser.parse_args()
+    return script_options.parse(parser)
 
 
 if __name__ == "__main__":

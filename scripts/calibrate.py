@@ -27,13 +27,14 @@ from ml_collections import ConfigDict
 
 import convert_weights
 from data_pipelines import files
+from data_pipelines.messages import sizes
 from data_pipelines.splits import Split
 from hrjax import calibration, experiment, inference, oks, recipes, text_tables
 from hrjax.calibration import Calibration
 from hrjax.detections import Predictions
 from hrjax.evaluation import average_precision, evaluate, metrics, protocols
 from hrjax.evaluation.protocols import Protocol
-from hrjax.runtime import compilation_cache, distributed, memory, terminal
+from hrjax.runtime import compilation_cache, distributed, memory, script_options, terminal
 from hrjax.weights import file_formats, model_card, source
 from hrjax.weights.source import Source
 
@@ -52,9 +53,7 @@ def main() -> None:
 
 
 def _parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a run, a step, or a file of weights")
     parser.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
     parser.add_argument("--config", default="", help="a recipe to use instead, FILE.py[:VARIANT]")
@@ -65,7 +64,7 @@ def _parse():
     )
     parser.add_argument("--seed", type=int, default=0, help="of which images fit and which test")
     parser.add_argument("--output", type=pathlib.Path, help="a copy of the weights with the curves")
-    return parser.parse_args()
+    return script_options.parse(parser)
 
 
 def calibrate(options: argparse.Namespace) -> str:
@@ -88,7 +87,8 @@ def calibrate(options: argparse.Namespace) -> str:
     place = save(opened, card, None if in_place else options.output)
     counts = f"fitted on {len(fitted)} people, tested on {len(tested)}"
     curves = "logistic curves" if len(fitted) < calibration.FEW else "isotonic curves"
-    return f"{counts} of {protocol.dataset} {split.name}, {curves}\n{numbers}\n{place}"
+    which = f"{card.variant}, crops of {sizes.pixels(card.input_size)}, decoding {card.decode}"
+    return f"{which}\n{counts} of {protocol.dataset} {split.name}, {curves}\n{numbers}\n{place}"
 
 
 def check_output(opened: Source, output: pathlib.Path | None) -> bool:
@@ -151,6 +151,7 @@ def predict(opened: Source, config: ConfigDict, split: Split) -> Predictions:
     )
     settings = experiment.prediction_settings(config)
     step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
+    step = compilation_cache.Announced(step, "the network")
     weights, batches = {"params": params, "stats": stats}, experiment.eval_batches(config, split)
     predictions = evaluate.predict(step, weights, batches, split, mesh)
     if not predictions.finite.all():
@@ -219,7 +220,7 @@ def save(opened: Source, card: model_card.ModelCard, output: pathlib.Path | None
     if output is None:
         file = opened.location / model_card.FILE
         files.write_text(file, model_card.to_text(card))
-        return f"saved in {file}"
+        return f"saved in {file}, in which only the curves are new"
     calibrated = dataclasses.replace(opened, saved_card=card, config_file=None)
     return convert_weights.save(calibrated, output)
 

@@ -14,7 +14,6 @@ All setups of a comparison see as many people. A run that takes longer than --mi
 and excluded. Finished runs are reused, so the same command resumes a comparison.
 """
 
-import argparse
 import pathlib
 import resource
 import statistics
@@ -25,7 +24,7 @@ from collections.abc import Sequence
 
 from data_pipelines import datasets, json_files
 from hrjax import recipes
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -86,17 +85,15 @@ MANY_BATCH = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--comparison", choices=SCORES, required=True)
+    parser = script_options.make(__doc__)
+    parser.add_argument("--comparison", **script_options.one_of(SCORES, "NAME"), required=True)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each setup (default: 3)")
     parser.add_argument("--minutes", type=float, default=4, help="time limit of a run (default: 4)")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/compare"))
     parser.add_argument("--config", default="", help="few_pictures: the recommended config")
     parser.add_argument("--split", default="val", help="few_pictures: who is evaluated")
     parser.add_argument("--epochs", type=int, default=0, help="few_pictures: default: the config's")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     names = SCORES[options.comparison]
     folder = (options.folder / options.comparison).absolute()
     if options.comparison == "few_pictures":

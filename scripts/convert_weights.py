@@ -14,7 +14,6 @@ The SHA-256 of a downloaded file is logged. `--sha256=` requires it, or its firs
 8); so does #sha256= after a file, an address or a published name, wherever weights are named.
 """
 
-import argparse
 import logging
 import pathlib
 import sys
@@ -23,17 +22,16 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines import files
+from data_pipelines.messages import sizes, written
 from hrjax import models, recipes
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 from hrjax.weights import checkpoints, file_formats, source, torch_names
 
 logger = logging.getLogger(__name__)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--source", required=True, help="weights of any kind")
     parser.add_argument(
         "--output",
@@ -45,11 +43,11 @@ def main():
         "--model",
         default="",
         metavar="VARIANT[_HxW]",
-        help=f"the variant of a file, one of: {', '.join(sorted(models.VARIANTS))}",
+        help=f"the variant of a file; {script_options.folded(models.VARIANTS, 'models')}",
     )
     parser.add_argument("--sha256", default="", help="the SHA-256 that the source must have")
     parser.add_argument("--config", help="a recipe for a model without card, FILE.py[:VARIANT]")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     try:
         config = recipes.read(options.config) if options.config else None
         digits = f"#sha256={options.sha256}" if options.sha256 else ""
@@ -75,7 +73,7 @@ def convert(
 def save(opened: source.Source, output: pathlib.Path) -> str:
     """Writes opened weights, with their card, to a folder or a file; returns a line about it."""
     _, params, stats = opened.restore()
-    card = find_card(opened)
+    card, said = find_card(opened), written.wrote(output)
     if output.suffix in file_formats.WRITTEN:
         tensors = torch_names.to_torch(opened.variant, params, stats)
         file_formats.write(output, tensors, card)
@@ -83,7 +81,8 @@ def save(opened: source.Source, output: pathlib.Path) -> str:
         save_checkpoint(output, {"params": params, "stats": stats}, card)
     count = sum(x.size for x in jax.tree.leaves(params))
     joints = f"{opened.num_joints} joints, {count:,} parameters"
-    return f"{output}: {opened.variant} with {joints}"
+    crops = f", crops of {sizes.pixels(card.input_size)}" if card else ""
+    return f"{said}: {opened.variant} with {joints}{crops}"
 
 
 def find_card(opened):

@@ -23,10 +23,11 @@ import sys
 import numpy as np
 
 import hrjax
+from data_pipelines.messages import sizes, written
 from hrjax import experiment, recipes
 from hrjax.export import programs, stablehlo, web_page
 from hrjax.quantization import training_crops
-from hrjax.runtime import compilation_cache, terminal
+from hrjax.runtime import compilation_cache, script_options, terminal
 from hrjax.weights import source
 
 
@@ -40,9 +41,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--checkpoint", required=True, help="weights of any kind")
     written = parser.add_mutually_exclusive_group(required=True)
     written.add_argument("--output", type=pathlib.Path, help="the file to write")
@@ -91,11 +90,14 @@ def parse() -> argparse.Namespace:
         "--data", help="the folder of the training images (default: the config's data.root)"
     )
     parser.add_argument(
-        "--format", default="onnx", choices=("onnx", "stablehlo"), help="(default: onnx)"
+        "--format",
+        default="onnx",
+        **script_options.one_of(("onnx", "stablehlo")),
+        help="(default: onnx)",
     )
     parser.add_argument(
         "--platform",
-        choices=stablehlo.PLATFORMS,
+        **script_options.one_of(stablehlo.PLATFORMS),
         help="what a StableHLO program is for (default: cpu)",
     )
     parser.add_argument(
@@ -104,7 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="run the ONNX file and compare it with the checkpoint"
     )
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     if options.batch != "dynamic" and not (options.batch.isdecimal() and int(options.batch)):
         parser.error(f"--batch={options.batch}: expected a positive number, or dynamic")
     if options.platform and options.format != "stablehlo":
@@ -139,22 +141,29 @@ def export(options: argparse.Namespace) -> str:
         "half": options.half,
         "license_text": options.license,
     }
+    card = opened.card
+    joints, size = len(card.skeleton.names), sizes.pixels(card.input_size)
+    decoding = options.decode or card.decode
+    what = f"{card.variant}, {joints} joints, crops of {size}, decoding {decoding},"
     if options.format == "stablehlo":
         platform = options.platform or "cpu"
+        said = written.wrote(options.output)
         path = hrjax.export_stablehlo(opened, options.output, platform=platform, **settings)
-        return f"{path}: {opened.variant} in StableHLO for {platform}, {mib(path)}"
+        return f"{said}: {what} in StableHLO for {platform}, {mib(path)}"
     if options.int8:
         settings["int8_crops"] = read_crops(opened, options)
     if options.web:
+        said = written.wrote(options.web)
         folder = hrjax.export_web(
             opened, options.web, onnxruntime_web=options.onnxruntime_web, **settings
         )
         path = folder / web_page.MODEL
         view = f"python -m http.server --directory {folder}"
-        line = f"{folder}: a page with {opened.variant}, {mib(path)}; to look at it: {view}"
+        line = f"{said}: a page with {what} {mib(path)}; to look at it: {view}"
     else:
+        said = written.wrote(options.output)
         path = hrjax.export_onnx(opened, options.output, **settings)
-        line = f"{path}: {opened.variant} in ONNX, opset {hrjax_opset()}, {mib(path)}"
+        line = f"{said}: {what} in ONNX, opset {hrjax_opset()}, {mib(path)}"
     return f"{line}\n{compare(opened, path, options)}" if options.check else line
 
 

@@ -8,32 +8,30 @@ executed" counts every call, "unique modules" counts each module once even if it
 The last line follows the authors' tool, which counts other operations too, in its own unit.
 """
 
-import argparse
-
 from hrjax import complexity, experiment, models, recipes
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", choices=sorted(models.VARIANTS), metavar="VARIANT")
-    which.add_argument("--config", help="configs/FILE.py[:VARIANT[_HxW]]")
-    parser.add_argument(
-        "--input", default="", help="height x width of the input (default: 256x192)"
+    which.add_argument(
+        "--model",
+        **script_options.one_of(sorted(models.VARIANTS), "VARIANT"),
+        help=script_options.folded(models.VARIANTS, "models"),
     )
+    which.add_argument("--config", help="configs/FILE.py[:VARIANT[_HxW]]")
+    parser.add_argument("--input", default="", help=f"{script_options.INPUT} (default: 256x192)")
     parser.add_argument("--joints", type=int, default=17, help="number of joints (default: 17)")
     parser.add_argument("--depth", type=int, default=3, help="levels of the tree (default: 3)")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     name, fields, size = options.model, {"num_joints": options.joints}, (256, 192)
     if options.config:
         config = recipes.read(options.config)
         name, fields = config.model.name, experiment.model_fields(config)
         size = config.data.input_size
     if options.input:
-        size = tuple(int(side) for side in options.input.split("x"))
+        size = script_options.height_width(options.input)
     print(complexity.summarize(name, size, depth=options.depth, **fields))
 
 

@@ -10,7 +10,6 @@ Memory comes from docs/memory.json, which scripts/benchmark_memory.py fills, and
 docs/programs.json, which scripts/benchmark.py --target=h200 --json fills.
 """
 
-import argparse
 import collections
 import json
 import pathlib
@@ -18,7 +17,7 @@ import re
 import sys
 
 from hrjax import complexity, models
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 from hrjax.weights.published import PUBLISHED
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -79,11 +78,9 @@ ROWS = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--check", action="store_true", help="only check, write nothing")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     late = []
     for name, tables in TABLES.items():
         page = ROOT / name

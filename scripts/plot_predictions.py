@@ -17,23 +17,21 @@ import sys
 
 import cv2
 import numpy as np
-import tqdm
 
 from data_pipelines import datasets, files, ground_truth
 from data_pipelines.ground_truth import Truth
+from data_pipelines.messages import progress, sizes, written
 from data_pipelines.skeletons import Skeleton
 from hrjax import visualize
 from hrjax.prediction import results
 from hrjax.prediction.results import ImageResults
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 LONGEST_STEM = 180  # bytes; names of files may have 255
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--prediction", required=True, help="a JSON of results")
     parser.add_argument("--root", required=True, help="the folder with the images, at any depth")
     parser.add_argument("--save_path", required=True, type=pathlib.Path, help="a folder to write")
@@ -43,7 +41,7 @@ def main():
     parser.add_argument("--threshold", type=float, default=0.2, help="of joints to draw")
     parser.add_argument("--min_score", type=float, default=0.0, help="of people to draw")
     parser.add_argument("--max_images", type=int, help="draw only so many")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     try:
         problems = draw_all(options)
     except (ValueError, OSError) as error:
@@ -63,8 +61,9 @@ def draw_all(options: argparse.Namespace) -> list[str]:
         raise ValueError(f"{options.root} holds the images; choose another --save_path")
     images = results.ImageFinder(options.root, names, exclude=options.save_path)
     options.save_path.mkdir(parents=True, exist_ok=True)
-    problems, used = [], set()
-    for result in tqdm.tqdm(predicted, unit="image"):
+    problems, used, there = [], set(), written.names_there(options.save_path)
+    pictures, people = [], 0
+    for result in progress.over(predicted, "drawing", units="images"):
         try:
             image = images.read(result)
         except ValueError as error:
@@ -76,7 +75,19 @@ def draw_all(options: argparse.Namespace) -> list[str]:
         name = unused(file_name(result, score), used)
         files.require_no_input([options.save_path / name], images.files)
         visualize.save(sheet, options.save_path / name)
+        pictures.append(options.save_path / name)
+        people += np.count_nonzero(result.poses.person_scores >= options.min_score)
+    if pictures:
+        drawn = sizes.count(people, "person", "people")
+        print(f"drew {drawn} with the joints of {joint_set(predicted)}")
+        print(written.summarize(pictures, options.save_path, there))
     return problems
+
+
+def joint_set(predicted: list[ImageResults]) -> str:
+    """The dataset whose joints the results are taken to have."""
+    count = predicted[0].poses.keypoints.shape[1]
+    return datasets.name_of(skeleton_of(count)) or f"no known dataset ({count} joints)"
 
 
 def draw(

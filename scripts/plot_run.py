@@ -10,15 +10,15 @@ of --save_path selects the format. Requires matplotlib (extra `plots`).
 
 from __future__ import annotations
 
-import argparse
 import io
 import pathlib
 import sys
 from typing import TYPE_CHECKING
 
 from data_pipelines import files
-from hrjax.runtime import terminal
-from hrjax.training import run_log
+from data_pipelines.messages import choices, written
+from hrjax.runtime import script_options, terminal
+from hrjax.training.logs import run_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,22 +36,31 @@ LOGARITHMIC = ("loss", "learning rate")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--run", action="append", required=True, help="a work directory")
     parser.add_argument("--save_path", default="curves.png", help="default: curves.png")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     try:
-        save(draw({run: read(run) for run in options.run}), options.save_path)
+        print(plot(options.run, options.save_path))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def plot(names: list[str], path: str) -> str:
+    """Draws runs into a file; returns what was written, and what it shows."""
+    runs = {name: read(name) for name in names}
+    files.require_no_input([path], [pathlib.Path(name, "metrics.jsonl") for name in names])
+    figure, said = draw(runs), written.wrote(path)
+    save(figure, path)
+    steps = ", ".join(f"{name} to step {rows[-1]['step']}" for name, rows in runs.items())
+    return f"{said}: {steps}"
 
 
 def read(run: str) -> list[dict]:
     """The rows of a run's metrics.jsonl."""
     if not pathlib.Path(run, "metrics.jsonl").is_file():
-        raise FileNotFoundError(f"{run} is not a run: it contains no metrics.jsonl")
+        meant = "" if pathlib.Path(run).exists() else choices.instead_of(run)
+        raise FileNotFoundError(f"{run} is not a run: it contains no metrics.jsonl{meant}")
     rows = run_log.read(pathlib.Path(run))
     if not rows:
         raise ValueError(f"{run}/metrics.jsonl is empty: nothing has been logged yet")

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import tqdm
 
 from data_pipelines.images import MAX_PIXELS
+from data_pipelines.messages import progress, sizes, written
 from hrjax import recipes, visualize
 from hrjax.prediction import boxes, detectors, frames, media, outputs, results, search
 from hrjax.prediction.box_files import BoxFile
@@ -32,7 +32,7 @@ from hrjax.prediction.film import follow, reading, smoothing, writing
 from hrjax.prediction.media import Frame
 from hrjax.prediction.predictor import Predictor
 from hrjax.prediction.results import ImageResults
-from hrjax.runtime import compilation_cache, memory, terminal
+from hrjax.runtime import compilation_cache, memory, script_options, terminal
 from hrjax.weights.published import PUBLISHED
 
 FRAMES_AT_ONCE = 8
@@ -53,9 +53,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     names = ", ".join(PUBLISHED)
     parser.add_argument(
         "--checkpoint",
@@ -75,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", help="the config file to use instead of the saved one, FILE.py[:VARIANT[_HxW]]"
     )
-    add_box_options(parser)
+    add_box_options(parser.add_argument_group("where people are"))
     parser.add_argument(
         "--threshold",
         type=float,
@@ -96,8 +94,8 @@ def parse() -> argparse.Namespace:
         help="average with the flipped image (default: the checkpoint's setting)",
     )
     add_limits(parser)
-    add_film_options(parser)
-    options = parser.parse_args()
+    add_film_options(parser.add_argument_group("videos and cameras"))
+    options = script_options.parse(parser)
     if options.boxes and options.detector:
         parser.error("--boxes and --detector exclude each other; give one of them")
     if options.heatmaps and media.is_video(options.source):
@@ -118,7 +116,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_film_options(parser: argparse.ArgumentParser) -> None:
+def add_film_options(parser: argparse._ArgumentGroup) -> None:
     """Adds the options of videos and cameras."""
     parser.add_argument(
         "--track",
@@ -142,7 +140,7 @@ def add_film_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=float, default=default, help=text)
 
 
-def add_box_options(parser: argparse.ArgumentParser) -> None:
+def add_box_options(parser: argparse._ArgumentGroup) -> None:
     """Adds the options that say where people are."""
     parser.add_argument(
         "--boxes",
@@ -176,6 +174,7 @@ class Session:
     find_boxes: boxes.FindBoxes
     problems: list[str]
     writer: results.ResultsWriter
+    written: list[pathlib.Path]
 
 
 def predict(options: argparse.Namespace, problems: list[str]) -> None:
@@ -187,6 +186,7 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
     others = [options.output / name for name in (RESULTS, TABLE, video_name(options.source))]
     given = [options.source, options.checkpoint, options.detector, options.config, *options.boxes]
     outputs.check(planned, options.output / RESULTS, others, [*images, *filter(None, given)])
+    there = written.names_there(options.output)
     if options.heatmaps:
         outputs.check_heatmaps(planned)
     find_boxes = open_boxes(options, images)
@@ -198,6 +198,7 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
         flip_test=options.flip_test,
         decode=options.decode,
     )
+    print(predictor.describe())
     find_boxes = find_boxes or search.find_boxes(
         predictor,
         predictor.settings.input_size,
@@ -210,7 +211,8 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
     writer = results.ResultsWriter(
         options.output / RESULTS, table=table, joints=predictor.skeleton.names
     )
-    session = Session(options, predictor, find_boxes, problems, writer)
+    files = [options.output / RESULTS, *([table] if table else [])]
+    session = Session(options, predictor, find_boxes, problems, writer, [])
     try:
         if film is not None:
             predict_film(session, film)
@@ -220,6 +222,7 @@ def predict(options: argparse.Namespace, problems: list[str]) -> None:
         problems.append("interrupted")
     finally:
         writer.close()
+    print(written.summarize([*session.written, *files], options.output, there))
     if isinstance(find_boxes, BoxFile):
         problems += unused_boxes(find_boxes, options)
 
@@ -293,28 +296,31 @@ def predict_images(
     options = session.options
     limit = {"max_pixels": options.max_pixels}
     pictures = media.read_images(images, options.source, session.problems, **limit)
-    with tqdm.tqdm(total=len(images), unit="image") as bar:
+    people = images_read = 0
+    with progress.Progress("predicting", units="images", total=len(images)) as shown:
         while batch := list(itertools.islice(pictures, FRAMES_AT_ONCE)):
             for frame, result in predict_batch(session, batch):
                 path = planned[frame.name]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 visualize.save(draw(session, frame, result), path)
                 if options.heatmaps:
-                    save_heatmaps(session.predictor, frame, result, path)
-            bar.update(len(batch))
-        bar.update(len(images) - bar.n)  # unreadable files
+                    save_heatmaps(session, frame, result, path)
+                session.written.append(path)
+                people, images_read = people + len(result.poses.boxes), images_read + 1
+            shown.update(len(batch))
+    read = sizes.count(images_read, "image", "images")
+    print(f"found {sizes.count(people, 'person', 'people')} in {read}")
 
 
-def save_heatmaps(
-    predictor: Predictor, frame: Frame, result: ImageResults, path: pathlib.Path
-) -> None:
+def save_heatmaps(session: Session, frame: Frame, result: ImageResults, path: pathlib.Path) -> None:
     """Draws each person's heatmaps and saves them next to the image: photo_heatmaps0.jpg, …"""
     if not len(result.poses.boxes):
         return
-    crops, heatmaps = predictor.heatmaps(frame.image, result.poses.boxes)
+    crops, heatmaps = session.predictor.heatmaps(frame.image, result.poses.boxes)
     for number, person in enumerate(zip(crops, heatmaps, strict=True)):
         sheet = visualize.draw_heatmaps(*person)
-        visualize.save(sheet, path.with_name(f"{path.stem}_heatmaps{number}{path.suffix}"))
+        session.written.append(path.with_name(f"{path.stem}_heatmaps{number}{path.suffix}"))
+        visualize.save(sheet, session.written[-1])
 
 
 def predict_film(session: Session, film: reading.Video | reading.Camera) -> None:
@@ -329,13 +335,14 @@ def predict_film(session: Session, film: reading.Video | reading.Camera) -> None
     at_once = 1 if is_live or follower.detect_every != 1 else FRAMES_AT_ONCE
     number = 0
     try:
-        with tqdm.tqdm(total=film.count or None, unit="frame") as bar:
+        total = film.count or None
+        with progress.Progress("predicting", units="frames", total=total) as shown:
             while batch := list(itertools.islice(images, at_once)):
                 for frame, result in follow_batch(session, batch, follower, stopwatch):
                     moment = frame.time if is_live else None
                     writer.write(draw(session, frame, result), moment)
                     number += 1
-                bar.update(len(batch))
+                shown.update(len(batch))
     except KeyboardInterrupt:
         if not is_live:
             raise
@@ -349,7 +356,7 @@ def predict_film(session: Session, film: reading.Video | reading.Camera) -> None
     print(f"{number} frames{dropped}; {follower.people} people followed")
     if number:
         print(stopwatch.describe(number, "reading, drawing and writing"))
-        print(f"wrote {path}, {options.output / RESULTS} and {options.output / TABLE}")
+        session.written.append(path)
 
 
 def follow_batch(

@@ -18,7 +18,6 @@ makes a custom dataset of the files of an annotation tool (docs/labels.md lists 
 lost and guessed, and checks it.
 """
 
-import argparse
 import ast
 import os
 import pathlib
@@ -27,25 +26,30 @@ import shutil
 import sys
 
 import numpy as np
-import tqdm
 
 from configs import common
 from data_pipelines import dataset_check, datasets, files, splits
 from data_pipelines.downloads import archives, sources, web
 from data_pipelines.labels import importing, writing
+from data_pipelines.messages import progress, written
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.transforms import chains
 from hrjax import visualize
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 from preparing import label_options, splitting
 
+COMMANDS = {
+    "check": "list what is wrong with the files, and draw some people",
+    "build": "write the images into records",
+    "download": "get the files that programs may download",
+}
 SHEET_PEOPLE = 8
 AUGMENTED = 4  # crops of each person after augmentation, beside the one before
 
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    options = _parser().parse_args()
+    options = script_options.parse(_parser())
     try:
         if options.run is not run_import:
             options.root = options.root or datasets.DATASETS[options.dataset].root
@@ -56,16 +60,19 @@ def main() -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    choices = "check|split|recommend|build|download|import"
-    commands = parser.add_subparsers(required=True, metavar=choices)
-    label_options.add(commands.add_parser("import")).set_defaults(run=run_import)
-    every = {name: commands.add_parser(name) for name in ("check", "build", "download")}
+    parser = script_options.make(__doc__)
+    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
+    importer = commands.add_parser("import", help="make a dataset of the files of a labeling tool")
+    label_options.add(importer).set_defaults(run=run_import)
+    every = {name: commands.add_parser(name, help=text) for name, text in COMMANDS.items()}
     for name, command in every.items():
-        choices = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
-        command.add_argument("--dataset", choices=choices, required=True)
+        known = sorted(sources.SOURCES if name == "download" else datasets.DATASETS)
+        command.add_argument(
+            "--dataset",
+            **script_options.one_of(known, "DATASET"),
+            required=True,
+            help=script_options.folded(known, "datasets"),
+        )
         command.add_argument("--root", default="", help="default: data/<dataset>")
         command.set_defaults(run={"check": run_check, "build": run_build}.get(name, run_download))
     for name in ("check", "build"):
@@ -77,7 +84,7 @@ def _parser():
         every[name].add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
     splitting.add(commands)
     _add_recommend(commands)
-    every["check"].add_argument("--input", default="256x192", help="height x width of the crops")
+    every["check"].add_argument("--input", default="256x192", help=script_options.INPUT)
     every["check"].add_argument("--out", default="", help="the contact sheet, a .jpg")
     every["build"].add_argument("--out", default="", help="root of the packed dataset (--root)")
     every["build"].add_argument(
@@ -98,7 +105,9 @@ def _add_recommend(commands):
     )
     command.add_argument("--weights", default="", help="weights to start from; default: published")
     command.add_argument("--model", default="", help="the variant of a weights file, VARIANT[_HxW]")
-    command.add_argument("--device", choices=("cpu", "gpu"), help="to train on; default: this one")
+    command.add_argument(
+        "--device", **script_options.one_of(("cpu", "gpu")), help="to train on; default: this one"
+    )
     command.add_argument("--category", default="", help="of the annotations")
     command.add_argument("--names", type=_tuple, default=(), help="('a', 'b', …)")
     command.add_argument("--flip_pairs", type=_tuple, default=(), help="((1,2),(3,4))")
@@ -113,17 +122,18 @@ def _recommend(options):
 
 def run_check(options) -> int:
     """Prints each split's summary and problems, and draws its contact sheet."""
-    serious = False
+    serious, size = False, script_options.height_width(options.input)
     for split in _splits(options):
         people = _read(options, split)
         print(dataset_check.summarize(people), end="\n\n")
-        problems = dataset_check.find_problems(people, _with_bar)
+        problems = dataset_check.find_problems(people, _shown)
         print("\n".join(map(str, problems)) or "no problems found", end="\n\n")
         sheet = _sheet(options, split)
         inputs = os.fsdecode, people.columns["image_path"].tolist()
         files.require_no_input([sheet], [people.annotation_file, *map(*inputs)])
-        visualize.save(contact_sheet(people, _size(options.input)), sheet)
-        print(f"look at {sheet}: rows of people before and after augmentation\n")
+        drawn, said = contact_sheet(people, size), written.wrote(sheet)
+        visualize.save(drawn, sheet)
+        print(f"{said}: rows of people before and after augmentation; look at it\n")
         serious |= any(problem.serious for problem in problems)
     return int(serious)
 
@@ -136,8 +146,8 @@ def _sheet(options, split):
     return out.with_stem(f"{out.stem}_{split}") if len(_splits(options)) > 1 else out
 
 
-def _with_bar(paths):
-    return tqdm.tqdm(paths, desc="images", unit="image", leave=False)
+def _shown(paths):
+    return progress.over(paths, "reading", units="images")
 
 
 def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
@@ -161,7 +171,7 @@ def contact_sheet(people: splits.Split, size: tuple[int, int]) -> np.ndarray:
 def run_import(options) -> int:
     """Makes a custom dataset of a tool's labels, says what was lost and guessed, and checks it."""
     plan = label_options.plan(options)
-    imported = importing.run(plan, _with_bar)
+    imported = importing.run(plan, _shown)
     print("\n".join(map(str, imported.notes)) or "nothing was lost or guessed", end="\n\n")
     counts = ", ".join(f"{count} in {split}" for split, count in imported.counts.items())
     print(f"wrote {plan.output}: {counts}; the notes above are in {plan.output / writing.REPORT}\n")
@@ -175,7 +185,7 @@ def run_import(options) -> int:
     splits = ",".join(split for split, count in imported.counts.items() if count)
     arguments = ["check", "--dataset=custom", f"--root={plan.output}", f"--splits={splits}"]
     arguments += [f"--category={chosen}", f"--out={plan.output / 'check.jpg'}"]
-    status = run_check(_parser().parse_args(arguments))
+    status = run_check(script_options.parse(_parser(), arguments))
     joints = f"--config.model.num_joints={imported.joints[category]}"
     flags = f"--config.data.root={shlex.quote(str(plan.output))} {joints}"
     flags += f" --config.data.category={shlex.quote(chosen)}" if chosen else ""
@@ -198,11 +208,14 @@ def run_build(options) -> int:
         for people in parts:
             paths = people.columns["image_path"].tolist()
             images |= {records.name(path, options.root): pathlib.Path(path) for path in paths}
-    with tqdm.tqdm(total=len(images), unit="image", desc="packing") as bar:
-        for done in records.build(out, images):
-            bar.update(done - bar.n)
+    done = 0
+    with progress.Progress("packing", units="images", total=len(images)) as shown:
+        for now in records.build(out, images):
+            shown.update(now - done)
+            done = now
     if not files.is_same(out, options.root):
         _copy_annotations(pathlib.Path(options.root), pathlib.Path(out))
+    print(f"{len(images)} images are in records in {out}")
     print(f"train with --config.data.root={out} --config.data.records=True")
     return 0
 
@@ -278,11 +291,6 @@ def _tuple(text):
         return tuple(ast.literal_eval(text))
     except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"{text!r} is not a tuple") from error
-
-
-def _size(text):
-    height, width = text.split("x")
-    return int(height), int(width)
 
 
 if __name__ == "__main__":

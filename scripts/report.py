@@ -13,22 +13,25 @@ import os
 import pathlib
 import sys
 
+import numpy as np
+
 from data_pipelines import datasets, files, ground_truth
+from data_pipelines.messages import sizes, written
 from data_pipelines.readers import published
 from hrjax import text_tables
 from hrjax.error_analysis import html_report
 from hrjax.evaluation import average_precision, result_files
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 # CrowdPose's counts leave out head and neck, and its metric takes areas from the boxes.
 TRUSTED = {"crowdpose": {"trust_counts": True, "trust_areas": False}}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = script_options.make(__doc__)
+    parser.add_argument(
+        "--results", required=True, type=pathlib.Path, help="a JSON in COCO's results format"
     )
-    parser.add_argument("--results", required=True, type=pathlib.Path)
     parser.add_argument(
         "--annotations",
         type=pathlib.Path,
@@ -37,27 +40,35 @@ def main():
     )
     parser.add_argument("--images", default="", help="the folder of the images, for pictures")
     known = [name for name, dataset in datasets.DATASETS.items() if dataset.skeleton]
-    parser.add_argument("--dataset", choices=sorted(known), default="coco", help="of the joints")
+    parser.add_argument(
+        "--dataset",
+        **script_options.one_of(sorted(known), "DATASET"),
+        default="coco",
+        help=f"of the joints (default: coco); {script_options.folded(sorted(known), 'datasets')}",
+    )
     parser.add_argument(
         "--max_people",
         type=int,
         default=average_precision.COCO_MAX_PEOPLE,
         help="detections of an image that count, the best ones; 0 = all",
     )
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("report.html"))
-    options = parser.parse_args()
+    parser.add_argument(
+        "--output", type=pathlib.Path, default="report.html", help="default: report.html"
+    )
+    options = script_options.parse(parser)
     try:
         files.require_no_input([options.output], [options.results, options.annotations])
-        numbers, page = explain(options)
+        numbers, page, which = explain(options)
+        said = written.wrote(options.output)
         files.write_text(options.output, page)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(text_tables.one_row(numbers))
-    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+    print(f"{which}\n{text_tables.one_row(numbers)}")
+    print(f"{said}: {options.output.stat().st_size / 2**20:.1f} MiB, to be opened in a browser")
 
 
-def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
-    """The numbers of AP and the page."""
+def explain(options: argparse.Namespace) -> tuple[dict[str, float], str, str]:
+    """The numbers of AP, the page, and what was compared."""
     skeleton = datasets.DATASETS[options.dataset].skeleton
     people = result_files.read(options.results).detections()
     if not len(people):
@@ -80,7 +91,10 @@ def explain(options: argparse.Namespace) -> tuple[dict[str, float], str]:
         image_path=lambda name: files.below(options.images, name),
         **limit,
     )
-    return numbers, page
+    found = sizes.count(len(people), "detection", "detections")
+    there = sizes.count(np.count_nonzero(known.counted), "annotated person", "annotated people")
+    images = sizes.count(len(known.image_ids), "image", "images")
+    return numbers, page, f"{found}, {there} in {images}, joints of {options.dataset}"
 
 
 def check_names(known: ground_truth.Truth, folder: str) -> None:

@@ -8,7 +8,6 @@ of the repository from mkdocs.yml (`repo_url`). The cell that installs hrjax is 
 and the run of the notebook go into a temporary folder.
 """
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -19,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 
 from data_pipelines import files
-from hrjax.runtime import terminal
+from hrjax.runtime import script_options, terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
@@ -28,11 +27,9 @@ INSTALL = "install"  # the tag of the cell that installs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_options.make(__doc__)
     parser.add_argument("--address", action="store_true", help="run nothing, keep the outputs")
-    options = parser.parse_args()
+    options = script_options.parse(parser)
     notebook = with_address(json.loads(NOTEBOOK.read_text(encoding="utf-8")), repository())
     if not options.address:
         notebook = run(notebook)

@@ -26,6 +26,7 @@ const state = {
   person: null, // followed on camera
   request: 0, // the number of the last question to the worker
   isBusy: false, // whether the worker has not answered yet; it answers every question once
+  isFrame: false, // whether the last question was about a frame of the camera
   isWaiting: false, // whether a newer box than the one asked for is to be computed
   threshold: JOINT_SCORE,
   frameTime: 0, // milliseconds between camera frames, a running mean
@@ -112,10 +113,11 @@ function ask() {
       return;
     }
   }
-  Object.assign(state, { isBusy: true, isSent: true, request: state.request + 1 });
+  const isFrame = Boolean(state.camera);
+  Object.assign(state, { isBusy: true, isSent: true, isFrame, request: state.request + 1 });
   const message = { type: "predict", id: state.request, picture, box: state.box };
   worker.postMessage(message, picture ? [picture.data.buffer] : []);
-  if (!state.camera) say("Looking for joints…");
+  if (!isFrame) say("Looking for joints…");
 }
 
 function joints(answer) {
@@ -127,7 +129,7 @@ function joints(answer) {
   }
   state.pose = { keypoints: answer.keypoints, scores: answer.scores, box: answer.box };
   if (state.camera) follow(answer);
-  else sayFound(answer);
+  else if (!state.isFrame) sayFound(answer); // the answer to the last frame leaves "The camera is off"
   results.fillTable(state.pose, state.facts, state.threshold);
   results.showTimes(answer.times, state.camera && state.frameTime ? 1000 / state.frameTime : 0);
   redraw();

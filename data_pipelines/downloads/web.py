@@ -18,6 +18,7 @@ import urllib.parse
 import urllib.request
 
 from data_pipelines.downloads import cache, checksums
+from data_pipelines.messages import progress
 
 logger = logging.getLogger(__name__)
 
@@ -252,7 +253,9 @@ def _check_room(address, part, total):
 
 def _copy(response, part, total):
     done, started, since_check = 0, time.monotonic(), 0
-    with part.open("ab") as file:
+    size = {"start": _megabytes(_size(part)), "total": _megabytes(total or 0) or None}
+    shown = progress.Progress(f"downloading {part.stem}", units="MB", **size)
+    with part.open("ab") as file, shown:
         left = None if total is None else total - file.tell()
         while left is None or left > 0:
             with _network():
@@ -260,6 +263,7 @@ def _copy(response, part, total):
             if not chunk:
                 break
             file.write(chunk)
+            shown.update(_megabytes(done + len(chunk)) - _megabytes(done))
             done, since_check = done + len(chunk), since_check + len(chunk)
             left = None if left is None else left - len(chunk)
             seconds = time.monotonic() - started
@@ -270,6 +274,10 @@ def _copy(response, part, total):
                 since_check = 0
         file.flush()
         os.fsync(file.fileno())
+
+
+def _megabytes(size):
+    return round(size / 1e6)
 
 
 def _check_content(address, part, digits, resumed):

@@ -11,6 +11,7 @@ import simplejpeg
 from data_pipelines import files
 from data_pipelines.images import headers
 from data_pipelines.images.headers import MAX_PIXELS
+from data_pipelines.messages import sizes
 
 EXIF_WITHIN = 2**17  # bytes; a JPEG's EXIF block is its first or second of at most 64 KiB
 
@@ -74,11 +75,10 @@ def _fingerprint(image):
 
 def check_side(image: np.ndarray, path: str | os.PathLike) -> None:
     """Raises ValueError if an image is too long for people to be cropped from it."""
-    height, width = image.shape[:2]
-    if max(height, width) > headers.MAX_SIDE:
+    if max(image.shape[:2]) > headers.MAX_SIDE:
         raise ValueError(
-            f"{path} has {width}x{height} pixels (width x height); people can be cropped from "
-            f"images of at most {headers.MAX_SIDE} pixels a side: make it smaller"
+            f"{path} has {sizes.pixels(image.shape[:2])}; people can be cropped from images of "
+            f"at most {headers.MAX_SIDE} pixels a side: make it smaller"
         )
 
 

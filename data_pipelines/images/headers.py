@@ -11,6 +11,8 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
+from data_pipelines.messages import sizes
+
 MAX_PIXELS = 178_956_970  # Pillow's limit, too
 # Memory that decoding may take for each pixel that is allowed: 716 MB by default, of which a data
 # worker that takes 225 MB itself stays below 1 GB.
@@ -83,13 +85,13 @@ def check(header: Header, *, memory: int, max_pixels: int) -> None:
     height, width = header.size
     if height * width > max_pixels:
         raise Unreadable(
-            f"it has {width}x{height} pixels (width x height); at most {max_pixels:,} are decoded: "
+            f"it has {sizes.pixels(header.size)}; at most {max_pixels:,} are decoded: "
             "make it smaller, or raise max_pixels"
         )
     limit = memory_limit(max_pixels)
     if memory > limit:
         raise Unreadable(
-            f"decoding this {header.kind} of {width}x{height} pixels (width x height) takes about "
+            f"decoding this {header.kind} of {sizes.pixels(header.size)} takes about "
             f"{memory / 1e6:,.0f} MB of memory, and at most {limit / 1e6:,.0f} MB are used: make "
             "it smaller, save it as a plain JPEG, or raise max_pixels"
         )
@@ -102,7 +104,7 @@ def memory_limit(max_pixels: int) -> int:
 
 def _simple(kind, height, width, per_pixel, extra=0):
     if height < 1 or width < 1:
-        raise Unreadable(f"it states a size of {width}x{height} pixels (width x height)")
+        raise Unreadable(f"it states a size of {sizes.pixels((height, width))}")
     return Header(kind, (height, width), int(per_pixel * height * width + extra))
 
 

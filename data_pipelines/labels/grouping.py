@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines.labels import columns
 from data_pipelines.labels.columns import Image, Note
+from data_pipelines.messages import choices
 
 NUMBER = re.compile(r"[\s_.\-(]*\d+\)?$")  # at the end of a name: that of a frame
 DIGITS = re.compile(r"(\d+)")
@@ -36,7 +37,7 @@ CHOICES = ("tool", "group", "image")
 def check(shares: Shares) -> None:
     """Raises ValueError where the shares leave nothing to train on."""
     if shares.by not in CHOICES:
-        raise ValueError(f"unknown way to split {shares.by!r}; choose one of: {', '.join(CHOICES)}")
+        raise ValueError(choices.unknown("way to split", shares.by, CHOICES))
     if not (0 <= shares.val < 1 and 0 <= shares.test < 1 and shares.val + shares.test < 1):
         raise ValueError(
             f"the shares of val ({shares.val:g}) and test ({shares.test:g}) must be at least 0 and "

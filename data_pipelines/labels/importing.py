@@ -33,6 +33,7 @@ from data_pipelines.labels.tools import (
     via,
     yolo,
 )
+from data_pipelines.messages import choices
 
 # X-AnyLabeling writes LabelMe's format, Lightning Pose DeepLabCut's, Roboflow COCO's or YOLO's.
 TOOLS: Mapping[str, Callable[[pathlib.Path, options.Options], Labels]] = {
@@ -98,7 +99,7 @@ class _Images:
 def read(tool: str, source: pathlib.Path, given: options.Options) -> Labels:
     """The labels in a tool's files."""
     if tool not in TOOLS:
-        raise ValueError(f"unknown tool {tool!r}; choose one of: {', '.join(TOOLS)}")
+        raise ValueError(choices.unknown("tool", tool, TOOLS))
     try:
         labels = TOOLS[tool](source, given)
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:

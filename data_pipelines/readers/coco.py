@@ -14,6 +14,7 @@ Columns beside the example's: those of `people`.
 import pathlib
 
 from data_pipelines import splits
+from data_pipelines.messages import choices
 from data_pipelines.readers import people
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO
@@ -35,7 +36,7 @@ def read(request: Request) -> splits.Split:
 def _places(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
     """A split's annotation file and its folder of images."""
     if split not in SPLITS:
-        raise ValueError(f"unknown COCO split {split!r}; choose one of: {', '.join(SPLITS)}")
+        raise ValueError(choices.unknown("COCO split", split, SPLITS))
     files = [f"annotations/person_keypoints_{split}2017.json"]
     if split == "test-dev":
         names = ("image_info_test-dev2017.json", "person_keypoints_test-dev-2017.json")

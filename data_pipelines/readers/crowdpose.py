@@ -9,6 +9,7 @@ Columns beside the example's: those of `people`; crowd_index is the image's.
 import pathlib
 
 from data_pipelines import splits
+from data_pipelines.messages import choices
 from data_pipelines.readers import people
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import CROWDPOSE
@@ -34,7 +35,7 @@ def read(request: Request) -> splits.Split:
 def _places(root: str, split: str) -> tuple[pathlib.Path, pathlib.Path]:
     """A split's annotation file and the folder of images."""
     if split not in SPLITS:
-        raise ValueError(f"unknown CrowdPose split {split!r}; choose one of: {', '.join(SPLITS)}")
+        raise ValueError(choices.unknown("CrowdPose split", split, SPLITS))
     files = [f"annotations/mmpose_crowdpose_{split}.json", f"annotations/crowdpose_{split}.json"]
     path = splits.find(root, files, HELP)
     return path, splits.find_images(root, ["images"], HELP)

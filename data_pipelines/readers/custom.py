@@ -10,6 +10,7 @@ import pathlib
 
 from data_pipelines import coco_json, skeletons, splits
 from data_pipelines.ground_truth import Category
+from data_pipelines.messages import choices
 from data_pipelines.readers import joint_names, people
 from data_pipelines.readers.request import Joints, Request
 from data_pipelines.skeletons import Skeleton
@@ -29,8 +30,8 @@ def read(request: Request) -> splits.Split:
     """The people (or hands, or animals) of one split, in annotated boxes or in a detector's."""
     if request.split not in SPLITS:
         raise ValueError(
-            f"unknown split {request.split!r} of a custom dataset; choose one of: "
-            f"{', '.join(SPLITS)}"
+            f"unknown split {request.split!r} of a custom dataset; "
+            f"{choices.advice(request.split, SPLITS)}"
         )
     annotations = request.annotations or f"annotations/{request.split}.json"
     path = splits.find(request.root, [annotations], HELP)

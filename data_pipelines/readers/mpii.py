@@ -18,6 +18,7 @@ import pathlib
 import numpy as np
 
 from data_pipelines import coco_json, files, geometry, json_files, splits
+from data_pipelines.messages import choices
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import MPII
 
@@ -39,7 +40,7 @@ def read(request: Request) -> splits.Split:
     """
     split = request.split
     if split not in SPLITS:
-        raise ValueError(f"unknown MPII split {split!r}; choose one of: {', '.join(SPLITS)}")
+        raise ValueError(choices.unknown("MPII split", split, SPLITS))
     names = [f"annotations/mpii_{split}.json", f"annot/{SPLITS[split]}.json"]
     path = splits.find(request.root, names, HELP)
     folder = splits.find_images(request.root, ["images"], HELP)

@@ -7,6 +7,7 @@ Columns beside the example's: those of `people`.
 """
 
 from data_pipelines import splits
+from data_pipelines.messages import choices
 from data_pipelines.readers import people
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import COCO
@@ -21,8 +22,8 @@ def read(request: Request) -> splits.Split:
     """The people of one split, in their annotated boxes."""
     if request.split not in SPLITS:
         raise ValueError(
-            f"unknown OCHuman split {request.split!r}; choose one of: {', '.join(SPLITS)} (OCHuman "
-            "has no people to train on: train on COCO)"
+            f"{choices.unknown('OCHuman split', request.split, SPLITS)} (OCHuman has no people to "
+            "train on: train on COCO)"
         )
     name = f"annotations/ochuman_coco_format_{request.split}_range_0.00_1.00.json"
     path = splits.find(request.root, [name], HELP)

@@ -10,6 +10,7 @@ from typing import Any
 
 from data_pipelines import ground_truth, skeletons, splits
 from data_pipelines.coco_columns import COCO_FORM, JointForm
+from data_pipelines.messages import choices
 from data_pipelines.readers import people
 from data_pipelines.readers.request import Request
 from data_pipelines.skeletons import Skeleton, whole_body
@@ -36,8 +37,8 @@ class Layout:
 def read(layout: Layout, request: Request) -> splits.Split:
     """The people or animals of one split, in annotated boxes or in a detector's."""
     if request.split not in layout.annotations:
-        known = ", ".join(layout.annotations)
-        raise ValueError(f"unknown {layout.title} split {request.split!r}; choose one of: {known}")
+        what = f"{layout.title} split"
+        raise ValueError(choices.unknown(what, request.split, layout.annotations))
     files, folders = layout.annotations[request.split], layout.images[request.split]
     path = splits.find(request.root, files, _help(layout))
     folder = splits.find_images(request.root, folders, _help(layout))
@@ -163,5 +164,6 @@ LAYOUTS = {
         skeleton=skeletons.POSETRACK18,
         annotations=_POSETRACK18,
         images=_everywhere(_POSETRACK18, ""),
+        form=JointForm(heads=True),
     ),
 }

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import scipy.io
-import tqdm
 
+from data_pipelines.messages import progress
 from data_pipelines.skeletons import COCO
 from data_pipelines.synthetic.scenes import Person, draw_scene
 
@@ -228,8 +228,8 @@ def _draw_all(folder: pathlib.Path, parameters: dict, workers: int) -> dict[tupl
         for worker in range(workers)
     ]
     drawn = _draw_share(**jobs[0]) if workers == 1 else _draw_in_processes(jobs)
-    progress = tqdm.tqdm(drawn, desc="drawing people", unit="image", total=total)
-    return {(split, index): people for split, index, people in progress}
+    shown = progress.over(drawn, "drawing people", units="images", total=total)
+    return {(split, index): people for split, index, people in shown}
 
 
 def _draw_in_processes(jobs: list[dict]) -> Iterator[tuple]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import skeletons
+from data_pipelines.skeletons import Skeleton
 from data_pipelines.synthetic import clothes, figures, postures, scenes
 
 SMALLEST_SIDE = 64
@@ -72,7 +73,7 @@ class Walker:
 class FilmedPerson:
     """One person of a frame, in pixels of the image; `track_id` is the same in all frames.
 
-    `keypoints` (17, 2) are COCO's joints; `visible` (17,) says which are inside the image and not
+    `keypoints` (k, 2) are the film's joints; `visible` (k,) says which are inside the image and not
     behind another person or a pillar (a joint behind the person's own body counts as visible).
     `box` (4,) is (x, y, w, h) around the whole person, hidden or not.
     """
@@ -88,6 +89,7 @@ class Film:
     """A planned film; `image_size` is (height, width), `rate` in frames per second.
 
     `pillars` (p, 2) are the left and right edges in pixels of what stands before all people.
+    `skeleton` are the joints that people have, COCO's or MPII's.
     `shake` are the courses of the camera: to the right and down in pixels, and degrees.
     """
 
@@ -98,6 +100,7 @@ class Film:
     walkers: tuple[Walker, ...]
     pillars: np.ndarray
     shake: tuple[Wave, Wave, Wave]
+    skeleton: Skeleton = skeletons.COCO
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, list[FilmedPerson]]]:
         """Each frame (h, w, 3) uint8 RGB with its people."""
@@ -134,7 +137,7 @@ class Film:
         return cv2.warpAffine(image, matrix[:2], size, borderMode=cv2.BORDER_REPLICATE)
 
     def _filmed(self, track_id, body, nearer, camera):
-        joints = scenes.joint_positions(body, skeletons.COCO)
+        joints = scenes.joint_positions(body, self.skeleton)
         hidden = np.zeros(len(joints), bool)
         for other in nearer:
             hidden |= _covered(joints, other)
@@ -187,10 +190,12 @@ def plan(
     rate: float = 30.0,
     pillars: int = 0,
     shake: float = 0.0,
+    skeleton: Skeleton = skeletons.COCO,
 ) -> Film:
     """A film by a seed, of people who cross the image and each other again and again.
 
-    `pillars` stand before them all. `shake` is how far the camera moves, in pixels.
+    `skeleton` is COCO's or MPII's. `pillars` stand before them all. `shake` is how far the camera
+    moves, in pixels.
     """
     if min(frames, people) < 1 or rate <= 0 or min(image_size) < SMALLEST_SIDE or shake < 0:
         raise ValueError(
@@ -208,7 +213,7 @@ def plan(
     widths = rng.uniform(*PILLAR_WIDTHS, pillars)
     edges = width * np.stack([edges, edges + widths], axis=1)
     waves = tuple(_wave(rng, size, (0.4, 2.5), 3) for size in (shake, shake, 0.1 * shake))
-    return Film(seed, frames, rate, image_size, tuple(walkers), edges, waves)
+    return Film(seed, frames, rate, image_size, tuple(walkers), edges, waves, skeleton)
 
 
 def _wave(rng, size, rates, count=1):

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.special
 
 from data_pipelines import geometry, images
+from data_pipelines.messages import choices
 
 logger = logging.getLogger(__name__)
 
@@ -235,9 +236,8 @@ def random_crop(augment: Any, input_size: tuple[int, int], udp: bool) -> Callabl
     if augment.draws == "truncated":
         shift = (augment.shift, augment.shift_probability)
         return TruncatedCrop(input_size, *numbers, *shift, udp)
-    raise ValueError(
-        f"unknown config.augment.draws {augment.draws!r}; choose one of: clipped, truncated"
-    )
+    known = ("clipped", "truncated")
+    raise ValueError(choices.unknown("config.augment.draws", augment.draws, known))
 
 
 def _truncated_normal(uniform: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
+from data_pipelines.messages import choices
 from hrjax import heatmaps, inference, models
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -23,7 +24,7 @@ BATCH_NORMS = ("batch", "running")
 COLORS = ("rgb", "bgr")
 DRAWS = ("clipped", "truncated")
 NMS_METHODS = ("hard", "soft", "none")
-METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints")
+METRICS = ("coco_ap", "crowdpose_ap", "pckh", "keypoints", "jhmdb", "posetrack")
 
 CHOICES = {
     "data.dataset": tuple(datasets.DATASETS),
@@ -157,16 +158,17 @@ def size_factor(model: ConfigDict) -> int:
 
 
 def _choices(config):
-    for field, choices in CHOICES.items():
-        if _value(config, field) not in choices:
-            yield _wrong_choice(field, config, choices)
-    for field, (choices, default) in OPTIONAL_CHOICES.items():
-        if _value(config, field) not in ("", *choices):
-            yield f"{_wrong_choice(field, config, choices)}, or leave it empty for {default}"
+    for field, known in CHOICES.items():
+        if _value(config, field) not in known:
+            yield _wrong_choice(field, config, known)
+    for field, (known, default) in OPTIONAL_CHOICES.items():
+        if _value(config, field) not in ("", *known):
+            yield f"{_wrong_choice(field, config, known)}, or leave it empty for {default}"
 
 
-def _wrong_choice(field, config, choices):
-    return f"config.{field} is {_value(config, field)!r}; choose one of: {', '.join(choices)}"
+def _wrong_choice(field, config, known):
+    value = _value(config, field)
+    return f"config.{field} is {value!r}; {choices.advice(value, known)}"
 
 
 def _limits(config):
@@ -200,8 +202,8 @@ def _input_size(config):
     elif any(side % factor for side in size):
         near = ",".join(str(max(1, round(side / factor)) * factor) for side in size)
         yield (
-            f"config.data.input_size is {size[0]}x{size[1]}; {config.model.name} needs multiples "
-            f"of {factor}, e.g. --config.data.input_size={near}"
+            f"config.data.input_size is {size[0]},{size[1]} (height, width); {config.model.name} "
+            f"needs multiples of {factor}, e.g. --config.data.input_size={near}"
         )
 
 
@@ -239,8 +241,11 @@ def _protocol(evaluation, name, entry):
             f"config.eval.boxes is {evaluation.boxes!r}, but {name} is evaluated with ground-truth "
             "boxes only; set --config.eval.boxes=gt"
         )
-    # PCKh needs the head boxes that only MPII has; what the others need, MPII lacks.
-    if evaluation.metrics in METRICS and "pckh" in {evaluation.metrics} ^ {entry.metric}:
+    # PCKh needs the head boxes that only MPII has; what the others need, MPII lacks. JHMDB's and
+    # PoseTrack's metrics have groups of their own joints.
+    wrong = "pckh" in {evaluation.metrics} ^ {entry.metric}
+    wrong |= evaluation.metrics in ("jhmdb", "posetrack") and evaluation.metrics != entry.metric
+    if evaluation.metrics in METRICS and wrong:
         yield (
             f"config.eval.metrics is {evaluation.metrics!r}, which {name} cannot be scored by; "
             f"leave it empty for its own, {entry.metric}"
@@ -275,8 +280,8 @@ def _mix(config):
     mix = config.data.mix
     for name in mix.datasets:
         if name not in datasets.DATASETS:
-            choices = ", ".join(datasets.DATASETS)
-            yield f"config.data.mix.datasets names {name!r}; choose from: {choices}"
+            advice = choices.advice(name, datasets.DATASETS)
+            yield f"config.data.mix.datasets names {name!r}; {advice}"
     if len(mix.roots) not in (0, len(mix.datasets)):
         yield (
             f"config.data.mix.roots is {mix.roots}, but config.data.mix.datasets is "

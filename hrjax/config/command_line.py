@@ -9,6 +9,8 @@ import typing
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from data_pipelines.messages import choices
+
 if typing.TYPE_CHECKING:
     from hrjax.weights.source import Source
 
@@ -16,33 +18,41 @@ if typing.TYPE_CHECKING:
 
 USAGE = """Trains and evaluates high-resolution networks for human pose estimation.
 
-draw people and train a small network on them (minutes on a CPU, no download):
+draw people and train a small network on them (minutes, no download):
     python -m hrjax.main --config=configs/quickstart.py
 train a published recipe; the same command again continues where it stopped:
     python -m hrjax.main --config=configs/widehrnet_mpii.py:widehrnet_18_se
 evaluate a run (its best step), as its own config says, on data elsewhere:
-    python -m hrjax.main --mode=eval --checkpoint=runs/quickstart --config.data.root=PATH
+    python -m hrjax.main --mode=eval --checkpoint=runs/quickstart \\
+        --config.data.root=PATH
 
---config=FILE[:VARIANT[_HxW]]  a recipe, and the variant of its network and input size; --mode=eval
-                               defaults to the config of the checkpoint
---config.FIELD=VALUE           any field of it, e.g. --config.model.expansion=6 --config.seed=1
---workdir=FOLDER               where the run is; defaults to runs/<config>[_variant]. --mode=eval
-                               defaults to the checkpoint's run, without one to runs/eval_<name>
---mode=train|eval              defaults to train
---checkpoint=PATH              what --mode=eval evaluates: a run, a step of it wherever it is,
-                               converted weights, a file of published weights (.pth, .pdparams, …)
-                               or its https address; defaults to the best step of --workdir
---output=FILE                  where --mode=eval writes its results as well: .json, or .mat for MPII
---resume_from=PATH             start a new --workdir from the full state of another run or step
---devices=0,1                  the devices of this machine to use; defaults to all
---launcher=none|auto|slurm|mpi many processes, as the launcher says (auto: Slurm, Open MPI, TPU)
---coordinator=HOST:PORT --num_processes=N --process_id=I
-                               many processes, set by hand: process 0 runs at HOST
---debug                        show the traceback of an error
+--config=FILE[:VARIANT[_HxW]]  a recipe, and the variant of its network and its
+                      input size (height x width as in the papers, _384x288);
+                      --mode=eval defaults to the config of the checkpoint
+--config.FIELD=VALUE  any field of it, e.g. --config.optimizer.lr=1e-3
+--workdir=FOLDER      where the run is; defaults to runs/<config>[_variant],
+                      with --mode=eval to the run of the checkpoint
+--mode=train|eval     defaults to train
+--checkpoint=PATH     what --mode=eval evaluates: a run, a step of it, converted
+                      weights, a file of published weights (.pth, .pdparams, …)
+                      or its https address; defaults to --workdir's best step
+--output=FILE         where --mode=eval writes its results as well: .json, or
+                      .mat for MPII
+--resume_from=PATH    start a new --workdir from the full state of another run
+--devices=0,1         the devices of this machine to use; defaults to all
+--launcher=none|auto|slurm|mpi   many processes, as the launcher says
+--coordinator=HOST:PORT --num_processes=N --process_id=I   the same by hand
+--debug               show the traceback of an error
+
+--help=TOPIC prints all of a list:
 """
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 VARIANTS = pathlib.Path(__file__).parents[1] / "weights" / "fingerprints.json"  # family → variants
 HELP = {"-h", "-help", "--help", "--helpfull"}
+MODES = ("train", "eval")
+SHOWN = 3  # entries of a list that is folded
+# Lines of configs/common.py that say what a field is.
+FIELD = re.compile(r"    (config\.(?!.*ConfigDict\(\))|# )|    [ )}]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +84,22 @@ class Command:
         return self.weights.run or pathlib.Path("runs", f"eval_{self.weights.name}")
 
 
-def usage() -> str:
-    """The help text."""
-    return f"{USAGE}\n{_list_configs()}"
+def topic(argv: list[str]) -> str | None:
+    """What a command asks help about: one of TOPICS, "" for all of it; None if for nothing."""
+    asked = [text.partition("=") for text in argv[1:]]
+    topics = [value for name, _, value in asked if name in HELP]
+    if len(argv) == 1 or topics:
+        return topics[0] if topics else ""
+    return None
+
+
+def usage(about: str = "") -> str:
+    """The help text, with its lists folded; or one of them, of TOPICS, as a whole."""
+    if not about:
+        return f"{USAGE}{_fold_lists()}"
+    if about not in TOPICS:
+        raise ValueError(choices.unknown("topic of --help", about, TOPICS))
+    return TOPICS[about]()
 
 
 def parse(argv: list[str]) -> Command:
@@ -84,8 +107,10 @@ def parse(argv: list[str]) -> Command:
     options = flags.FlagValues()
     _define_flags(options)
     files = _config_files(argv)
+    _check_names(argv, options)
     # Undefined flags, --config among them, are left for the second reading.
     _read(options, argv, known_only=True)
+    _check_choices(options)
     checkpoint = options.checkpoint or options.workdir
     weights = None
     if options.mode == "eval" and checkpoint and not files:
@@ -109,20 +134,37 @@ def parse(argv: list[str]) -> Command:
 
 
 def _define_flags(options):
-    from hrjax.runtime import distributed
-
-    launchers = [*distributed.LAUNCHERS]
     flags.DEFINE_string("workdir", "", "where the run is", flag_values=options)
-    flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do", flag_values=options)
+    flags.DEFINE_string("mode", "train", "what to do", flag_values=options)
     flags.DEFINE_string("checkpoint", "", "what eval evaluates", flag_values=options)
     flags.DEFINE_string("output", "", "where eval writes results too", flag_values=options)
     flags.DEFINE_string("resume_from", "", "what training starts from", flag_values=options)
     flags.DEFINE_string("devices", "all", "numbers of devices", flag_values=options)
-    flags.DEFINE_enum("launcher", "none", launchers, "how processes start", flag_values=options)
+    flags.DEFINE_string("launcher", "none", "how processes start", flag_values=options)
     flags.DEFINE_string("coordinator", "", "host:port of process 0", flag_values=options)
     flags.DEFINE_integer("num_processes", None, "how many", flag_values=options)
     flags.DEFINE_integer("process_id", None, "which one", flag_values=options)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=options)
+
+
+def _check_names(argv, options):
+    """Raises ValueError for an option that there is not."""
+    known = sorted([*options, "config"])
+    for argument in argv[1:]:
+        name = argument.partition("=")[0]
+        own = name.lstrip("-").partition(".")[0]
+        if re.match(r"--?\w", name) and own not in (*known, "nodebug"):
+            meant = choices.proposal(choices.near(name, [f"--{x}" for x in known]), after="; ")
+            raise ValueError(f"unknown option {name}{meant or '; --help lists all of them'}")
+
+
+def _check_choices(options):
+    from hrjax.runtime import distributed
+
+    for name, known in (("mode", MODES), ("launcher", distributed.LAUNCHERS)):
+        if options[name].value not in known:
+            advice = choices.advice(options[name].value, known)
+            raise ValueError(f"--{name}={options[name].value}: {advice}")
 
 
 def _check_fields(argv, config):
@@ -177,19 +219,52 @@ def _config_files(argv):
 def _check_config_file(files):
     if not files:
         raise ValueError(
-            "no --config=FILE in the command (--mode=eval with --checkpoint=PATH needs none)\n\n"
-            f"{_list_configs()}"
+            "no --config=FILE in the command (--mode=eval with --checkpoint=PATH needs none); "
+            "--help=configs lists those that are here, and configs/quickstart.py needs no data"
         )
     file = pathlib.Path(files[-1].split(":")[0])
     if not file.is_file():
-        raise ValueError(
-            f"there is no config file {file} (from {pathlib.Path.cwd()})\n\n{_list_configs()}"
-        )
+        from hrjax import recipes
+
+        raise ValueError(recipes.missing_config(str(file)))
 
 
-def _list_configs():
+def _configs():
     names = sorted(file.stem for file in CONFIGS.glob("*.py"))
-    rows = [f"    configs/{name}.py" for name in names if name not in ("__init__", "common")]
+    return [f"configs/{name}.py" for name in names if name not in ("__init__", "common")]
+
+
+def _variants():
+    """The variants, one family a row."""
     families = json.loads(VARIANTS.read_text(encoding="utf-8")).values()
-    variants = [f"    {', '.join(family)}" for family in families]
-    return "\n".join(["configs:", *rows, "variants, one family a line:", *variants])
+    return [", ".join(family) for family in families]
+
+
+def _fields():
+    """The fields of a config as configs/common.py has them, with their defaults and meanings."""
+    _, _, text = (CONFIGS / "common.py").read_text(encoding="utf-8").partition("def _base()")
+    return [line[4:] for line in text.split("\n") if FIELD.match(line) and "add_sec" not in line]
+
+
+def _datasets():
+    from data_pipelines import datasets
+
+    return [*datasets.DATASETS]
+
+
+TOPICS = {
+    "configs": lambda: "\n".join(_configs()),
+    "models": lambda: "\n".join(["one family a line:", *_variants()]),
+    "fields": lambda: "\n".join([*_fields(), "config.model.* are those of its variant"]),
+    "datasets": lambda: "\n".join(_datasets()),
+}
+
+
+def _fold_lists():
+    variants = ", ".join(_variants()).split(", ")
+    lists = {"configs": [pathlib.Path(file).stem for file in _configs()], "models": variants}
+    rows = [
+        f"  {name:10}{len(names)}: {', '.join(names[:SHOWN])}, …" for name, names in lists.items()
+    ]
+    rows += ["  fields    of a config, with their defaults", "  datasets  that are read"]
+    return "\n".join(rows)

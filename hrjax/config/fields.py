@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import choices
+
 LIKE = 0.66  # from 0 to 1, how similar the last parts of two names must be
 SECTION_COUNTS = 0.5  # how much the sections before it count, against the last part
 MARGIN = 0.3  # a field that is so much less similar than the best one is not suggested
@@ -31,7 +33,7 @@ def near_fields(name: str, config: ConfigDict) -> list[str]:
 def _unknown(name, config):
     near = [f"config.{field}" for field in near_fields(name, config)]
     if near:
-        return f"unknown field config.{name}; did you mean {' or '.join(near)}?"
+        return f"unknown field config.{name}; {choices.proposal(near)}"
     sections = {"": config, **_sections(config)}
     section = name
     while section not in sections:

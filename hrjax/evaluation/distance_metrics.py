@@ -1,4 +1,9 @@
-"""Scores of whole splits by distance, in NumPy: PCKh for MPII; PCK, AUC and EPE for all others."""
+"""Scores of whole splits by distance, in NumPy: PCKh for MPII; PCK, AUC and EPE for all others.
+
+JHMDB's PCK, by the size of the person's box and by that of the torso, has groups of joints as well.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +23,16 @@ PCKH_GROUPS = {
 # Pelvis and thorax are left out of the mean.
 PCKH_MEAN_JOINTS = (0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)
 AUC_PIXELS, AUC_STEPS = 30, 20  # mmpose's keypoint_auc
+# The columns of the usual table of JHMDB; neck and belly count in the mean alone.
+JHMDB_GROUPS = {
+    "Head": ("head",),
+    **{
+        name: (f"left_{name.lower()}", f"right_{name.lower()}")
+        for name in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+    },
+}
+TORSO = ("left_shoulder", "right_hip")
+SMALLEST_TORSO = 1.0  # pixels; below it, mmpose's JhmdbPCKAccuracy takes the predicted torso
 
 
 def pckh(
@@ -91,6 +106,50 @@ def pck(distances: np.ndarray, labeled: np.ndarray, threshold: float) -> float:
     labeled = np.asarray(labeled).astype(bool)
     hits, totals = ((distances < threshold) & labeled).sum(0), labeled.sum(0)
     return float(np.mean(hits[totals > 0] / totals[totals > 0]))
+
+
+def pck_of_groups(
+    distances: np.ndarray, labeled: np.ndarray, threshold: float, names: Sequence[str]
+) -> dict[str, float]:
+    """PCK of each of `JHMDB_GROUPS` and, as "Mean", of all joints; NaN where nothing is labeled.
+
+    `distances` and `labeled` are (n, k), `names` those of the k joints. Left and right are averaged
+    evenly, as in mmpose's JhmdbPCKAccuracy.
+    """
+    missing = [name for group in JHMDB_GROUPS.values() for name in group if name not in names]
+    if missing:
+        raise ValueError(
+            f"PCK of JHMDB's groups needs joints that the skeleton lacks: {', '.join(missing)}; "
+            "config.eval.metrics=keypoints has PCK of any joints"
+        )
+    mean = pck(distances, labeled, threshold)
+    labeled = np.asarray(labeled).astype(bool)
+    hits, totals = ((distances < threshold) & labeled).sum(0), labeled.sum(0)
+    shares = np.full(len(totals), np.nan)
+    np.divide(hits, totals, out=shares, where=totals > 0)
+    groups = {
+        name: float(np.mean([shares[names.index(joint)] for joint in group]))
+        for name, group in JHMDB_GROUPS.items()
+    }
+    return {**groups, "Mean": mean}
+
+
+def torso_sizes(
+    predictions: np.ndarray, truth: np.ndarray, labeled: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """From the left shoulder to the right hip of each person, (n,), in pixels.
+
+    `predictions` and `truth` are (n, k, 2), `labeled` (n, k). Where the truth does not have both
+    joints, or has them less than a pixel apart, it is the torso of the prediction, as in mmpose.
+    """
+    shoulder, hip = (names.index(name) for name in TORSO)
+    known, predicted = (
+        np.linalg.norm(np.asarray(joints, np.float64)[:, shoulder] - joints[:, hip], axis=-1)
+        for joints in (truth, predictions)
+    )
+    labeled = np.asarray(labeled).astype(bool)
+    usable = labeled[:, shoulder] & labeled[:, hip] & (known >= SMALLEST_TORSO)
+    return np.where(usable, known, predicted)
 
 
 def auc(distances: np.ndarray, labeled: np.ndarray) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
-import tqdm
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from data_pipelines import files
 from data_pipelines.batching.loading import Batches
+from data_pipelines.messages import progress, written
 from data_pipelines.splits import Split
 from hrjax import experiment, inference, models, visualize
 from hrjax.config import checks
@@ -21,6 +21,7 @@ from hrjax.evaluation.metrics import Evaluation
 from hrjax.evaluation.protocols import Protocol
 from hrjax.export import running
 from hrjax.runtime import distributed
+from hrjax.runtime.compilation_cache import Announced
 from hrjax.weights import source
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,18 @@ def evaluate(
             whole, variant=config.model.name, fields=experiment.model_fields(config)
         )
         step = inference.make_predict_step(graph, mesh, settings, split.skeleton)
+        step = Announced(step, "the network")
         weights = {"params": params, "stats": stats}
     batches = experiment.eval_batches(config, split)
     predictions = predict(step, weights, batches, split, mesh)
+    places = [workdir / "eval" / split.name, *([pathlib.Path(output)] if output else [])]
+    said = [written.wrote(place) for place in places]
     evaluation, _ = report(
         protocol, split, predictions, workdir, error_analysis=config.eval.report, output=output
     )
     if jax.process_index() == 0:
         print(evaluation.table)
+        logger.info("%s", "; ".join(said))
     return evaluation
 
 
@@ -99,10 +104,8 @@ def predict(
     keypoints = np.full((len(split), count, 2), np.nan, np.float32)
     joint_scores = np.full((len(split), count), np.nan, np.float32)
     quiet = jax.process_index() > 0
-    bar = tqdm.tqdm(
-        *((), "evaluating", len(split)), unit=" people", leave=False, mininterval=1, disable=quiet
-    )
-    with batches, bar:
+    shown = progress.Progress("evaluating", units="people", total=len(split), quiet=quiet)
+    with batches, shown:
         if not len(split):
             return Predictions(keypoints, joint_scores)  # a detector may find nothing at all
         batches = _count_turned(batches, split)
@@ -110,7 +113,7 @@ def predict(
             rows = outputs["index"][outputs["mask"]]
             keypoints[rows] = outputs["keypoints"][outputs["mask"]]
             joint_scores[rows] = outputs["scores"][outputs["mask"]]
-            bar.update(len(rows))
+            shown.update(len(rows))
     return None if stop and stop.signal else Predictions(keypoints, joint_scores)
 
 

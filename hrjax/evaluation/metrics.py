@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines import geometry
+from data_pipelines.messages import choices
 from data_pipelines.splits import Split
 from hrjax import calibration, detections, text_tables
 from hrjax.calibration import Calibration
 from hrjax.detections import Detections, Predictions
-from hrjax.evaluation import average_precision, distance_metrics, nms
+from hrjax.evaluation import average_precision, distance_metrics, nms, posetrack
 from hrjax.evaluation.protocols import Protocol
 
 logger = logging.getLogger(__name__)
@@ -61,13 +62,11 @@ def check(protocol: Protocol) -> None:
     """Raises ValueError for an unknown metric or NMS."""
     if protocol.metric not in METRICS:
         raise ValueError(
-            f"unknown config.eval.metrics {protocol.metric!r}; choose one of: "
-            f"{', '.join(METRICS)}, or leave it empty for the dataset's own"
+            f"{choices.unknown('config.eval.metrics', protocol.metric, METRICS)}, or leave it "
+            "empty for the dataset's own"
         )
     if protocol.nms not in nms.METHODS:
-        raise ValueError(
-            f"unknown config.eval.nms {protocol.nms!r}; choose one of: {', '.join(nms.METHODS)}"
-        )
+        raise ValueError(choices.unknown("config.eval.nms", protocol.nms, nms.METHODS))
 
 
 def score_name(protocol: Protocol) -> str:
@@ -189,17 +188,56 @@ def _keypoints(protocol, split, predictions, people):
 
 
 def _distances(split, predictions):
-    columns, finite = split.columns, predictions.finite
-    labeled = columns["visible"] > 0
-    difference = _far_where_unknown(predictions) - columns["keypoints"].astype(np.float64)
-    pixels = np.linalg.norm(difference, axis=-1)
-    longest = columns["size"].max(axis=-1, keepdims=True) / geometry.BOX_PADDING
+    labeled, finite = split.columns["visible"] > 0, predictions.finite
+    pixels, longest = _pixels_and_sides(split, predictions)
     return {
         "PCK@0.05": distance_metrics.pck(pixels / longest, labeled, 0.05),
         "PCK@0.2": distance_metrics.pck(pixels / longest, labeled, 0.2),
         "AUC": distance_metrics.auc(pixels, labeled),
         "EPE": distance_metrics.epe(pixels[finite], labeled[finite]),
     }
+
+
+def _pixels_and_sides(split, predictions):
+    """The distances of joints to the truth (n, k), and the longer sides of the boxes (n, 1)."""
+    columns = split.columns
+    difference = _far_where_unknown(predictions) - columns["keypoints"].astype(np.float64)
+    longest = columns["size"].max(axis=-1, keepdims=True) / geometry.BOX_PADDING
+    return np.linalg.norm(difference, axis=-1), longest
+
+
+def _jhmdb(protocol, split, predictions, people):
+    """What all own datasets have, and PCK@0.2 of groups of joints by box and by torso."""
+    numbers, table = _keypoints(protocol, split, predictions, people)
+    if not numbers or not protocol.annotated_boxes:
+        return numbers, table
+    columns, names = split.columns, split.skeleton.names
+    labeled, found = columns["visible"] > 0, _far_where_unknown(predictions)
+    pixels, longest = _pixels_and_sides(split, predictions)
+    torsos = distance_metrics.torso_sizes(found, columns["keypoints"], labeled, names)
+    rows = []
+    for name, sizes in (("PCK@0.2", longest), ("tPCK@0.2", torsos[:, None])):
+        groups = distance_metrics.pck_of_groups(
+            pixels / np.maximum(sizes, SMALLEST_SIZE), labeled, 0.2, names
+        )
+        mean = {name: groups.pop("Mean")}
+        rows.append([name, *(f"{value:.4f}" for value in (*groups.values(), *mean.values()))])
+        numbers |= mean | {f"{name} {group}": value for group, value in groups.items()}
+    head = ["", *distance_metrics.JHMDB_GROUPS, "Mean"]
+    return numbers, f"{text_tables.format_table([head, *rows])}\n\n{table}"
+
+
+def _posetrack(protocol, split, predictions, people):
+    """What all own datasets have, and PoseTrack's mAP, which knows all people of an image."""
+    numbers, table = _keypoints(protocol, split, predictions, people)
+    if not numbers:
+        return numbers, table
+    if problem := posetrack.head_problem(split.truth):
+        note = f"without mAP of joints: it measures in sizes of heads, and {problem}"
+        return numbers, f"{table}\n{note}"
+    own = posetrack.joint_ap(people, split.truth)
+    named = {name if name == "mAP" else f"mAP {name}": value for name, value in own.items()}
+    return named | numbers, f"{text_tables.one_row(own)}\n\n{table}"
 
 
 def _far_where_unknown(predictions):
@@ -228,6 +266,7 @@ def _warn_of_limit(protocol, split, people):
 
 
 NOWHERE = -1e6
+SMALLEST_SIZE = 1e-6  # pixels, so that a torso without any extent does not divide by 0
 NO_TRUTH = "no ground truth: nothing to score; the predictions are in the results file"
 METRICS = {
     "coco_ap": Metric("AP", ("image_id",), functools.partial(_ap, average_precision.coco_ap)),
@@ -236,4 +275,6 @@ METRICS = {
     ),
     "pckh": Metric("PCKh@0.5", ("truth_keypoints", "truth_visible", "head_size"), _pckh),
     "keypoints": Metric("PCK@0.05", ("image_id",), _keypoints),
+    "jhmdb": Metric("PCK@0.2", ("image_id",), _jhmdb),
+    "posetrack": Metric("mAP", ("image_id",), _posetrack),
 }

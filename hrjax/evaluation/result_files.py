@@ -18,6 +18,7 @@ import scipy.io
 from data_pipelines import coco_json, files, json_files
 from data_pipelines.coco_json import Wrong
 from data_pipelines.geometry import LARGEST
+from data_pipelines.messages import choices
 from data_pipelines.splits import Split
 from hrjax import detections
 from hrjax.detections import Detections, Predictions
@@ -101,7 +102,7 @@ class ResultsFile:
 def read(path: pathlib.Path) -> ResultsFile:
     """The entries of a results file; raises ValueError that names the file and the entry."""
     if not path.exists():
-        raise FileNotFoundError(f"there is no results file {path}")
+        raise FileNotFoundError(f"there is no results file {path}{choices.instead_of(path)}")
     entries = json_files.read_json(path, expected=list)
     rows = []
     for number, entry in enumerate(entries):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from data_pipelines import files
+from data_pipelines.messages import choices
 from hrjax import heatmaps, inference, models
 from hrjax.export import running
 from hrjax.weights import model_card, source
@@ -49,9 +50,9 @@ def prepare(
     """The plan of an export to `output`; the options are those of `hrjax.export_onnx`."""
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be a positive number of crops, or None for any; got {batch}")
-    if decode not in ("", HEATMAPS, *heatmaps.DECODERS):
-        choices = ", ".join([*heatmaps.DECODERS, HEATMAPS])
-        raise ValueError(f"unknown decoding {decode!r}; choose one of: {choices}")
+    known = (*heatmaps.DECODERS, HEATMAPS)
+    if decode and decode not in known:
+        raise ValueError(choices.unknown("decoding", decode, known))
     if pathlib.Path(output).is_dir():
         raise ValueError(f"{output} is a folder; name the file to write, as in {output}/model.onnx")
     opened = source.open(checkpoint, model=model)

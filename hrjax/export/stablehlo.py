@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import files
+from data_pipelines.messages import choices
 from hrjax import models
 from hrjax.export import programs
 from hrjax.export.programs import Plan
@@ -40,7 +41,7 @@ def export_stablehlo(
     promises that versions released within six months of the one in use read the file.
     """
     if platform not in PLATFORMS:
-        raise ValueError(f"unknown platform {platform!r}; choose one of: {', '.join(PLATFORMS)}")
+        raise ValueError(choices.unknown("platform", platform, PLATFORMS))
     plan = programs.prepare(
         *(checkpoint, output),
         model=model,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data_pipelines.messages import sizes
 from hrjax.models.highres import (
     LITE_NAMES,
     Branches,
@@ -27,6 +28,8 @@ from hrjax.models.layers import (
     Sequential,
     half_width,
     shuffle,
+    softmax,
+    softmax_mean,
 )
 from hrjax.models.layers.resizing import nearest
 
@@ -74,8 +77,7 @@ class GlobalContext(nnx.Module):
         self.bn = BatchNorm(width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        mask = jax.nn.softmax(self.mask(x), axis=(1, 2))
-        context = jnp.einsum("nhwc,nhw->nc", x, mask[..., 0])[:, None, None]
+        context = softmax_mean(x, self.mask(x))[:, None, None]
         return self.bn(x * jax.nn.sigmoid(self.expand(self.squeeze(context))))
 
 
@@ -114,8 +116,9 @@ def pool_flat(x: jax.Array, logits: jax.Array, size: tuple[int, int]) -> jax.Arr
     n, height, width, channels = x.shape
     cells = size[0] * size[1]
     if height * width % cells:
-        raise ValueError(f"cannot pool {height}x{width} pixels to {size[0]}x{size[1]} cells")
-    mask = jax.nn.softmax(logits.reshape(n, -1), axis=-1).reshape(n, cells, -1)
+        image = sizes.pixels((height, width))
+        raise ValueError(f"cannot pool {image} to {sizes.text(size)} cells")
+    mask = softmax(logits.reshape(n, -1)).reshape(n, cells, -1)
     values = x.transpose(0, 3, 1, 2).reshape(n, cells, channels, -1)
     return jnp.einsum("npcq,npq->npc", values, mask).reshape(n, *size, channels)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data_pipelines.messages import choices
 from hrjax.models.layers import (
     BatchNorm,
     Conv,
@@ -84,17 +85,20 @@ def apply(
     *,
     remat: bool = False,
     batch_norm_size: int = 0,
+    share: tuple[jax.Array | int, int] = (0, 1),
 ) -> tuple[jax.Array, dict]:
     """Heatmaps (n, h/s, w/s, k) of normalized images (n, h, w, 3), and the statistics afterwards.
 
     A pure function, for jit and grad; it trains or evaluates as `graph.training` says. Drop path
     needs a `key` in training; networks without it need none. With `remat` the insides of blocks are
     recomputed for gradients instead of kept. In training, batch norm uses the statistics of the
-    batch, or of each group of `batch_norm_size` neighboring images if that is not 0.
+    batch, or of each group of `batch_norm_size` neighboring images if that is not 0. `share` is
+    (number, count) where the images are one of `count` equal shares of a batch, as of a device
+    under `jax.shard_map`: drop path then drops what it would of the whole batch.
     """
     model = merge(graph, params, stats)
     if key is not None:
-        give_draws(model, key, len(images))
+        give_draws(model, key, len(images), share)
     if remat:
         enable_remat(model)
     if batch_norm_size:
@@ -201,7 +205,7 @@ def normalize(images: jax.Array | np.ndarray, color: str = "rgb") -> jax.Array:
     trained.
     """
     if color not in ("rgb", "bgr"):
-        raise ValueError(f"unknown color {color!r}; choose one of: rgb, bgr")
+        raise ValueError(choices.unknown("color", color, ("rgb", "bgr")))
     images = images if color == "rgb" else images[..., ::-1]
     mean, std = jnp.asarray(MEAN, jnp.float32), jnp.asarray(STD, jnp.float32)
     return (jnp.asarray(images, jnp.float32) / 255 - mean) / std

@@ -8,6 +8,7 @@ import typing
 
 from flax import nnx
 
+from data_pipelines.messages import choices
 from hrjax.models import (
     ditehrnet,
     efenet,
@@ -76,7 +77,7 @@ def _build(name, overrides, rngs):
 def configure(name: str, **overrides: typing.Any) -> typing.Any:
     """The configuration dataclass of the variant `name`, with some of its fields replaced."""
     if name not in VARIANTS:
-        raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(VARIANTS))}")
+        raise ValueError(choices.unknown("model", name, sorted(VARIANTS)))
     variant = VARIANTS[name]
     fields = {field.name: field.type for field in dataclasses.fields(variant)}
     wrong = [

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from data_pipelines import coco_json, files, geometry, json_files
+from data_pipelines.messages import choices
 from hrjax.prediction.media import Frame
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _read(file):
     """The boxes of a file, the file name of each or None, and the names of category ids."""
     path = pathlib.Path(file)
     if not path.exists():
-        raise FileNotFoundError(f"there is no box file {file}")
+        raise FileNotFoundError(f"there is no box file {file}{choices.instead_of(file)}")
     contents = json_files.read_json(path, expected=object)
     if isinstance(contents, list):
         entries, images, categories = _convert(path, contents, list[_Box]), {}, {}
@@ -172,7 +173,9 @@ def choose_category(
     if matching:
         return matching[0]
     if wanted:
-        raise ValueError(f"{file} has no category {wanted!r}; choose one of: {shown}")
+        named = choices.proposal(choices.near(wanted, filter(None, names.values())))
+        choose = f"{named} Choose" if named else "choose"
+        raise ValueError(f"{file} has no category {wanted!r}; {choose} one of: {shown}")
     if not names and (PERSON_ID in used or not used):
         return PERSON_ID
     in_use = [each for each in ids if each in used]

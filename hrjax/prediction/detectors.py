@@ -16,6 +16,7 @@ import numpy as np
 
 from data_pipelines import files
 from data_pipelines.downloads import cache, checksums, web
+from data_pipelines.messages import choices
 from hrjax.prediction.person_detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,8 @@ def open_detector(name: str, *, threshold: float = 0.3) -> Detect:
         return Detector(str(web.fetch(name)), threshold=threshold)
     if not pathlib.Path(name).is_file():
         raise FileNotFoundError(
-            f"there is no detector file {name}, and no detector of that name; choose one of "
-            f"{', '.join(NAMES)}, or give an ONNX file"
+            f"there is no detector file {name}, and no detector of that name; "
+            f"{choices.advice(name, NAMES)}, or give an ONNX file"
         )
     return Detector(name, threshold=threshold)
 

@@ -81,7 +81,7 @@ def follow_frames(
         _add_broken(frame, poses, problems)
         poses = dataclasses.replace(poses, person_scores=poses.person_scores * boxes.scores)
         with stopwatch.measure("tracking and smoothing"):
-            poses = follower.update(poses, boxes, frame.time)
+            poses = follower.update(poses, boxes, frame.image, frame.time)
         results.append(ImageResults(frame.name, frame.image_id, poses, time=frame.time))
     return results, problems
 

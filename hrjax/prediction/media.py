@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from data_pipelines import images
+from data_pipelines.messages import choices
 
 IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
@@ -53,7 +54,7 @@ def find_images(source: str, *, exclude: pathlib.Path) -> list[pathlib.Path]:
     if path.exists() and not path.is_dir():
         return [path]
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no file or folder {source}")
+        raise FileNotFoundError(f"there is no file or folder {source}{choices.instead_of(source)}")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
     folder, excluded = path.resolve(), exclude.resolve()
     files = [file for file in files if excluded not in (folder / file.relative_to(path)).parents]

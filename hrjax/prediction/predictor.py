@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from data_pipelines import geometry
 from data_pipelines import images as data_images
+from data_pipelines.messages import sizes
 from data_pipelines.transforms import ops
 from hrjax import calibration, inference, models
 from hrjax.export import running
@@ -25,6 +26,7 @@ from hrjax.prediction.film.tracking import Tracking
 from hrjax.prediction.results import Poses
 from hrjax.prediction.trained_network import Network
 from hrjax.runtime import distributed
+from hrjax.runtime.compilation_cache import Announced
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,10 @@ class Predictor:
             # Now, so that settings other than the program's are an error before any image is read.
             self._step = running.make_predict_step(checkpoint.program, self.settings)
 
+    def describe(self) -> str:
+        """The variant, its joints, the size of its crops and its decoding, in one line."""
+        return trained_network.describe(self._network, self.settings)
+
     @functools.cached_property
     def _folded(self):
         """The graph and the weights that predict: with the first image, batch norm is folded."""
@@ -89,7 +95,8 @@ class Predictor:
     @functools.cached_property
     def _step(self):
         settings = dataclasses.replace(self.settings, fold_batch_norm=False)  # not in every step
-        return inference.make_predict_step(self._folded[0], self._mesh, settings, self.skeleton)
+        step = inference.make_predict_step(self._folded[0], self._mesh, settings, self.skeleton)
+        return Announced(step, "the network")
 
     @functools.cached_property
     def _forward(self):
@@ -163,7 +170,7 @@ class Predictor:
             found = follower.boxes(image, seconds, detect)
             poses = self(image, found.boxes)
             poses = dataclasses.replace(poses, person_scores=poses.person_scores * found.scores)
-            yield follower.update(poses, found, seconds)
+            yield follower.update(poses, found, image, seconds)
 
     def _film(self, frames, rate):
         """The images of a film and their times in seconds."""
@@ -296,7 +303,7 @@ def box_problem(box: np.ndarray, size: tuple[int, int]) -> str:
     if width <= 0 or height <= 0:
         return "is empty"
     if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        return f"lies outside the image of {size[1]}x{size[0]} pixels (width x height)"
+        return f"lies outside the image of {sizes.pixels(size)}"
     return ""
 
 

@@ -5,12 +5,16 @@ import os
 
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
+from data_pipelines.messages import sizes
 from data_pipelines.skeletons import Skeleton
 from hrjax import models
 from hrjax.calibration import Calibration
 from hrjax.inference import PredictionSettings
 from hrjax.weights import source
 from hrjax.weights.onnx_programs import Program
+
+SHOWN_JOINTS = 3  # of a set that has no name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Network:
     joint_threshold: float = 0.2
     calibration: Calibration | None = None
     program: Program | None = None
+    variant: str = ""
 
 
 def load(
@@ -60,4 +65,21 @@ def load(
         *(settings, card.skeleton, *weights, card.joint_threshold),
         calibration=card.calibration,
         program=opened.program,
+        variant=card.variant,
     )
+
+
+def describe(network: Network, settings: PredictionSettings) -> str:
+    """What a network is and how it predicts with these settings, in one line."""
+    names, dataset = network.skeleton.names, datasets.name_of(network.skeleton)
+    joints = f"of {dataset}" if dataset else f"({', '.join(names[:SHOWN_JOINTS])}, …)"
+    parts = [
+        f"{network.variant or 'a network'}{' in ONNX' if network.program else ''}",
+        f"{len(names)} joints {joints}",
+        f"crops of {sizes.pixels(settings.input_size)}",
+        f"decoding {settings.decode}",
+        "flip test" if settings.flip_test else "no flip test",
+    ]
+    if network.calibration:
+        parts.append("calibrated scores")
+    return ", ".join(parts)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import stat
 import tempfile
+from collections.abc import Callable
 
 import jax
 
@@ -56,3 +57,22 @@ def _private():
     ):
         return folder
     return pathlib.Path(tempfile.mkdtemp(prefix="hrjax-"))
+
+
+class Announced:
+    """A jitted function that says in the log before its first call that it is compiled.
+
+    `what` names it. The line comes before the wait, which without it looks like a hang.
+    """
+
+    def __init__(self, function: Callable, what: str):
+        self._function, self._what, self._is_new = function, what, True
+
+    def __call__(self, *arguments: object) -> object:
+        if self._is_new:
+            self._is_new = False
+            logger.info("compiling %s … (a minute or two, once)", self._what)
+        return self._function(*arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._function, name)

@@ -6,6 +6,8 @@ import os
 import jax
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import sizes
+
 # How XLA and the CUDA libraries report that memory ran out.
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF_MEMORY")
 # glibc's mallopt: never trim freed memory (a step frees gigabytes at once), grow by 256 MiB at a
@@ -77,11 +79,10 @@ def check_memory(error: Exception, config: ConfigDict) -> None:
     """Raises a ValueError that says what to reduce, if `error` means that memory ran out."""
     if not any(phrase in str(error) for phrase in OUT_OF_MEMORY):
         return
-    height, width = config.data.input_size
     reason = str(error).splitlines()[0]
     raise ValueError(
-        f"not enough memory for batches of {config.train.batch_size} crops of {height}x{width} "
-        f"(evaluation: {config.eval.batch_size}): {reason}\n"
+        f"not enough memory for batches of {config.train.batch_size} crops of "
+        f"{sizes.pixels(config.data.input_size)} (evaluation: {config.eval.batch_size}): {reason}\n"
         "Split batches into microbatches (--config.train.accumulate=2, 4, …), recompute "
         "activations (--config.train.remat), train in bfloat16 (--config.train.dtype=bfloat16), "
         "or reduce --config.train.batch_size (and --config.optimizer.lr with it), "

@@ -18,6 +18,7 @@ FREE_FIELDS = (
     *("data.root", "data.mix.roots", "data.records"),
     *("data.workers", "data.strict", "data.max_unreadable", "data.max_pixels"),
     *("checkpoint.every_steps", "checkpoint.keep", "log.every_steps"),
+    *("log.wandb", "log.mlflow"),
     *("eval.batch_size", "eval.report", "train.patience"),
 )
 

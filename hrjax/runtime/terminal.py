@@ -154,7 +154,8 @@ def _lossy(stream, descriptor):
         io.BufferedWriter(_Lossy(descriptor)),
         encoding=getattr(stream, "encoding", None) or "utf-8",
         errors="backslashreplace",
-        line_buffering=getattr(stream, "line_buffering", True),
+        # In a log that has both streams, lines stay in the order in which they were written.
+        line_buffering=True,
         write_through=getattr(stream, "write_through", False),
     )
 

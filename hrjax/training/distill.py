@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,15 @@ class Teacher:
     dtype: str
 
     def heatmaps(
-        self, weights: dict, images: jax.Array, key: jax.Array, batch_norm_size: int
+        self, weights: dict, images: jax.Array, key: jax.Array, **options: Any
     ) -> jax.Array:
-        """Its heatmaps of normalized images, for a student to learn; without gradients."""
+        """Its heatmaps of normalized images, for a student to learn; without gradients.
+
+        The options are those of `models.apply`.
+        """
         params = jax.tree.map(lambda x: x.astype(self.dtype), weights["params"])
         network = (self.graph, params, weights["stats"])
-        shown, _ = models.apply(*network, images, key, batch_norm_size=batch_norm_size)
+        shown, _ = models.apply(*network, images, key, **options)
         return jax.lax.stop_gradient(shown)
 
 

@@ -4,6 +4,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import choices
 from hrjax.config import checks
 
 
@@ -29,9 +30,8 @@ def schedule(
             return cosine(step // stride)
 
     else:
-        raise ValueError(
-            f"unknown config.optimizer.schedule {settings.schedule!r}; choose one of: cosine, step"
-        )
+        known = checks.SCHEDULES
+        raise ValueError(choices.unknown("config.optimizer.schedule", settings.schedule, known))
     warmup = checks.warmup_steps(settings, epochs * steps_per_epoch)
     if not warmup:
         return after
@@ -55,9 +55,7 @@ def optimizer(settings: ConfigDict, learning_rate: optax.Schedule) -> optax.Grad
             optax.add_decayed_weights(settings.weight_decay),
             optax.sgd(learning_rate, momentum=settings.momentum or None),
         )
-    raise ValueError(
-        f"unknown config.optimizer.name {settings.name!r}; choose one of: adam, adamw, sgd"
-    )
+    raise ValueError(choices.unknown("config.optimizer.name", settings.name, checks.OPTIMIZERS))
 
 
 def _decays(params):

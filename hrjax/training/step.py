@@ -6,9 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
+from data_pipelines.messages import choices
 from hrjax import heatmaps, models
 from hrjax.training import fine_tuning, losses
 from hrjax.training.distill import Teacher
@@ -47,12 +48,14 @@ def make_train_step(
         backbone = models.backbone_parts(state.params)
         parts, factor = backbone[: config.train.freeze], config.optimizer.backbone_factor
         trained, kept = fine_tuning.divide(state.params, parts)
-        gradients, stats, numbers = _gradients(
-            functools.partial(derive, trained, kept),
-            *(state.replace(params=trained), batch, key, teacher_weights, config),
-        )
+        differentiate = functools.partial(_differentiate, derive, config=config, whole=whole)
+        if _shares_are_independent(config, mesh):
+            differentiate = _by_share(differentiate, mesh)
+        weights = (trained, kept, state.stats, *teacher_weights)
+        gradients, stats, numbers = differentiate(batch, key, weights)
+        numbers, stats = _summarize(numbers), stats.unpack()
         before = pack(trained, whole=whole)
-        updates, opt_state = optimizer.update(pack(gradients, whole=whole), state.opt_state, before)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, before)
         updates = fine_tuning.slow_down(updates, trained, backbone, factor)
         packed = optax.apply_updates(before, updates)
         params = fine_tuning.join(packed.unpack(), kept)
@@ -82,27 +85,28 @@ def make_train_step(
 
 
 def _check(config):
-    for name, choices in (("dtype", DTYPES), ("matmul_precision", PRECISIONS), ("on_nan", ON_NAN)):
-        if config.train[name] not in choices:
-            raise ValueError(
-                f"unknown config.train.{name} {config.train[name]!r}; "
-                f"choose one of: {', '.join(choices)}"
-            )
+    for name, known in (("dtype", DTYPES), ("matmul_precision", PRECISIONS), ("on_nan", ON_NAN)):
+        if config.train[name] not in known:
+            raise ValueError(choices.unknown(f"config.train.{name}", config.train[name], known))
 
 
 def _make_loss(graph, config, teacher):
-    """The function (trained, kept, stats, batch, key, *teacher_weights) → loss, (stats, numbers).
+    """The function (trained, kept, stats, *teacher_weights, batch, key, share) → loss, (stats, …).
 
-    `trained` and `kept` are the params that change and those that do not.
+    `trained` and `kept` are the params that change and those that do not, `share` is that of
+    `models.apply`. Its last result is a dict of numbers; see `_summarize`.
     """
     dtype = jnp.dtype(config.train.dtype)
 
-    def compute(trained, kept, stats, batch, key, *teacher_weights):
+    def compute(trained, kept, stats, *rest):
+        *teacher_weights, batch, key, share = rest
         params = fine_tuning.join(trained, kept)
         params = _cast(params, dtype)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
-        options = {"remat": config.train.remat, "batch_norm_size": config.train.batch_norm_size}
-        outputs, stats = models.apply(graph, params, stats, images, key, **options)
+        options = {"batch_norm_size": config.train.batch_norm_size, "share": share}
+        outputs, stats = models.apply(
+            graph, params, stats, images, key, remat=config.train.remat, **options
+        )
         targets, weights = heatmaps.encode(
             batch["keypoints"],
             batch["visible"],
@@ -118,11 +122,9 @@ def _make_loss(graph, config, teacher):
             factor=config.loss.factor,
             hard_joints=config.loss.hard_joints,
         )
-        numbers = {"pck": heatmaps.pck(outputs, targets, weights)}
+        numbers = {"pck": heatmaps.pck_counts(outputs, targets, weights)}
         if teacher is not None:
-            soft_targets = teacher.heatmaps(
-                *teacher_weights, images, key, config.train.batch_norm_size
-            )
+            soft_targets = teacher.heatmaps(*teacher_weights, images, key, **options)
             distill = losses.joint_mse(outputs, soft_targets, weights, factor=config.distill.weight)
             loss, numbers = loss + distill, {**numbers, "distill": distill}
         return loss, (stats, {"loss": loss, **numbers})
@@ -149,36 +151,79 @@ def _apart(params):
 _apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))
 
 
-def _gradients(derive, state, batch, key, teacher_weights, config):
-    """The gradients of a batch, the batch norm statistics after it, and its numbers.
+def _shares_are_independent(config, mesh):
+    """Whether the devices exchange nothing before the gradients: no group is on two of them."""
+    share, rest = divmod(config.train.batch_size, config.train.accumulate * mesh.size)
+    size = config.train.batch_norm_size or share  # 0: one group, of all devices
+    grouped = config.train.batch_norm_size > 0 or config.train.batch_norm == "running"
+    return mesh.size > 1 and rest == 0 and grouped and share % size == 0
+
+
+def _by_share(differentiate, mesh):
+    """`differentiate` on each device's share of the batch, and one exchange of the results.
+
+    They are exchanged as the vectors that they are packed in. Left to the compiler, each array
+    would be exchanged as it is computed, or copied to be exchanged with others.
+    """
+
+    def on_a_share(batch, key, weights):
+        share = (jax.lax.axis_index("data"), mesh.size)
+        gradients, stats, numbers = differentiate(batch, key, weights, share=share)
+        before = pack(weights[2], whole=stats.plan.whole)
+        # What did not change is to stay equal in the last digit, which a mean need not.
+        changes = jax.tree.map(jnp.subtract, stats, before)
+        counts = jax.tree.map(lambda x: x.astype(jnp.float32), numbers.pop("pck"))
+        summed, counts = jax.lax.psum(((gradients, changes, numbers), counts), "data")
+        gradients, changes, numbers = jax.tree.map(lambda x: x / mesh.size, summed)
+        stats = jax.tree.map(jnp.add, before, changes)
+        return gradients, stats, {**numbers, "pck": counts}
+
+    specs = (PartitionSpec("data"), PartitionSpec(), PartitionSpec())
+    # Checked, JAX would exchange the gradients of each array when it derives them.
+    return jax.shard_map(
+        on_a_share, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
+    )
+
+
+def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
+    """The gradients of a batch, the batch norm statistics after it, both packed, and its numbers.
 
     With `config.train.accumulate` above 1 the batch is split into that many microbatches, computed
-    one after the other. Gradients and numbers are means over them. Batch norm normalizes each
-    microbatch by its own statistics and updates the running ones once for each. But where
-    `config.train.batch_norm_size` sets the groups that batch norm normalizes, these and the running
-    statistics are the same for any number of microbatches.
+    one after the other. Gradients are means over them, numbers have one row for each. Batch norm
+    normalizes each microbatch by its own statistics and updates the running ones once for each. But
+    where `config.train.batch_norm_size` sets the groups that batch norm normalizes, these and the
+    running statistics are the same for any number of microbatches.
     """
+    trained, kept, old_stats, *teacher_weights = weights
     count = config.train.accumulate
+    packed = functools.partial(pack, whole=whole)
     if count == 1:
-        (_, (stats, numbers)), gradients = derive(state.stats, batch, key, *teacher_weights)
-        return gradients, stats, numbers
+        (_, (stats, numbers)), gradients = derive(*weights, batch, key, share)
+        return packed(gradients), packed(stats), jax.tree.map(lambda x: x[None], numbers)
 
     def add(carry, microbatch):
         stats, total = carry
-        before = state.stats if grouped else stats
-        (_, (stats, numbers)), gradients = derive(before, *microbatch, *teacher_weights)
+        before = old_stats if grouped else stats
+        arguments = (trained, kept, before, *teacher_weights, *microbatch, share)
+        (_, (stats, numbers)), gradients = derive(*arguments)
         after = stats if grouped else None
         return (stats, jax.tree.map(jnp.add, total, gradients)), (numbers, after)
 
     grouped = config.train.batch_norm_size > 0
     rows = _deal(batch, count, config.train.batch_norm_size)
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
     keys = jax.random.split(key, count)
-    (stats, total), (numbers, after) = jax.lax.scan(add, (state.stats, zeros), (rows, keys))
+    (stats, total), (numbers, after) = jax.lax.scan(add, (old_stats, zeros), (rows, keys))
     if grouped:
         stats = jax.tree.map(lambda x: jnp.mean(x, 0), after)
     gradients = jax.tree.map(lambda x: x / count, total)
-    return gradients, stats, jax.tree.map(jnp.mean, numbers)
+    return packed(gradients), packed(stats), numbers
+
+
+def _summarize(numbers):
+    """Means of the numbers of microbatches (m,), and of their PCK, by counts (m, k)."""
+    pck = heatmaps.pck(*numbers["pck"])
+    return jax.tree.map(jnp.mean, {**numbers, "pck": pck})
 
 
 def _deal(batch, count, group_size):

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_pipelines import datasets
 from data_pipelines.batching import loading, mixture
@@ -19,7 +18,9 @@ from hrjax import experiment, inference
 from hrjax.config import checks
 from hrjax.evaluation import evaluate, metrics, protocols
 from hrjax.runtime import distributed, run_folder, signals, workdir_lock
-from hrjax.training import distill, loop, optimizers, resume, run_log
+from hrjax.runtime.compilation_cache import Announced
+from hrjax.training import distill, loop, optimizers, resume
+from hrjax.training.logs import run_log, trackers
 from hrjax.training.loop import RunResources, TrainingSetup
 from hrjax.training.state import TrainState, create_state, to_device_form
 from hrjax.training.step import make_train_step
@@ -50,6 +51,7 @@ def train(
 def _train(config, workdir, mesh, resume_from):
     folder = workdir / "checkpoints"
     distributed.check_same(config.to_json(), "their config")
+    distributed.run_on_first(lambda: trackers.check(config))
     if distributed.broadcast_from_first(resume.holds_steps(folder)):
         _check_config(config, workdir)
     setup, state = prepare(config, mesh)
@@ -138,10 +140,16 @@ def prepare(config: ConfigDict, mesh: Mesh | None = None) -> tuple[TrainingSetup
         protocol=protocol,
         steps_per_epoch=steps_per_epoch,
         total_steps=config.train.epochs * steps_per_epoch,
-        train_step=make_train_step(graph, mesh, optimizer, learning_rate, config, teacher),
+        train_step=Announced(
+            make_train_step(graph, mesh, optimizer, learning_rate, config, teacher),
+            "the training step",
+        ),
         card=model_card.from_config(config, split.skeleton, metric=metrics.score_name(protocol)),
-        predict_step=inference.make_predict_step(
-            eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
+        predict_step=Announced(
+            inference.make_predict_step(
+                eval_graph, mesh, experiment.prediction_settings(config), split.skeleton
+            ),
+            "the network for evaluation",
         ),
     )
     options = {"average": config.train.ema_decay > 0, "freeze": config.train.freeze}
@@ -193,11 +201,16 @@ def _run(setup, state, position, workdir):
         run_folder.save_config(config, workdir)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(signals.catch_stop_signals())
-        stack.enter_context(logging_redirect_tqdm())
         every = config.log.every_steps
         open_log = run_log.RunLog if first else run_log.NoLog
-        log = open_log(workdir, start=start, total=setup.total_steps, every_steps=every)
-        stack.callback(log.close)
+        log = open_log(
+            workdir,
+            start=start,
+            total=setup.total_steps,
+            every_steps=every,
+            trackers=trackers.open_all(config, workdir) if first else (),
+        )
+        stack.push(lambda kind, error, trace: log.close(failed=error is not None))
         manager = stack.enter_context(
             checkpoints.open_folder(workdir / "checkpoints", keep=config.checkpoint.keep)
         )

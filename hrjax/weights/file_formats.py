@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from data_pipelines.downloads import cache, checksums, web
 from data_pipelines.files import require_regular_file
+from data_pipelines.messages import choices
 from hrjax.weights import model_card
 from hrjax.weights.model_card import ModelCard
 from hrjax.weights.readers import numpy_files, safe_pickle, torch_files
@@ -51,7 +52,7 @@ def read(path: pathlib.Path) -> dict:
         require_regular_file(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"no weights at {path.absolute()}: there is no such file"
+            f"no weights at {path.absolute()}: there is no such file{choices.instead_of(path)}"
         ) from error
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
+from data_pipelines.messages import choices
 from data_pipelines.skeletons import Skeleton
 from hrjax import models, recipes
 from hrjax.runtime import distributed, run_folder
@@ -293,10 +294,13 @@ def _named(file, function, *arguments, **options):
 
 def _open_checkpoint(path):
     if not pathlib.Path(path).exists():
+        meant = [*choices.near(path, published.PUBLISHED), *choices.near_files(path)]
+        near = [*choices.near(path, published.PUBLISHED), *choices.near_files(path)]
+        meant = choices.proposal(near[: choices.MOST], after="; ")
         raise FileNotFoundError(
-            f"there is no checkpoint {path} (from {pathlib.Path.cwd()}): expected a run, a step of "
-            "it, converted weights, a file of weights, its https address, or one of: "
-            f"{', '.join(published.PUBLISHED)}"
+            f"there is no checkpoint {path} (from {pathlib.Path.cwd()}){meant or ':'} "
+            f"{'Expected' if meant else 'expected'} a run, a step of it, converted weights, a file "
+            f"of weights, its https address, or one of: {', '.join(published.PUBLISHED)}"
         )
     steps = checkpoints.find_all(path)
     while True:

@@ -19,22 +19,31 @@ from hrjax.training.state import create_state, pack_state, to_device_form
 
 def time_forward(config: ConfigDict, seconds: float) -> Numbers:
     """Tracing, compiling and running the network alone, with batch norm folded as in evaluation."""
-    _, graph, params, stats = experiment.create_model(config)
-    dtype = jnp.dtype(config.train.dtype)
-    if config.eval.fold_batch_norm:
-        graph, params, stats = models.fold_batch_norm(graph, params, stats)
-    params = jax.tree.map(lambda x: x.astype(dtype), params)
-    step = jax.jit(lambda *arguments: models.apply(graph, *arguments)[0])
-    images = models.normalize(random_batch(config)["image"]).astype(dtype)
-    return time_jitted(step, (params, stats, images), seconds)
+    return time_jitted(*forward_call(config), seconds)
 
 
 def time_training(config: ConfigDict, seconds: float) -> Numbers:
     """Tracing, compiling and running a training step."""
+    return time_jitted(*training_call(config), seconds, carry=True)
+
+
+def forward_call(config: ConfigDict) -> tuple[Callable, tuple]:
+    """The jitted network alone and its arguments, which lie as the device wants them."""
+    _, graph, params, stats = experiment.create_model(config)
+    dtype = jnp.dtype(config.train.dtype)
+    if config.eval.fold_batch_norm:
+        graph, params, stats = models.fold_batch_norm(graph, params, stats)
+    params = models.in_layouts(jax.tree.map(lambda x: x.astype(dtype), params))
+    forward = jax.jit(lambda params, stats, x: models.apply(graph, params, stats, x)[0])
+    images = models.normalize(random_batch(config)["image"]).astype(dtype)
+    return forward, (params, stats, images)
+
+
+def training_call(config: ConfigDict) -> tuple[Callable, tuple]:
+    """The jitted training step with Adam, its state and a batch."""
     graph, _, params, stats = experiment.create_model(config)
     step, make_state, batch = training_step(config, graph)
-    state = to_device_form(make_state(params, stats))
-    return time_jitted(step, (state, batch), seconds, carry=True)
+    return step, (to_device_form(make_state(params, stats)), batch)
 
 
 def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
@@ -52,7 +61,7 @@ def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     dtype = jnp.dtype(config.train.dtype)
     params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
     images = jax.ShapeDtypeStruct((config.train.batch_size, *config.data.input_size, 3), dtype)
-    forward = jax.jit(lambda *arguments: models.apply(folded[0], *arguments)[0])
+    forward = jax.jit(lambda params, stats, x: models.apply(folded[0], params, stats, x)[0])
     with models.lowering_for(mesh.devices.flat[0].platform):
         return forward.lower(*_placed((params, stats), mesh), _sharded(images, mesh))
 

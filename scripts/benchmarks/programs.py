@@ -137,7 +137,7 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
         opcodes = {step.opcode for step in inner.values()} or {opcode}
         yield Kernel(
             kind=_kind(instruction),
-            bytes=instruction.size + sum(operand.size for operand in read),
+            bytes=instruction.size + sum(_bytes_read(instruction, instructions, inner)),
             operations=_operations(instruction, instructions)
             + sum(_operations(step, inner) for step in inner.values()),
             moves_weights=bool(read)
@@ -145,6 +145,31 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
             and opcodes <= MOVES | {"convert"}
             and bool(opcodes & MOVES - {"parameter", "bitcast", "reshape"}),
         )
+
+
+def _bytes_read(instruction, instructions, inner) -> Iterator[float]:
+    """What a kernel reads of each operand: of one that it only cuts parts from, these parts."""
+    parameters = {
+        int(step.line.partition(")")[0]): step.name
+        for step in inner.values()
+        if step.opcode == "parameter"
+    }
+    for number, name in enumerate(instruction.operands):
+        if name not in instructions:
+            continue
+        whole = instructions[name].size
+        users = _users(inner, parameters[number]) if number in parameters else []
+        cut = [step.size for step in users if step.opcode == "slice"]
+        yield min(whole, sum(cut)) if cut and len(cut) == len(users) else whole
+
+
+def _users(inner, name) -> list[Instruction]:
+    """The instructions that read an array, those behind a bitcast included."""
+    users = []
+    for step in inner.values():
+        if name in step.operands:
+            users += _users(inner, step.name) if step.opcode == "bitcast" else [step]
+    return users
 
 
 def _weights(computations, instructions) -> set[str]:

@@ -98,9 +98,15 @@ def _register_plugins():
     xla_bridge._discover_and_register_pjrt_plugins()
 
 
-def compiler_options(name: str, *, training: bool) -> dict:
-    """Options for compiling without the device, on which autotuning would measure."""
-    if TARGETS[name].platform != "cuda":
-        return {}
-    # Untuned, some products of training steps find no tiles in Triton; cuBLAS computes them then.
-    return {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": not training}
+def compile_for(name: str, lowered: jax.stages.Lowered, *, training: bool) -> jax.stages.Compiled:
+    """The program compiled without the device, on which autotuning would measure."""
+    options = {}
+    if TARGETS[name].platform == "cuda":
+        # Untuned, some products of training steps find no tiles in Triton; cuBLAS computes them.
+        options = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": not training}
+    caches = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)  # only a device reads from it
+    try:
+        return lowered.compile(compiler_options=options)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", caches)

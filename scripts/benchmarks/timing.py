@@ -42,6 +42,18 @@ def time_jitted(
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
+    return {
+        **time_compiled(compiled, arguments, seconds, carry=carry),
+        "trace_seconds": traced - start,
+        "compile_seconds": done - traced,
+        "program_memory_mib": program_memory(compiled),
+    }
+
+
+def time_compiled(
+    compiled: jax.stages.Compiled, arguments: tuple, seconds: float, *, carry: bool = False
+) -> Numbers:
+    """Milliseconds, images per second and the number of calls; the first call is not counted."""
     first, *rest = arguments
     times = []
     while len(times) < 4 or sum(times) < seconds:
@@ -51,14 +63,7 @@ def time_jitted(
         first = result[0] if carry else first
     median = statistics.median(times[1:])
     count = jax.tree.leaves(rest)[-1].shape[0]
-    return {
-        "ms": 1000 * median,
-        "images_per_second": count / median,
-        "trace_seconds": traced - start,
-        "compile_seconds": done - traced,
-        "program_memory_mib": program_memory(compiled),
-        "calls": len(times) - 1,
-    }
+    return {"ms": 1000 * median, "images_per_second": count / median, "calls": len(times) - 1}
 
 
 def program_memory(compiled: jax.stages.Compiled) -> float:

@@ -5,6 +5,7 @@ import pathlib
 
 from data_pipelines import datasets
 from data_pipelines.labels import grouping, importing, options
+from hrjax.runtime import script_options
 
 
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -21,9 +22,8 @@ def _add_places(parser):
     parser.add_argument(
         "--from",
         dest="tool",
-        choices=tools,
+        **script_options.one_of(tools, "TOOL"),
         required=True,
-        metavar="TOOL",
         help="the tool or dataset that wrote the labels: " + ", ".join(tools),
     )
     parser.add_argument("--labels", required=True, help="its file, or the folder of its files")
@@ -41,7 +41,7 @@ def _add_splits(parser):
     ways = list(grouping.CHOICES)
     parser.add_argument(
         "--split_by",
-        choices=ways,
+        **script_options.one_of(ways),
         default="tool",
         help="the tool's splits if it has some, else films (group), or each image",
     )

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from data_pipelines import coco_split
+from hrjax.runtime import script_options
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -18,7 +19,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--people", type=int, default=0, help="train on so many; default: all")
     command.add_argument("--joints", default="", help="NEW=OLD,…: which joints, in which order")
     command.add_argument(
-        "--by", default="image", choices=coco_split.GROUPS, help="what stays whole"
+        "--by", default="image", **script_options.one_of(coco_split.GROUPS), help="what stays whole"
     )
     command.add_argument("--category", default="", help="the one with the joints")
     command.add_argument("--seed", type=int, default=0)

@@ -130,7 +130,7 @@ def test_files_that_cannot_be_split_are_errors(tmp_path):
         coco_split.split(write(tmp_path, images=1), "", Plan())
     with pytest.raises(ValueError, match="has 40 images in 1 folder; expected two or more"):
         coco_split.split(write(tmp_path), "", Plan(by="folder"))
-    with pytest.raises(ValueError, match="has no joint 'tail'; choose from: nose, left_wrist"):
+    with pytest.raises(ValueError, match="has no joint 'tail'; choose one of: nose, left_wrist"):
         coco_split.split(write(tmp_path), "", Plan(joints={"tail": "tail"}))
     with pytest.raises(
         ValueError, match=r"has 0 images with 0 people .*none is left for train and"

@@ -117,7 +117,7 @@ def test_defects_of_images_are_found(tmp_path):
     (unreadable,) = problems["images can't be read"]
     assert "2.png: 7 bytes" in unreadable
     (different,) = problems["images have another size than stated"]
-    assert different.endswith("3.png is 20x30, stated 120x100")
+    assert different.endswith("3.png has 30x20 pixels (width x height), stated 100x120")
 
 
 def test_joints_of_a_side_without_a_pair_are_found():

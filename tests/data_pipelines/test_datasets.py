@@ -1,5 +1,6 @@
 """The registry of datasets."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,6 +12,12 @@ from data_pipelines import datasets
 def test_unknown_dataset_lists_the_choices():
     with pytest.raises(ValueError, match="unknown dataset 'lsp'; choose one of: mpii, coco"):
         datasets.read("lsp", "data/lsp", "train")
+
+
+def test_joints_are_named_by_their_dataset():
+    coco = datasets.find("coco").skeleton
+    assert datasets.name_of(coco) == "coco"
+    assert datasets.name_of(dataclasses.replace(coco, names=coco.names[::-1])) == ""
 
 
 @pytest.mark.parametrize("name", datasets.DATASETS)

@@ -71,5 +71,5 @@ def test_an_unknown_encoding_or_decoding_lists_the_choices(tiny):
         dataclasses.replace(settings, decode="taylor")
     with pytest.raises(ValueError, match="unknown encoding 'unbiased'; choose one of: msra, dark"):
         dataclasses.replace(settings, encoding="unbiased")
-    with pytest.raises(ValueError, match="unknown dtype 'float16'; choose one of: float32, bfloat"):
+    with pytest.raises(ValueError, match="unknown dtype 'float16'; did you mean bfloat16"):
         dataclasses.replace(settings, dtype="float16")

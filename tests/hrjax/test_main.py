@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -14,8 +15,10 @@ import time
 import pytest
 import scipy.io
 
+from configs import quickstart
 from hrjax import main
-from hrjax.training import run_log
+from hrjax.runtime import run_folder
+from hrjax.training.logs import run_log
 from hrjax.weights import step_files
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -59,8 +62,42 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
     assert out.count("python -m hrjax.main --config=configs/") == 2
     assert "python -m hrjax.main --mode=eval --checkpoint=runs/quickstart" in out
     assert "configs/widehrnet_mpii.py" in out
-    assert "widehrnet_18, widehrnet_18_se, widehrnet_30, widehrnet_30_se" in out
-    assert "configs/common.py" not in out
+    assert "models    22: hrnet_w32, hrnet_w48, hrnet_tiny, …" in out
+    # It fits on a screen.
+    assert len(out.splitlines()) <= 40
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("topic", "lines"),
+    [
+        ("configs", ["configs/quickstart.py", "configs/widehrnet_mpii.py"]),
+        ("models", ["widehrnet_18, widehrnet_18_se, widehrnet_30, widehrnet_30_se"]),
+        (
+            "fields",
+            [
+                "config.optimizer.lr = 1e-3  # the peak learning rate",
+                "config.data.input_size = ()  # (height, width) of the crops in pixels",
+                "# How heatmaps become joints: argmax, quarter, dark, udp, paddle_dark.",
+            ],
+        ),
+        ("datasets", ["mpii", "custom", "posetrack18"]),
+    ],
+)
+def test_help_on_a_topic_is_the_whole_list(run, topic, lines):
+    status, out, _ = run(f"--help={topic}")
+    assert status == 0
+    assert set(lines) <= set(out.splitlines())
+    assert "common" not in out
+
+
+def test_help_has_every_field_of_a_recipe(run):
+    _, out, _ = run("--help=fields")
+    fields = run_folder.flatten(quickstart.get_config().to_dict())
+    # The files and folders of splits are two dicts.
+    names = {re.sub(r"^(data\.(annotations|images))\..*", r"\1", name) for name in fields}
+    shown = set(re.findall(r"^config\.([\w.]+) = ", out, re.MULTILINE))
+    assert shown == {name for name in names if not name.startswith("model.")}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +105,12 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
     [
         (["--mode=train"], "no --config=FILE"),
         (["--mode=eval", "--checkpoint=gone"], "no checkpoint gone"),
-        (["--config=configs/widehrnet_mpi.py"], "no config file configs/widehrnet_mpi.py"),
-        (["--config=configs/widehrnet_mpii.py:hrnet_w32"], "choose one of: widehrnet_18, "),
+        (["--config=configs/widehrnet_mpi.py"], "did you mean configs/widehrnet_mpii.py"),
+        (["--config=quickstart.py"], "did you mean configs/quickstart.py?"),
+        (["--mode=eval", "--checkpoint=hrnet_w32_cocoo"], "did you mean hrnet_w32_coco"),
+        (["--conifg=configs/quickstart.py"], "unknown option --conifg; did you mean --config?"),
+        (["--help=modles"], "did you mean models? Choose one of: configs, models, fields"),
+        (["--config=configs/widehrnet_mpii.py:hrnet_w32"], "one of: widehrnet_18, widehrnet"),
         (["--config=configs/quickstart.py", "--config.seeds=1"], "did you mean config.seed?"),
         (
             ["--config=configs/quickstart.py", "--config.model.expnsion=6"],
@@ -78,12 +119,18 @@ def test_help_shows_three_examples_and_the_choices(run, arguments):
         (["--config=configs/quickstart.py", "--config.seed=one"], "--config.seed=one"),
         (["--config=configs/quickstart.py", "--workdirs=x"], "workdirs"),
         (["--config=configs/quickstart.py", "train"], "unknown argument 'train'"),
-        (["--config=configs/quickstart.py", "--mode=test"], "train"),
+        (
+            ["--config=configs/quickstart.py", "--mode=evl"],
+            "did you mean eval? Choose one of: train",
+        ),
         (["--config=configs/quickstart.py", "--checkpoint=x"], "--resume_from"),
         (["--config=configs/quickstart.py", "--devices=a"], "expected numbers with commas"),
         (["--config=configs/quickstart.py", "--devices=0,99"], "this machine has "),
         (["--config=configs/quickstart.py", "--process_id=0"], "--coordinator=HOST:PORT"),
-        (["--config=configs/quickstart.py", "--launcher=ssh"], "none|auto|slurm|mpi"),
+        (
+            ["--config=configs/quickstart.py", "--launcher=ssh"],
+            "choose one of: none, auto, slurm, mpi",
+        ),
         (["--config=configs/quickstart.py", "--workdir=/dev/null/run"], "can't write into the"),
         (["--config=configs/quickstart.py", "--mode=eval", "--resume_from=x"], "--checkpoint"),
         (["--config=configs/quickstart.py", "--output=x.json"], "--mode=eval"),

@@ -48,9 +48,8 @@ def test_a_config_of_another_version_gets_the_defaults_of_new_fields(caplog):
 
 
 def test_unknown_models_and_datasets_list_the_choices():
-    with pytest.raises(
-        ValueError, match=r"unknown model 'hrnet'; choose one of: .*hrnet_w32.*_HxW"
-    ):
+    known = r"unknown model 'hrnet'; did you mean hrnet_w32.*\? Choose one of: .*hrnet_w32.*_HxW"
+    with pytest.raises(ValueError, match=known):
         recipes.find("hrnet_64x64", "coco")
     with pytest.raises(ValueError, match=r"no recipe for hrnet_w32 on ants \(configs/hrnet_ants"):
         recipes.find("hrnet_w32", "ants")

@@ -161,7 +161,7 @@ def test_a_heatmap_glows_where_its_joint_is():
 
 
 def test_draw_heatmaps_names_the_sizes():
-    with pytest.raises(ValueError, match=r"got \(31, 40, 3\) for an image of 120x160"):
+    with pytest.raises(ValueError, match=r"got \(31, 40, 3\) for an image of 160x120 pixels"):
         visualize.draw_heatmaps(GRAY, np.zeros((31, 40, 3)))
 
 

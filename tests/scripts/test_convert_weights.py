@@ -62,7 +62,8 @@ def test_the_variant_and_the_joints_are_recognized(run, published, tmp_path):
     file, expected = published
     out = run(f"--source={file}", f"--output={tmp_path / 'converted'}")
     count = sum(x.size for x in jax.tree.leaves(expected["params"]))
-    assert out.endswith(f"converted: hrnet_tiny with 16 joints, {count:,} parameters\n")
+    made = f"wrote {tmp_path / 'converted'}: hrnet_tiny with 16 joints, {count:,} parameters"
+    assert out.endswith(f"{made}, crops of 256x256 pixels (width x height)\n")
     converted = source.open(tmp_path / "converted")
     card = converted.saved_card
     assert (card.variant, card.dataset, card.input_size) == ("hrnet_tiny", "mpii", (256, 256))
@@ -104,7 +105,7 @@ def test_a_file_is_written_for_other_programs_with_its_card(run, published, tmp_
     file, expected = published
     run(f"--source={file}", f"--output={tmp_path / 'folder'}", "--model=hrnet_tiny_64x32")
     out = run(f"--source={tmp_path / 'folder'}", f"--output={tmp_path / name}")
-    assert out.startswith(f"{tmp_path / name}: hrnet_tiny with 16 joints, ")
+    assert out.startswith(f"wrote {tmp_path / name}: hrnet_tiny with 16 joints, ")
     converted = source.open(tmp_path / name)
     assert converted.card == source.open(tmp_path / "folder").card
     assert converted.card.input_size == (64, 32)

@@ -19,7 +19,8 @@ def test_an_onnx_file_is_written_and_checked(portable, tmp_path, monkeypatch, ca
     options = ("--decode=dark", "--flip_test", "--batch=1", "--check")
     run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
     line, check = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{file}: pose_resnet_50 in ONNX, opset 18, ")
+    assert line.startswith(f"wrote {file}: pose_resnet_50, 16 joints, crops of 32x32 pixels (width")
+    assert "decoding dark, in ONNX, opset 18, " in line
     assert check.startswith("differs from the checkpoint by at most ")
     told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert (told["decode"], told["flip_test"]) == ("dark", "true")
@@ -30,7 +31,9 @@ def test_a_stablehlo_program_is_written_with_its_metadata(portable, tmp_path, mo
     file = tmp_path / "model.tpu"
     options = ("--format=stablehlo", "--platform=tpu")
     run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
-    assert "pose_resnet_50 in StableHLO for tpu" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(f"wrote {file}: pose_resnet_50, 16 joints, crops of 32x32 pixels (width")
+    assert "in StableHLO for tpu" in said
     assert file.exists()
     assert pathlib.Path(f"{file}.json").exists()
 
@@ -41,7 +44,9 @@ def test_an_int8_file_is_chosen_on_the_training_split(
     file = tmp_path / "int8.onnx"
     options = ("--int8", "--int8_crops=8", f"--data={drawn}")
     run(monkeypatch, f"--checkpoint={portable.weights}", f"--output={file}", *options)
-    assert capsys.readouterr().out.startswith(f"{file}: pose_resnet_50 in ONNX, opset 18, ")
+    said = capsys.readouterr().out
+    assert said.startswith(f"wrote {file}: pose_resnet_50, 16 joints, crops of 32x32 pixels (width")
+    assert "decoding quarter, in ONNX, opset 18, " in said
     model = onnx.load(file)
     assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
     assert "quantization" in {entry.key for entry in model.metadata_props}
@@ -79,7 +84,7 @@ def test_a_page_is_written_with_the_runtime_that_is_given(portable, tmp_path, mo
     options = (f"--web={folder}", f"--onnxruntime_web={package}")
     run(monkeypatch, f"--checkpoint={portable.weights}", *options)
     line = capsys.readouterr().out
-    assert line.startswith(f"{folder}: a page with pose_resnet_50, ")
+    assert line.startswith(f"wrote {folder}: a page with pose_resnet_50, ")
     assert line.endswith(f"python -m http.server --directory {folder}\n")
     assert (folder / "index.html").exists()
     facts = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}

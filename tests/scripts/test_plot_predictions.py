@@ -40,8 +40,14 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_names_begin_with_the_mean_score(run, files):
-    assert run() == ["score_123_id_139_000000000139.png", "score_800_id_785_000000000785.png"]
+def test_names_begin_with_the_mean_score(run, files, capsys):
+    names = ["score_123_id_139_000000000139.png", "score_800_id_785_000000000785.png"]
+    assert run() == names
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "drew 3 people with the joints of coco"
+    assert said[1].startswith("wrote out/score_")
+    assert run() == names
+    assert capsys.readouterr().out.splitlines()[1].startswith("replaced out/score_")
     picture = cv2.imread(str(files / "out" / "score_800_id_785_000000000785.png"))
     assert picture.shape == (60, 80, 3)
     assert picture[30].any()

@@ -47,11 +47,22 @@ def test_several_runs_share_the_panels(logged, tmp_path):
     assert drawn["learning rate"][1] == []
 
 
-def test_the_script_writes_an_image(logged, tmp_path, monkeypatch):
+def test_the_script_writes_an_image_and_says_so(logged, tmp_path, monkeypatch, capsys):
     out = tmp_path / "curves.png"
     monkeypatch.setattr(sys, "argv", ["plot_run.py", f"--run={logged}", f"--save_path={out}"])
     plot_run.main()
     assert out.read_bytes()[:4] == b"\x89PNG"
+    assert capsys.readouterr().out == f"wrote {out}: {logged} to step 30\n"
+    plot_run.main()
+    assert capsys.readouterr().out == f"replaced {out}: {logged} to step 30\n"
+
+
+def test_the_plot_replaces_no_input(logged, monkeypatch):
+    arguments = [f"--run={logged}", f"--save_path={logged}/metrics.jsonl"]
+    monkeypatch.setattr(sys, "argv", ["plot_run.py", *arguments])
+    with pytest.raises(SystemExit, match="would replace the input"):
+        plot_run.main()
+    assert len(plot_run.read(logged)) == 4
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,22 @@ def test_a_folder_with_fixed_boxes(run, photos, tmp_path):
     assert (drawn != plain).any()
 
 
-def test_one_image_without_boxes(run, photos, tmp_path):
+def test_one_image_without_boxes(run, photos, tmp_path, capsys):
     assert run(f"--source={photos / '1.png'}") == ""
     (entry,) = entries(tmp_path)
     assert entry["box"] == [0, 0, 160, 120]
+    out = tmp_path / "out"
+    assert capsys.readouterr().out.splitlines() == [
+        "a network, 17 joints of coco, crops of 48x64 pixels (width x height), decoding argmax, "
+        "flip test",
+        "found 1 person in 1 image",
+        f"wrote {out / '1.png'}, {out / 'results.json'}",
+    ]
+    assert run(f"--source={photos}", "--boxes=image", "--heatmaps") == ""
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "found 2 people in 2 images",
+        f"wrote 5 files in {out} (2 of them replaced earlier ones)",
+    ]
 
 
 def test_boxes_of_a_detector_file(run, photos, tmp_path):

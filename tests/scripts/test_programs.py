@@ -100,3 +100,27 @@ def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--target=b200 needs XLA's comp.*'jax\[cuda13\]=="):
         targets.make_mesh("b200", 1)
+
+
+CUT = """
+HloModule jit_cut, is_scheduled=true
+
+%fused_slice (param_0.1: f32[1000], param_1.1: f32[8]) -> f32[8] {
+  %param_0.1 = f32[1000]{0} parameter(0)
+  %param_1.1 = f32[8]{0} parameter(1)
+  %bitcast.1 = f32[1000]{0} bitcast(%param_0.1)
+  %slice.1 = f32[8]{0} slice(%bitcast.1), slice={[16:24]}
+  ROOT %add.1 = f32[8]{0} add(%slice.1, %param_1.1)
+}
+
+ENTRY %main.9 (packed: f32[1000], x: f32[8]) -> f32[8] {
+  %packed = f32[1000]{0} parameter(0)
+  %x = f32[8]{0} parameter(1)
+  ROOT %loop_add_fusion = f32[8]{0} fusion(%packed, %x), kind=kLoop, calls=%fused_slice
+}
+"""
+
+
+def test_of_an_array_that_a_kernel_cuts_from_only_the_part_is_read():
+    (kernel,) = programs.kernels(CUT)
+    assert kernel.bytes == 4 * (8 + 8 + 8)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,8 +33,12 @@ def test_writes_a_page(monkeypatch, capsys, command, tmp_path):
     assert "What errors cost" in page
     assert "data:image/jpeg" in page
     printed = capsys.readouterr().out
-    assert "report.html" in printed
-    assert printed.startswith("AP ")
+    assert f"\nwrote {tmp_path / 'report.html'}: " in printed
+    which, table, *_ = printed.splitlines()
+    assert re.fullmatch(r"\d+ detections, \d+ annotated people in 4 images, joints of coco", which)
+    assert table.startswith("AP ")
+    report.main()
+    assert f"\nreplaced {tmp_path / 'report.html'}: " in capsys.readouterr().out
 
 
 def test_results_of_other_images_are_an_error(monkeypatch, command, tmp_path):
@@ -102,4 +107,4 @@ def test_annotations_are_read_by_the_rules_of_their_dataset(monkeypatch, capsys,
     given += [f"--images={tmp_path}", f"--output={tmp_path}/report.html", "--dataset=jhmdb"]
     monkeypatch.setattr(sys, "argv", ["report.py", *given])
     report.main()
-    assert capsys.readouterr().out.split("\n")[1].startswith("1.0000")
+    assert capsys.readouterr().out.split("\n")[2].startswith("1.0000")

@@ -188,6 +188,30 @@ def test_camera_frames_are_computed_until_it_is_stopped(page):
     assert page.run(PROBLEM) == ""
 
 
+# Stops the camera once a frame went to the worker, and sets window.isAnswered after its answer.
+STOP_IN_FLIGHT = """
+const post = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, transferred) {
+  post.call(this, message, transferred);
+  Worker.prototype.postMessage = post;
+  this.addEventListener("message", () => setTimeout(() => (window.isAnswered = true)));
+  document.getElementById("camera").click();
+};
+"""
+
+
+def test_the_answer_to_a_frame_after_the_camera_was_stopped_is_drawn_in_silence(page):
+    page.open(page.address)
+    page.wait(READY)
+    page.run("document.getElementById('camera').click()")
+    page.wait("document.getElementById('times').textContent.includes('frames a second')")
+    page.run(STOP_IN_FLIGHT)
+    page.wait("window.isAnswered")
+    assert page.run(STATUS) == "The camera is off; the last frame stays."
+    assert page.run("document.getElementById('camera').textContent") == "Use the camera"
+    assert page.run(PROBLEM) == ""
+
+
 def test_pictures_and_camera_may_follow_each_other_at_once(page, site, photo):
     page.open(page.address)
     page.wait(READY)

@@ -28,7 +28,7 @@ from hrjax.models.layers.convolutions import (
 )
 from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
 from hrjax.models.layers.fake_quantization import FakeQuantization
-from hrjax.models.layers.functional import attend, gelu
+from hrjax.models.layers.functional import attend, gelu, softmax, softmax_mean
 from hrjax.models.layers.initialization import (
     HostInitializer,
     Initializer,
@@ -78,6 +78,8 @@ __all__ = [
     "run_block",
     "set_batch_norm_size",
     "shuffle",
+    "softmax",
+    "softmax_mean",
     "target_platform",
     "uniform",
     "weight_format",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from data_pipelines.messages import sizes
 from hrjax.models.layers.convolutions import Activation, Conv, ConvBN
 from hrjax.models.layers.initialization import Initializer
 
@@ -111,5 +112,6 @@ def check_image_size(images: jax.Array, factor: int) -> None:
     height, width = images.shape[1:3]
     if height % factor or width % factor:
         raise ValueError(
-            f"images of {height}x{width} pixels; height and width must be multiples of {factor}"
+            f"images of {sizes.pixels((height, width))}; height and width must be multiples of "
+            f"{factor}"
         )

@@ -148,11 +148,10 @@ class ConvBN(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.bn is None:
             x = self.conv(x)
-        elif self.conv.bias is None:
-            x = self.bn(self.conv(x))
-        else:
-            x = self.bn(self.conv(x, with_bias=False), self.conv.bias.get_value())
-        return x if self.act is None else self.act(x)
+            return x if self.act is None else self.act(x)
+        if self.conv.bias is None:
+            return self.bn(self.conv(x), act=self.act)
+        return self.bn(self.conv(x, with_bias=False), self.conv.bias.get_value(), self.act)
 
     def fold(self) -> None:
         """Moves what batch norm does in evaluation into the convolution."""

@@ -38,13 +38,19 @@ class DropPath(nnx.Module):
         return jax.random.uniform(self.rngs(), (samples,))
 
 
-def give_draws(model: nnx.Module, key: jax.Array, samples: int) -> None:
-    """Gives each drop path in `model` draws of its own for one batch.
+def give_draws(
+    model: nnx.Module, key: jax.Array, samples: int, share: tuple[jax.Array | int, int] = (0, 1)
+) -> None:
+    """Gives each drop path in `model` draws of its own for one batch, or for a share of it.
 
-    All come from one call: separate ones would add two loops to compile for each layer.
+    `share` is the number of the share and how many there are, each of `samples`. All draws come
+    from one call: separate ones would add two loops to compile for each layer.
     """
     layers = drop_paths(model)
-    draws = jax.random.uniform(key, (len(layers), samples))
+    number, count = share
+    draws = jax.random.uniform(key, (len(layers), count * samples))
+    if count > 1:
+        draws = jax.lax.dynamic_slice_in_dim(draws, number * samples, samples, axis=1)
     for layer, own in zip(layers, draws, strict=True):
         layer.draws = own
 

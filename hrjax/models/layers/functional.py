@@ -65,6 +65,48 @@ def _standardize_backward(epsilon, saved, gradients):
 standardize.defvjp(_standardize_forward, _standardize_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def standardize_rectified(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, guess: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`standardize` and a ReLU behind it, in the dtype of `x`; it computes in that of `scale`."""
+    y, mean, var = standardize(x.astype(scale.dtype), scale, bias, guess, epsilon)
+    return jax.nn.relu(y.astype(x.dtype)), mean, var
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _standardize_rectified_forward(x, scale, bias, guess, epsilon):
+    y, mean, var = standardize_rectified(x, scale, bias, guess, epsilon)
+    return (y, mean, var), (x, scale, bias, mean, lax.rsqrt(var + epsilon))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _standardize_rectified_backward(epsilon, saved, gradients):
+    # Both the sums and the pass after them read the images and the gradient as they are, and find
+    # out anew where the ReLU passes it. XLA would otherwise write the masked gradient, or the mask
+    # in the forward pass, and read it twice; the barriers keep it from seeing that both are equal.
+    x, scale, bias, mean, factor = saved
+    x, gradient = lax.optimization_barrier((x, gradients[0]))
+
+    def masked(x, gradient):
+        wide = x.astype(scale.dtype)
+        y = (wide - mean) * (scale * factor) + bias
+        return wide, jnp.where(y > 0, gradient.astype(scale.dtype), 0)
+
+    again = lax.optimization_barrier((x, gradient))
+    wide, first = masked(x, gradient)
+    count = x.size // x.shape[-1]
+    bias_gradient, product = sum_together([first, first * wide], (0, 1, 2))
+    scale_gradient = factor * (product - mean * bias_gradient)
+    wide, second = masked(*again)
+    shared = bias_gradient + (wide - mean) * (factor * scale_gradient)
+    by_x = scale * factor * (second - shared / count)
+    return by_x.astype(x.dtype), scale_gradient, bias_gradient, jnp.zeros_like(mean)
+
+
+standardize_rectified.defvjp(_standardize_rectified_forward, _standardize_rectified_backward)
+
+
 @kept_whole()
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """`x` with the channels of each pixel brought to the given scale and bias."""
@@ -180,3 +222,90 @@ def _attend_backward(saved, gradient):
 
 
 attend.defvjp(_attend_forward, _attend_backward)
+
+
+ONE_PASS = 2**20  # elements up to which a kernel's launch on a GPU costs more than its traffic
+
+
+def softmax_mean(x: jax.Array, logits: jax.Array) -> jax.Array:
+    """The mean (n, c) of pixels (n, h, w, c), weighted by the softmax over the image of logits.
+
+    Logits are (n, h, w, 1).
+    """
+    if target_platform() == "gpu" and x.size <= ONE_PASS:
+        return _softmax_mean(x, logits)
+    weights = jax.nn.softmax(logits, axis=(1, 2))
+    return jnp.einsum("nhwc,nhw->nc", x, weights[..., 0])
+
+
+@jax.custom_vjp
+def _softmax_mean(x, logits):
+    return _softmax_mean_forward(x, logits)[0]
+
+
+def _softmax_mean_forward(x, logits):
+    dtype = accumulation_dtype(x)
+    by_channel = jnp.broadcast_to(logits.astype(dtype), x.shape)
+    start = (_smallest(dtype), jnp.zeros((), dtype))
+    total, mean = jax.lax.reduce((by_channel, x.astype(dtype)), start, _join_means, (1, 2))
+    return mean.astype(x.dtype), (x, logits, total[:, None, None, :1], mean[:, None, None])
+
+
+def _softmax_mean_backward(saved, gradient):
+    x, logits, total, mean = saved
+    weights = jnp.exp(logits.astype(total.dtype) - total)
+    gradient = gradient.astype(total.dtype)[:, None, None]
+    difference = x.astype(total.dtype) - mean
+    by_logit = weights * jnp.sum(difference * gradient, -1, keepdims=True)
+    return (weights * gradient).astype(x.dtype), by_logit.astype(logits.dtype)
+
+
+_softmax_mean.defvjp(_softmax_mean_forward, _softmax_mean_backward)
+
+
+def softmax(logits: jax.Array) -> jax.Array:
+    """The softmax of logits (n, k) over the last axis."""
+    one_pass = target_platform() == "gpu" and logits.size <= ONE_PASS
+    return _softmax(logits) if one_pass else jax.nn.softmax(logits, axis=-1)
+
+
+@jax.custom_vjp
+def _softmax(logits):
+    wide = logits.astype(accumulation_dtype(logits))
+    total = jax.lax.reduce(wide, _smallest(wide.dtype), _join_totals, (1,))
+    return jnp.exp(wide - total[:, None]).astype(logits.dtype)
+
+
+def _softmax_forward(logits):
+    weights = _softmax(logits)
+    return weights, weights
+
+
+def _softmax_backward(weights, gradient):
+    wide = weights.astype(accumulation_dtype(weights))
+    gradient = gradient.astype(wide.dtype)
+    shared = jnp.sum(wide * gradient, -1, keepdims=True)
+    return ((wide * (gradient - shared)).astype(weights.dtype),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
+
+
+# One pass instead of three over what a softmax reads: parts are joined by the logarithms of the
+# sums of their exponentials (Milakov and Gimelshein, Online normalizer calculation, 2018).
+
+
+def _join_totals(first, second):
+    """The logarithm of the sum of two exponentials."""
+    return jnp.maximum(first, second) + jnp.log1p(jnp.exp(-jnp.abs(first - second)))
+
+
+def _join_means(first, second):
+    """The total of two parts (total, mean), and their mean weighted by the totals' exponentials."""
+    total = _join_totals(first[0], second[0])
+    weights = [jnp.exp(part[0] - total) for part in (first, second)]
+    return total, weights[0] * first[1] + weights[1] * second[1]
+
+
+def _smallest(dtype):
+    return jnp.asarray(jnp.finfo(dtype).min, dtype)

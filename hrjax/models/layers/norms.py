@@ -1,14 +1,16 @@
 """Batch normalization and layer normalization."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from hrjax.models.layers.functional import layer_norm, standardize
+from hrjax.models.layers.functional import layer_norm, standardize, standardize_rectified
 from hrjax.models.layers.initialization import Initializer, constant
+from hrjax.models.layers.target import target_platform
 
 
 class BatchNorm(nnx.Module):
@@ -34,26 +36,44 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(constant(rngs, (channels,), 1.0))
         self.use_running_average = False  # NNX's name: model.eval() sets it
 
-    def __call__(self, x: jax.Array, bias: jax.Array | float = 0.0) -> jax.Array:
-        # Running statistics stay in float32 or better, whatever the parameters were cast to.
-        dtype = jnp.promote_types(x.dtype, self.mean.get_value().dtype)
-        scale, shift = self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
-        y = x.astype(dtype)
+    def __call__(
+        self, x: jax.Array, bias: jax.Array | float = 0.0, act: Callable | None = None
+    ) -> jax.Array:
+        """`act` of the normalized images; a ReLU has a pass of its own only where it must."""
         if self.use_running_average:
-            # Not by `affine`: where the mean is large, its shift would lose digits.
-            factor = scale * lax.rsqrt(self.var.get_value() + self.epsilon)
-            return ((y - (self.mean.get_value() - bias)) * factor + shift).astype(x.dtype)
+            y, applied = self._by_running_statistics(x, bias), False
+        else:
+            applied = act is jax.nn.relu and target_platform() == "gpu"
+            y = self._by_own_statistics(x, bias, rectified=applied)
+        return y if act is None or applied else act(y)
+
+    def _by_running_statistics(self, x, bias):
+        scale, shift = self._affine_in(x)
+        # Not by `affine`: where the mean is large, its shift would lose digits.
+        factor = scale * lax.rsqrt(self.var.get_value() + self.epsilon)
+        y = x.astype(scale.dtype)
+        return ((y - (self.mean.get_value() - bias)) * factor + shift).astype(x.dtype)
+
+    def _by_own_statistics(self, x, bias, *, rectified):
+        scale, shift = self._affine_in(x)
+        standardized = standardize_rectified if rectified else standardize
+        y = x if rectified else x.astype(scale.dtype)
         size = self._images_together(len(x))
-        guess = self.mean.get_value().astype(dtype) - bias
+        guess = self.mean.get_value().astype(scale.dtype) - bias
         groups = y.reshape(-1, size, *y.shape[1:])  # keeps a sharded batch where it is
         if len(groups) == 1:
-            y, mean, var = standardize(y, scale, shift, guess, self.epsilon)
+            y, mean, var = standardized(y, scale, shift, guess, self.epsilon)
         else:
-            by_group = jax.vmap(lambda x: standardize(x, scale, shift, guess, self.epsilon))
+            by_group = jax.vmap(lambda x: standardized(x, scale, shift, guess, self.epsilon))
             y, *statistics = by_group(groups)
             mean, var = (jnp.mean(values, 0) for values in statistics)
         self._update(mean + bias, var, count=size * math.prod(x.shape[1:-1]))
         return y.reshape(x.shape).astype(x.dtype)
+
+    def _affine_in(self, x):
+        # Running statistics stay in float32 or better, whatever the parameters were cast to.
+        dtype = jnp.promote_types(x.dtype, self.mean.get_value().dtype)
+        return self.scale.get_value().astype(dtype), self.bias.get_value().astype(dtype)
 
     def _images_together(self, batch_size):
         size = min(self.group_size or batch_size, batch_size)

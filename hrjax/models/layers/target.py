@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 
 import jax
 
+from data_pipelines.messages import choices
+
 # JAX calls a GPU "cuda" or "rocm" where it exports for one, and "gpu" where it computes on one.
 PLATFORMS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu", "onnx": "onnx"}
 _chosen = jax.make_user_context(None)  # part of the key of every jit cache
@@ -23,7 +25,7 @@ def lowering_for(platform: str) -> AbstractContextManager:
     ONNX has an operator for.
     """
     if platform not in PLATFORMS:
-        raise ValueError(f"unknown platform {platform!r}; choose one of: {', '.join(PLATFORMS)}")
+        raise ValueError(choices.unknown("platform", platform, PLATFORMS))
     return _chosen(PLATFORMS[platform])
 
 

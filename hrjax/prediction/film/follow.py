@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines.skeletons import Skeleton
-from hrjax.prediction.film import smoothing, tracking
+from hrjax.prediction.film import appearance, similarity, smoothing, tracking
 from hrjax.prediction.film.smoothing import OneEuro
 from hrjax.prediction.film.tracking import Tracking
 from hrjax.prediction.results import Poses
@@ -54,7 +54,7 @@ class Follower:
         check_detect_every(detect_every)
         self.detect_every, self._smooth = detect_every, smooth
         self._skeleton, self._settings = skeleton, settings or Tracking()
-        self._tracks = tracking.none(skeleton.num_joints)
+        self._tracks = tracking.none(skeleton.num_joints, len(skeleton.limbs))
         self._smoothed = smoothing.none(skeleton.num_joints)
         self._misses: dict[int, int] = {}
         self._frames = 0
@@ -90,17 +90,20 @@ class Follower:
         )
         trusted = [self._misses.get(track_id, 0) < MISSES for track_id in tracks.ids.tolist()]
         kept = inside & np.array(trusted, bool) & (tracks.unseen <= LONGEST_BLIND)
-        kept &= (tracking.overlaps(tracks.boxes, detected) < COVERED).all(axis=1)
+        kept &= (similarity.overlaps(tracks.boxes, detected) < COVERED).all(axis=1)
         return tracks.boxes[kept], tracks.ids[kept]
 
-    def update(self, poses: Poses, given: FrameBoxes, time: float) -> Poses:
+    def update(self, poses: Poses, given: FrameBoxes, image: np.ndarray, time: float) -> Poses:
         """The poses of the frame with track ids, and smooth joints where that was asked for.
 
+        The image (h, w, 3) uint8 RGB is the frame's, from which the colors of people are taken.
         Poses in boxes of people who turn out not to be there are left out.
         """
         poses = self._without_weak(poses, given)
+        limbs, sigmas = self._skeleton.limbs, self._skeleton.sigmas
+        colors = appearance.limb_colors(image, poses.keypoints, poses.scores, limbs)
         self._tracks, ids = tracking.update(
-            self._tracks, poses, time, self._skeleton.sigmas, self._settings
+            self._tracks, poses, time, sigmas, self._settings, colors
         )
         if self.detect_every != 1:
             # What the tracker added itself and could not use is nothing that was detected.

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import files, images
+from data_pipelines.messages import choices, sizes
 from hrjax.prediction import media
 from hrjax.prediction.media import Frame
 
@@ -158,14 +159,14 @@ def _size_problem(size, max_pixels):
     if height * width <= max_pixels and max(size) <= images.MAX_SIDE:
         return ""
     return (
-        f"frames of {width}x{height} pixels (width x height) are not decoded; expected at most "
+        f"frames of {sizes.pixels(size)} are not decoded; expected at most "
         f"{max_pixels:,} pixels, and {images.MAX_SIDE} a side"
     )
 
 
 def _check_video(source):
     if not pathlib.Path(source).exists():
-        raise FileNotFoundError(f"there is no video {source}")
+        raise FileNotFoundError(f"there is no video {source}{choices.instead_of(source)}")
     files.require_regular_file(source)
     with open(source, "rb") as file:
         start = file.read(16).lstrip(b"\xef\xbb\xbf").lower()

@@ -2,10 +2,12 @@
 
 Each person moves on at constant velocity (`motion`). The poses of the next frame are assigned to
 the people by the Hungarian method, where the mean of two similarities is largest in sum: OKS of the
-joints, and IoU of the boxes. Hidden people move on unseen for some time, and are found again near
-the place where they should be. Boxes of people not seen for long are enlarged for that
-(Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier
-by Buffering the Matching Space", 2023).
+joints, and IoU of the boxes. It counts less for poses that look otherwise (`appearance`).
+
+Hidden people move on unseen for some time, and are found again near the place where they should be.
+Boxes of people not seen for long are enlarged for that (Yang et al., "Hard to Track Objects with
+Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space", 2023).
+Those who turned around behind something are recognized as far away as they may have walked.
 
 Nothing here reads or writes anything: `update` takes what is known and a frame's poses, and returns
 what is known then. Times are in seconds, points in pixels.
@@ -17,16 +19,26 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hrjax import oks
-from hrjax.prediction.film import motion
+from hrjax.prediction.film import appearance, motion
 from hrjax.prediction.film.motion import Motion
+from hrjax.prediction.film.similarity import (
+    common_overlaps,
+    iou,
+    overlaps,
+    pose_boxes,
+    pose_oks,
+    same_size,
+)
 from hrjax.prediction.results import Poses
 
 UNTRACKED = 0  # the track id of a pose that belongs to no track
-MARGIN = 0.15  # of boxes around joints, relative to the longer side of what the joints span
-AREA = 0.53  # of a person, relative to the box: the mean of COCO's annotations
-SIZE_CHANGE = 0.2  # of one person between frames: the deviation of the logarithm
 BUFFER, MAX_BUFFER = 0.3, 0.5  # by which boxes grow on each side: per second unseen, and at most
+STRANGE, FAMILIAR = 0.35, 0.7  # likenesses of other people, and of the same person
+LEAST_WEIGHT = 0.5  # of the similarity to a person who looks otherwise
+HIDDEN = 0.1  # seconds unseen, from which a person may come back elsewhere
+SPEED = 1.2  # of hidden people, in sizes per second: how far they are looked for
+RECOGNIZED = 0.4  # the similarity of a pose where a hidden person may be, and that looks alike
+CROWDED = 0.15  # IoU with another pose, from which limbs may be the other person's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +73,15 @@ class Tracks:
 
     `ids` (n,) count from 1. `keypoints` (n, k, 2) are where joints are or should be, NaN where they
     were never seen, and `boxes` (n, 4) as (x, y, w, h) are around them. `scores` (n,) are the usual
-    means of a person's joint scores. `seen` (n,) is when a person was seen last. `next_id` is that
-    of the next new person.
+    means of a person's joint scores. `colors` (n, l, 3) are those of the limbs, NaN where unknown.
+    `seen` (n,) is when a person was seen last. `next_id` is that of the next new person.
     """
 
     ids: np.ndarray
     keypoints: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
+    colors: np.ndarray
     motion: Motion
     seen: np.ndarray
     time: float
@@ -80,13 +93,14 @@ class Tracks:
         return self.time - self.seen
 
 
-def none(num_joints: int) -> Tracks:
-    """The tracks before the first frame."""
+def none(num_joints: int, num_limbs: int = 0) -> Tracks:
+    """The tracks before the first frame; without limbs people are told apart by place alone."""
     return Tracks(
         ids=np.zeros(0, np.int64),
         keypoints=np.zeros((0, num_joints, 2)),
         boxes=np.zeros((0, 4)),
         scores=np.zeros(0),
+        colors=np.zeros((0, num_limbs, 3)),
         motion=motion.start(np.zeros((0, 2))),
         seen=np.zeros(0),
         time=0.0,
@@ -109,63 +123,70 @@ def advance(tracks: Tracks, time: float, settings: Tracking) -> Tracks:
     return tracks if recent.all() else _rows(tracks, recent)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """The poses of a frame as people are compared with them: joints that score low are NaN."""
+
+    joints: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    colors: np.ndarray
+
+    def rows(self, chosen):
+        return _Found(*(column[chosen] for column in vars(self).values()))
+
+
 def update(
-    tracks: Tracks, poses: Poses, time: float, sigmas: Sequence[float], settings: Tracking
+    tracks: Tracks,
+    poses: Poses,
+    time: float,
+    sigmas: Sequence[float],
+    settings: Tracking,
+    colors: np.ndarray | None = None,
 ) -> tuple[Tracks, np.ndarray]:
     """The tracks after a frame, and the track id of each of its poses, (m,).
 
     A pose gets the id UNTRACKED where a better one of the same person is in the frame, where it is
     too near to that of a known person to be a new one, and where no joint scores above
-    `joint_score`. All others are of a person followed so far, or of a new one.
+    `joint_score`. All others are of a person followed so far, or of a new one. `colors` (m, l, 3)
+    are those of `appearance.limb_colors`, if the tracks have limbs.
     """
     tracks = advance(tracks, time, settings)
     known = (poses.scores > settings.joint_score) & np.isfinite(poses.keypoints).all(axis=-1)
     joints = np.where(known[..., None], poses.keypoints, np.nan).astype(np.float64)
     boxes = pose_boxes(joints, poses.boxes)
+    if colors is None:
+        colors = np.full((len(boxes), *tracks.colors.shape[1:]), np.nan)
+    found = _Found(joints, boxes, poses.scores.mean(axis=1), colors)
     usable = np.flatnonzero(known.any(axis=1))
     # A box of a hidden person often shows the one in front, whose own box fits the joints better.
-    fit = poses.person_scores * _iou(np.asarray(poses.boxes, np.float64), boxes)
+    fit = poses.person_scores * iou(np.asarray(poses.boxes, np.float64), boxes)
     usable = usable[np.argsort(-fit[usable], kind="stable")]
-    alike = _similarities(joints[usable], boxes[usable], sigmas)
+    alike = _similarities(found.rows(usable), sigmas)
     best = _best_of_each(alike, settings.duplicate)
     usable, alike = usable[best], alike[np.ix_(best, best)]
-    rows, columns = _assign(tracks, joints[usable], boxes[usable], sigmas, settings)
+    rows, columns = _assign(tracks, found.rows(usable), sigmas, settings)
     free = (alike[:, columns] < settings.apart).all(axis=1)
     free[columns] = False
     seen, new = usable[columns], np.sort(usable[free])
-    scores = poses.scores.mean(axis=1)
     ids = np.full(len(boxes), UNTRACKED, np.int64)
     ids[seen] = tracks.ids[rows]
     ids[new] = tracks.next_id + np.arange(len(new))
-    tracks = _see(tracks, rows, joints[seen], boxes[seen], scores[seen])
-    return _add(tracks, joints[new], boxes[new], scores[new]), ids
+    tracks = _see(tracks, rows, found.rows(seen), _crowded(boxes)[seen])
+    return _add(tracks, found.rows(new)), ids
 
 
-def pose_boxes(joints: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Person boxes (n, 4) around joints (n, k, 2), which are NaN where they are not known.
-
-    They are larger than the joints by MARGIN, since heads, hands and feet reach beyond them. Where
-    the known joints are all in one place it is the given box.
-    """
-    near, far = _extents(joints)
-    border = MARGIN * (far - near).max(axis=1, keepdims=True)
-    around = np.concatenate([near - border, far - near + 2 * border], axis=1)
-    return np.where(border > 0, around, boxes)
-
-
-def _extents(joints):
-    """The least and the largest x, y (…, 2) of known joints (…, k, 2); 0 where none is known."""
-    known = np.isfinite(joints)
-    near = np.where(known, joints, np.inf).min(axis=-2)
-    far = np.where(known, joints, -np.inf).max(axis=-2)
-    some = np.isfinite(near)
-    return np.where(some, near, 0), np.where(some, far, 0)
-
-
-def _similarities(joints, boxes, sigmas):
+def _similarities(found, sigmas):
     """The OKS (n, n) of the poses of a frame with each other."""
-    areas = boxes[:, 2:].prod(axis=1)
-    return _oks(joints, joints, (areas[:, None] + areas) / 2, sigmas)
+    areas = found.boxes[:, 2:].prod(axis=1)
+    return pose_oks(found.joints, found.joints, (areas[:, None] + areas) / 2, sigmas)
+
+
+def _crowded(boxes):
+    """Which boxes (n, 4) overlap another one, (n,)."""
+    common = overlaps(boxes, boxes)
+    np.fill_diagonal(common, 0)
+    return (common > CROWDED).any(axis=1)
 
 
 def _best_of_each(alike, limit):
@@ -177,110 +198,76 @@ def _best_of_each(alike, limit):
     return np.array(kept, int)
 
 
-def _assign(tracks, joints, boxes, sigmas, settings):
+def _assign(tracks, found, sigmas, settings):
     """Rows of tracks and rows of poses that are the same person."""
-    if not len(tracks.ids) or not len(boxes):
+    if not len(tracks.ids) or not len(found.boxes):
         return np.zeros(0, int), np.zeros(0, int)
-    areas = np.repeat(tracks.boxes[:, 2:].prod(axis=1)[:, None], len(boxes), axis=1)
-    overlap = _overlap(tracks, joints, boxes)
-    alike = (_oks(tracks.keypoints, joints, areas, sigmas) + overlap) / 2
-    alike = alike * _same_size(tracks.keypoints, joints)
+    areas = np.repeat(tracks.boxes[:, 2:].prod(axis=1)[:, None], len(found.boxes), axis=1)
+    buffer = np.minimum(BUFFER * tracks.unseen, MAX_BUFFER)
+    overlap = common_overlaps(tracks.keypoints, tracks.boxes, found.joints, found.boxes, buffer)
+    near = (pose_oks(tracks.keypoints, found.joints, areas, sigmas) + overlap) / 2
+    sizes = same_size(tracks.keypoints, found.joints)
+    likeness = appearance.likeness(tracks.colors, found.colors)
+    hidden = (tracks.unseen > HIDDEN)[:, None]
+    weights = _weights(likeness)
+    alike = np.maximum(weights * near, _recognized(tracks, found, likeness) * hidden) * sizes
     rows, columns = linear_sum_assignment(alike, maximize=True)
-    same = alike[rows, columns] >= settings.similarity
+    # Who was seen a moment ago is not lost only because the light has changed, but the size of a
+    # person does not change in a moment.
+    enough = np.where(hidden, alike, near * sizes**2) >= settings.similarity
+    same = enough[rows, columns]
     return rows[same], columns[same]
 
 
-def _oks(first, second, areas, sigmas):
-    """The OKS (n, m) of poses (n, k, 2) and (m, k, 2) over the joints that both know."""
-    n, m, k = len(first), len(second), first.shape[1]
-    left = np.broadcast_to(first[:, None], (n, m, k, 2)).reshape(-1, k, 2)
-    right = np.broadcast_to(second[None], (n, m, k, 2)).reshape(-1, k, 2)
-    counted = np.isfinite(left[..., 0]) & np.isfinite(right[..., 0])
-    areas = AREA * areas.reshape(-1)
-    alike = oks.object_keypoint_similarity(
-        np.where(counted[..., None], left, 0),
-        np.where(counted[..., None], right, 0),
-        areas,
-        sigmas,
-        counted,
-    )
-    return alike.reshape(n, m)
+def _weights(likeness):
+    """What similarities in place are worth, by the likeness of colors; 1 where that is unknown."""
+    return LEAST_WEIGHT + (1 - LEAST_WEIGHT) * _familiar(np.nan_to_num(likeness, nan=1.0))
 
 
-def _same_size(first, second):
-    """How alike the sizes of poses (n, k, 2) and (m, k, 2) are, (n, m), by the joints of both."""
-    counted = np.isfinite(first[:, None]) & np.isfinite(second)
-    counts = np.maximum(counted.sum(axis=2), 1)
-    sizes = []
-    for points in (first[:, None], second[None]):
-        points = np.where(counted, points, 0)
-        middle = points.sum(axis=2) / counts
-        spread = np.where(counted, points - middle[:, :, None], 0)
-        sizes.append(np.square(spread).sum(axis=(2, 3)))
-    usable = (counts[..., 0] >= 3) & (sizes[0] > 0) & (sizes[1] > 0)
-    ratio = np.log(np.where(usable, sizes[0], 1) / np.where(usable, sizes[1], 1)) / 2
-    return np.exp(-np.square(ratio / SIZE_CHANGE) / 2)
+def _familiar(likeness):
+    return np.clip((likeness - STRANGE) / (FAMILIAR - STRANGE), 0, 1)
 
 
-def _overlap(tracks, joints, boxes):
-    """The IoU (n, m) of people's boxes with those of poses, both around the joints of the pose.
-
-    A pose of which half is hidden is compared with the same half of a person.
-    """
-    counted = np.isfinite(joints)[None] & np.isfinite(tracks.keypoints)[:, None]
-    mine = np.where(counted, tracks.keypoints[:, None], np.nan)
-    theirs = np.where(counted, joints[None], np.nan)
-    pairs = counted.shape[:2]
-    whole = np.broadcast_to(tracks.boxes[:, None], (*pairs, 4)), np.broadcast_to(boxes, (*pairs, 4))
-    flat = [
-        pose_boxes(points.reshape(-1, *points.shape[2:]), box.reshape(-1, 4))
-        for points, box in zip((mine, theirs), whole, strict=True)
-    ]
-    buffer = np.minimum(BUFFER * tracks.unseen, MAX_BUFFER)
-    first, second = (_enlarged(each, np.repeat(buffer, pairs[1])) for each in flat)
-    return _iou(first, second).reshape(pairs)
+def _recognized(tracks, found, likeness):
+    """How well poses may be of people who walked anywhere while they were hidden, (n, m)."""
+    sizes = np.sqrt(tracks.boxes[:, 2:].prod(axis=1))
+    reach = sizes * (BUFFER + SPEED * tracks.unseen)
+    middle = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
+    offset = found.boxes[:, :2] + found.boxes[:, 2:] / 2 - middle[:, None]
+    distance = np.linalg.norm(offset, axis=-1) / np.maximum(reach, 1e-9)[:, None]
+    return RECOGNIZED * np.exp(-np.square(distance) / 2) * _familiar(np.nan_to_num(likeness))
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The IoU (n, m) of boxes (n, 4) and (m, 4)."""
-    return _iou(np.asarray(first)[:, None], np.reshape(second, (1, -1, 4)))
-
-
-def _iou(first, second):
-    near = np.maximum(first[..., :2], second[..., :2])
-    far = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
-    common = np.maximum(far - near, 0).prod(axis=-1)
-    union = first[..., 2:].prod(axis=-1) + second[..., 2:].prod(axis=-1) - common
-    return common / np.maximum(union, 1e-9)
-
-
-def _enlarged(boxes, share):
-    """Boxes (n, 4) with a share (n,) of their sides added on each side."""
-    border = share[:, None] * boxes[:, 2:]
-    return np.concatenate([boxes[:, :2] - border, boxes[:, 2:] + 2 * border], axis=1)
-
-
-def _see(tracks, rows, joints, boxes, scores):
+def _see(tracks, rows, found, crowded):
     """The tracks once the people in some rows have been seen."""
     before = tracks.keypoints[rows]
-    fresh = np.isfinite(joints)
+    fresh = np.isfinite(found.joints)
     both = (fresh & np.isfinite(before)).all(axis=-1)
-    shift = _medians(joints - before, both)
+    shift = _medians(found.joints - before, both)
     alone = ~both.any(axis=1)
-    corners = boxes - tracks.boxes[rows]
+    corners = found.boxes - tracks.boxes[rows]
     shift[alone] = (corners[:, :2] + corners[:, 2:] / 2)[alone]
     place = tracks.motion.place.copy()
     place[rows] += shift
     measured = motion.measure(tracks.motion, place)
-    keypoints, all_boxes = tracks.keypoints.copy(), tracks.boxes.copy()
-    all_scores, seen = tracks.scores.copy(), tracks.seen.copy()
-    keypoints[rows] = np.where(fresh, joints, before + shift[:, None])
-    all_boxes[rows] = pose_boxes(keypoints[rows], boxes)
-    all_scores[rows] += 0.1 * (scores - all_scores[rows])
+    keypoints, boxes = tracks.keypoints.copy(), tracks.boxes.copy()
+    scores, colors, seen = tracks.scores.copy(), tracks.colors.copy(), tracks.seen.copy()
+    keypoints[rows] = np.where(fresh, found.joints, before + shift[:, None])
+    boxes[rows] = pose_boxes(keypoints[rows], found.boxes)
+    scores[rows] += 0.1 * (found.scores - scores[rows])
+    now = appearance.adapted(colors[rows], found.colors)
+    known = np.isfinite(colors[rows])
+    colors[rows] = np.where(crowded[:, None, None] & known, colors[rows], now)
     seen[rows] = tracks.time
     moved = _mixed(tracks.motion, measured, rows)
     return dataclasses.replace(
-        tracks, keypoints=keypoints, boxes=all_boxes, scores=all_scores, motion=moved, seen=seen
+        tracks,
+        keypoints=keypoints,
+        boxes=boxes,
+        scores=scores,
+        colors=colors,
+        motion=moved,
+        seen=seen,
     )
 
 
@@ -306,20 +293,22 @@ def _mixed(before, measured, rows):
     return Motion(**fields)
 
 
-def _add(tracks, joints, boxes, scores):
+def _add(tracks, found):
     """The tracks with new people."""
-    if not len(boxes):
+    count = len(found.boxes)
+    if not count:
         return tracks
-    ids = tracks.next_id + np.arange(len(boxes))
+    middle = found.boxes[:, :2] + found.boxes[:, 2:] / 2
     return Tracks(
-        ids=np.concatenate([tracks.ids, ids]),
-        keypoints=np.concatenate([tracks.keypoints, joints]),
-        boxes=np.concatenate([tracks.boxes, boxes]),
-        scores=np.concatenate([tracks.scores, scores]),
-        motion=motion.join(tracks.motion, motion.start(boxes[:, :2] + boxes[:, 2:] / 2)),
-        seen=np.concatenate([tracks.seen, np.full(len(boxes), tracks.time)]),
+        ids=np.concatenate([tracks.ids, tracks.next_id + np.arange(count)]),
+        keypoints=np.concatenate([tracks.keypoints, found.joints]),
+        boxes=np.concatenate([tracks.boxes, found.boxes]),
+        scores=np.concatenate([tracks.scores, found.scores]),
+        colors=np.concatenate([tracks.colors, found.colors]),
+        motion=motion.join(tracks.motion, motion.start(middle)),
+        seen=np.concatenate([tracks.seen, np.full(count, tracks.time)]),
         time=tracks.time,
-        next_id=tracks.next_id + len(boxes),
+        next_id=tracks.next_id + count,
     )
 
 
@@ -331,6 +320,7 @@ def _rows(tracks, chosen):
         keypoints=tracks.keypoints[chosen],
         boxes=tracks.boxes[chosen],
         scores=tracks.scores[chosen],
+        colors=tracks.colors[chosen],
         motion=motion.rows(tracks.motion, chosen),
         seen=tracks.seen[chosen],
     )

@@ -157,7 +157,7 @@ def test_missing_images_are_noticed_before_training(tmp_path):
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
-    message = "unknown COCO split 'test'; choose one of: train, val, test-dev"
+    message = r"unknown COCO split 'test'; did you mean test-dev\? Choose one of: train, val, test"
     with pytest.raises(ValueError, match=message):
         coco.read(Request(str(tmp_path), "test"))
 

@@ -73,7 +73,7 @@ def test_missing_dataset_says_what_to_get(tmp_path):
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="choose one of: train, val, trainval, test"):
+    with pytest.raises(ValueError, match="Choose one of: train, val, trainval, test"):
         crowdpose.read(Request(str(tmp_path), "minival"))
 
 

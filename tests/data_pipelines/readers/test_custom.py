@@ -157,7 +157,9 @@ def test_missing_files_say_where_they_are_looked_for(tmp_path):
 
 
 def test_unknown_split_lists_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="'minival' of a custom dataset; choose one of: train"):
+    with pytest.raises(
+        ValueError, match=r"'minival' of a custom dataset; did you mean val\? Choose one of: train"
+    ):
         datasets.read_config(_config(tmp_path), "minival")
 
 

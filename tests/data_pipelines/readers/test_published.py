@@ -88,6 +88,32 @@ def test_jhmdb_counts_from_one(tmp_path):
     assert people.truth.keypoints[0, 2].tolist() == [19, 9]
 
 
+def test_posetracks_heads_and_ignored_regions_are_read(tmp_path):
+    people = [{"keypoints": joints_of("posetrack18")} for _ in range(2)]
+    people[0]["bbox_head"] = [20, 30, 40, 50]
+    root = write(tmp_path, "posetrack18", "val", people)
+    path = tmp_path / published.LAYOUTS["posetrack18"].annotations["val"][0]
+    contents = json.loads(path.read_text())
+    image = contents["images"][0]
+    image |= {
+        "ignore_regions_x": [[0, 9, 9], [1, 2, 3]],
+        "ignore_regions_y": [[0, 0, 9], [4, 5, 6]],
+    }
+    path.write_text(json.dumps(contents))
+    truth = datasets.read("posetrack18", root, "val").truth
+    np.testing.assert_array_equal(truth.heads, [[20, 30, 40, 50], [np.nan] * 4])
+    (first, second) = truth.ignored[0]
+    np.testing.assert_array_equal(first, [(0, 0), (9, 0), (9, 9)])
+    np.testing.assert_array_equal(second, [(1, 4), (2, 5), (3, 6)])
+    part = truth.take_images(np.array([0]))
+    assert len(part.ignored[0]) == 2
+    assert part.heads.shape == (2, 4)
+    image["ignore_regions_y"][1].pop()
+    path.write_text(json.dumps(contents))
+    with pytest.raises(ValueError, match=r"image 0 .*ignore_regions_x and ignore_regions_y do not"):
+        datasets.read("posetrack18", root, "val")
+
+
 def test_areas_of_ai_challenger_are_of_the_boxes(tmp_path):
     root = write(tmp_path, "aic", "val", [{"keypoints": joints_of("aic"), "area": 7}])
     people = datasets.read("aic", root, "val")

@@ -71,15 +71,24 @@ def test_recipes_have_neither_problems_nor_warnings(recipe):
         ("eval__decode", "taylor", "argmax, quarter, dark, udp, paddle_dark"),
         ("eval__nms", "linear", "hard, soft, none"),
         ("eval__dataset", "kinetics", "jhmdb, posetrack18, or leave it empty for data.dataset"),
-        ("eval__metrics", "map", "pckh, keypoints, or leave it empty for the dataset's own"),
+        (
+            "eval__metrics",
+            "map",
+            "keypoints, jhmdb, posetrack, or leave it empty for the dataset's own",
+        ),
         ("distill__model", "vit", "or leave it empty for the variant that the teacher records"),
     ],
 )
 def test_unknown_choice_lists_the_choices(field, value, choices):
     config = change(hrnet_coco.get_config(), eval__root="x" if field == "eval__dataset" else "")
     message = problem(change(config, **{field: value}))
-    assert message.startswith(f"config.{field.replace('__', '.')} is {value!r}; choose one of: ")
-    assert message.endswith(choices)
+    assert message.startswith(f"config.{field.replace('__', '.')} is {value!r}; ")
+    assert re.search(r"hoose one of: [^?]*$", message)[0].endswith(choices)
+
+
+def test_an_unknown_choice_gets_the_near_ones_first():
+    message = problem(change(hrnet_coco.get_config(), optimizer__name="AdamW "))
+    assert message.startswith("config.optimizer.name is 'AdamW '; did you mean adamw or adam? Choo")
 
 
 def test_choices_are_those_of_the_code_that_reads_them():
@@ -154,9 +163,15 @@ def test_every_number_of_the_base_recipe_has_its_range():
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((250, 190), "is 250x190; hrnet_w32 needs multiples of 32, e.g. {flag}=256,192"),
-        ((256, 200), "is 256x200; hrnet_w32 needs multiples of 32, e.g. {flag}=256,192"),
-        ((8, 8), "is 8x8; hrnet_w32 needs multiples of 32, e.g. {flag}=32,32"),
+        (
+            (250, 190),
+            "is 250,190 (height, width); hrnet_w32 needs multiples of 32, e.g. {flag}=256",
+        ),
+        (
+            (256, 200),
+            "is 256,200 (height, width); hrnet_w32 needs multiples of 32, e.g. {flag}=256",
+        ),
+        ((8, 8), "is 8,8 (height, width); hrnet_w32 needs multiples of 32, e.g. {flag}=32,32"),
         ((96,), "is (96,); set it to a height and a width in pixels, e.g. {flag}=256,192"),
         ((), "is (); set it to a height and a width in pixels, e.g. {flag}=256,192"),
         ((256, 0), "is (256, 0); set it to a height and a width in pixels, e.g. {flag}=256,192"),
@@ -197,7 +212,7 @@ def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__name": "hrnet_w64"}, "config.model: unknown model 'hrnet_w64'; choose one of: "),
+        ({"model__name": "hrnet_w64"}, "config.model: unknown model 'hrnet_w64'; did you mean hrn"),
         ({"model__width": 32.5}, "config.model: hrnet_w32 cannot take width=32.5; its fields are "),
         ({"model__modules": (1, 0)}, "config.model.modules is (1, 0); set it to one or more "),
         ({"model__modules": ()}, "config.model.modules is (); set it to one or more numbers"),
@@ -245,7 +260,7 @@ def test_size_factor_is_the_one_that_the_network_asks_for(name, fields):
         ),
         (
             {"data__mix__datasets": ("mpii", "kinetics")},
-            "config.data.mix.datasets names 'kinetics'; choose from: mpii, coco",
+            "config.data.mix.datasets names 'kinetics'; choose one of: mpii, coco",
         ),
         (
             {"data__mix__datasets": ("mpii",), "data__mix__roots": ("a", "b")},
@@ -281,6 +296,11 @@ def test_mpii_is_scored_by_pckh_alone():
     message = problem(change(resnet_mpii.get_config(), eval__metrics="coco_ap"))
     assert message.endswith("which mpii cannot be scored by; leave it empty for its own, pckh")
     assert checks.check(change(resnet_mpii.get_config(), eval__metrics="pckh")) == []
+
+
+def test_jhmdbs_metric_is_of_its_own_joints():
+    message = problem(change(hrnet_coco.get_config(), eval__metrics="jhmdb"))
+    assert message.endswith("which coco cannot be scored by; leave it empty for its own, coco_ap")
 
 
 def test_float64_needs_jax_to_have_it():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from data_pipelines import skeletons
 from hrjax.evaluation import distance_metrics
 
 TRUTH = ("pos_gt_src", "jnt_missing", "headboxes_src")
@@ -174,6 +175,39 @@ def test_distances_without_labeled_joints_are_an_error():
         distance_metrics.pck(np.zeros((2, 3)), np.zeros((2, 3)), 0.5)
     with pytest.raises(ValueError, match=r"must both be \(n, k\); got \(2, 3\) and \(2, 2\)"):
         distance_metrics.epe(np.zeros((2, 3)), np.zeros((2, 2)))
+
+
+def test_pck_of_groups_averages_left_and_right_evenly():
+    names = skeletons.JHMDB.names
+    labeled, distances = np.ones((4, 15)), np.zeros((4, 15))
+    distances[:, names.index("left_hip")] = (0.1, 0.3, 0.3, 0.3)  # 1/4, and the right one 1
+    distances[0, names.index("neck")] = 9
+    labeled[1:, names.index("head")], distances[0, names.index("head")] = 0, 0.2  # not below 0.2
+    groups = distance_metrics.pck_of_groups(distances, labeled, 0.2, names)
+    assert groups.pop("Hip") == pytest.approx((1 / 4 + 1) / 2)
+    assert groups.pop("Head") == 0
+    assert groups.pop("Mean") == pytest.approx((12 + 1 / 4 + 3 / 4 + 0) / 15)
+    assert groups == dict.fromkeys(("Shoulder", "Elbow", "Wrist", "Knee", "Ankle"), 1)
+
+
+def test_pck_of_groups_names_the_joints_it_misses():
+    with pytest.raises(ValueError, match=r"joints that the skeleton lacks: head; config\.eval"):
+        distance_metrics.pck_of_groups(
+            np.zeros((1, 17)), np.ones((1, 17)), 0.2, skeletons.COCO.names
+        )
+
+
+def test_a_torso_is_from_shoulder_to_hip_and_the_predicted_one_where_that_is_unknown():
+    names = ("right_hip", "nose", "left_shoulder")
+    truth = np.zeros((3, 3, 2))
+    truth[0, 2] = (30, 40)
+    truth[1, 2] = (0.6, 0.7)  # less than a pixel
+    truth[2, 2] = (30, 40)
+    labeled = np.array([[1, 0, 1], [1, 1, 1], [0, 1, 1]])
+    predictions = np.zeros((3, 3, 2))
+    predictions[:, 2] = (5, 12)
+    sizes = distance_metrics.torso_sizes(predictions, truth, labeled, names)
+    np.testing.assert_allclose(sizes, (50, 13, 13))
 
 
 def test_mean_pose_is_relative_to_the_box_and_skips_invisible_joints():

@@ -108,6 +108,52 @@ def test_your_own_dataset_is_scored_by_distances_and_ap(config, tmp_path):
     assert metrics.score_name(protocols.from_config(config)) == "PCK@0.05"
 
 
+def test_jhmdb_is_scored_by_boxes_and_torsos(config, tmp_path):
+    config.eval.metrics = "jhmdb"
+    split = make_split(tmp_path, skeletons.JHMDB)
+    predictions = predict(split)
+    wrist, ankle = (split.skeleton.names.index(name) for name in ("left_wrist", "left_ankle"))
+    predictions.keypoints[:, wrist, 0] += 19  # of 100 pixels, the longer side
+    predictions.keypoints[:2, ankle, 0] += 21
+    # The joints lie on a diagonal, a fourteenth of 0.8 sides apart; left shoulder and right hip are
+    # neighbors: a torso of 7.3 pixels.
+    evaluation = score(config, split, predictions)
+    numbers = evaluation.numbers
+    assert numbers["PCK@0.2 Wrist"] == numbers["PCK@0.2 Head"] == 1
+    assert numbers["PCK@0.2 Ankle"] == pytest.approx((1 + 1 / 3) / 2)
+    assert numbers["PCK@0.2"] == pytest.approx((14 + 1 / 3) / 15)
+    assert numbers["tPCK@0.2 Wrist"] == pytest.approx(1 / 2)
+    assert numbers["tPCK@0.2"] == pytest.approx((13 + 1 / 3) / 15)
+    assert evaluation.score == numbers["PCK@0.2"]
+    assert evaluation.table.split()[:3] == ["Head", "Shoulder", "Elbow"]
+    predictions.keypoints[2, wrist, 0] += 1.4 - 19  # a fifth of 7.3 pixels is 1.46
+    again = score(config, split, predictions).numbers
+    assert again["tPCK@0.2 Wrist"] == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_posetrack_is_scored_in_sizes_of_heads(config, tmp_path):
+    config.eval.metrics = "posetrack"
+    split = make_split(tmp_path, skeletons.POSETRACK18)
+    evaluation = score(config, split, predict(split, off=7.0))
+    assert "mAP" not in evaluation.numbers
+    assert "annotations.json has no boxes of heads" in evaluation.table
+    heads = np.tile([0.0, 0, 30, 40], (3, 1))  # half of 0.6 times 50 pixels is 15
+    split = dataclasses.replace(split, truth=dataclasses.replace(split.truth, heads=heads))
+    right = score(config, split, predict(split, off=7.0))
+    assert right.score == right.numbers["mAP"] == right.numbers["mAP Head"] == 1
+    assert right.numbers["PCK@0.2"] == 1
+    assert right.table.split()[:3] == ["mAP", "Head", "Shoulder"]
+    assert score(config, split, predict(split, off=16.0)).numbers["mAP"] == 0
+
+
+def test_jhmdb_in_detected_boxes_has_only_ap(config, tmp_path):
+    config.eval.metrics, config.eval.boxes = "jhmdb", "boxes.json"
+    split = make_split(tmp_path, skeletons.JHMDB)
+    evaluation = score(config, split, predict(split))
+    assert "tPCK@0.2" not in evaluation.numbers
+    assert evaluation.score == pytest.approx(1)
+
+
 def test_joints_without_sigmas_have_no_ap_and_no_nms(config, tmp_path):
     config.eval.metrics = "keypoints"
     split = make_split(tmp_path, dataclasses.replace(HAND, sigmas=()))

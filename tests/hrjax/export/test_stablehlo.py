@@ -49,7 +49,10 @@ def test_a_program_is_lowered_for_its_platform(portable, tmp_path, platform):
 
 
 def test_an_unknown_platform_lists_the_choices(portable, tmp_path):
-    with pytest.raises(ValueError, match="unknown platform 'npu'; choose one of: cpu, cuda"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown platform 'npu'; did you mean cpu or tpu\? Choose one of: cpu, cuda",
+    ):
         hrjax.export_stablehlo(portable.weights, tmp_path / "model", platform="npu")
 
 

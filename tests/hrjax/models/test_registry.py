@@ -111,9 +111,8 @@ def test_networks_start_from_small_normal_convolutions(name):
 
 
 def test_unknown_model_lists_the_choices():
-    with pytest.raises(
-        ValueError, match=r"unknown model 'hrnet_w31'; choose one of: .*hrnet_tiny, "
-    ):
+    known = r"'hrnet_w31'; did you mean hrnet_w32.*\? Choose one of: .*hrnet_tiny, "
+    with pytest.raises(ValueError, match=known):
         hrjax.create("hrnet_w31")
 
 

@@ -13,7 +13,7 @@ import pytest
 from test_person_detector import save_model
 
 from hrjax.prediction import detectors, media
-from hrjax.prediction.film.tracking import overlaps
+from hrjax.prediction.film.similarity import overlaps
 
 
 @pytest.fixture
@@ -105,9 +105,8 @@ def test_an_archive_without_a_detector_is_removed(publish, tmp_path, contents, m
 
 
 def test_names_that_are_neither_a_detector_nor_a_file_list_the_choices():
-    with pytest.raises(
-        FileNotFoundError, match=r"choose one of hog, yolox_tiny, .*rtmdet_nano, or g"
-    ):
+    known = r"did you mean yolox_s or yolox_m\? Choose one of: hog, yolox_tiny, .*rtmdet_nano, or g"
+    with pytest.raises(FileNotFoundError, match=known):
         detectors.open_detector("yolo", threshold=0.3)
 
 

@@ -66,7 +66,7 @@ class Folder:
     def _use_report(self):
         options = {"results": self.results, "annotations": self.truth, "dataset": "coco"}
         options |= {"images": str(self._root / "images"), "max_people": 20}
-        numbers, page = report.explain(argparse.Namespace(**options))
+        numbers, page, _ = report.explain(argparse.Namespace(**options))
         assert np.isfinite(list(numbers.values())).all()
         assert page.startswith("<!DOCTYPE html>")
 

@@ -1,10 +1,13 @@
 """Opening a network for prediction: what its settings are, and how little that takes."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 import hrjax
+from data_pipelines.skeletons import COCO
 from hrjax import models, recipes
 from hrjax.prediction import trained_network
 from hrjax.prediction.predictor import Predictor
@@ -33,6 +36,21 @@ def test_settings_are_the_recipes_or_those_of_a_given_config(file):
     assert (opened.settings.input_size, opened.settings.udp) == ((96, 96), True)
     assert not opened.settings.fold_batch_norm
     assert opened.joint_threshold == 0.4
+
+
+def test_a_network_is_described_in_one_line(file, portable, bright):
+    opened = trained_network.load(file, model="hrnet_tiny_64x32")
+    assert trained_network.describe(opened, opened.settings) == (
+        "hrnet_tiny, 16 joints of mpii, crops of 32x64 pixels (width x height), decoding quarter, "
+        "flip test"
+    )
+    said = Predictor(str(portable.onnx)).describe()
+    assert said.startswith("pose_resnet_50 in ONNX, 16 joints of mpii, crops of 32x32 pixels")
+    own = dataclasses.replace(bright.network.skeleton, names=("tip", *COCO.names[1:]))
+    network = dataclasses.replace(bright.network, skeleton=own, variant="hrnet_w32")
+    said = Predictor(network, flip_test=False, decode="dark").describe()
+    assert "hrnet_w32, 17 joints (tip, left_eye, right_eye, …), " in said
+    assert said.endswith("decoding dark, no flip test")
 
 
 def count(monkeypatch, module, name):

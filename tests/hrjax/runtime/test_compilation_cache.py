@@ -1,5 +1,6 @@
 """Where compiled programs are cached."""
 
+import logging
 import pathlib
 import stat
 import subprocess
@@ -11,6 +12,16 @@ import pytest
 from hrjax.runtime import compilation_cache
 
 ROOT = pathlib.Path(__file__).parents[3]
+
+
+def test_a_compilation_is_announced_once(caplog):
+    step = compilation_cache.Announced(jax.jit(lambda x: x + 1), "the step")
+    assert step.lower(1).as_text()  # what else a jitted function has
+    assert caplog.text == ""
+    with caplog.at_level(logging.INFO):
+        assert [int(step(1)), int(step(2))] == [2, 3]
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("hrjax")]
+    assert messages == ["compiling the step … (a minute or two, once)"]
 
 
 @pytest.fixture

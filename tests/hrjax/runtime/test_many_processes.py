@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from hrjax.training import run_log
+from hrjax.training.logs import run_log
 from hrjax.weights import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[3]

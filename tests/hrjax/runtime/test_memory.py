@@ -22,7 +22,7 @@ def test_running_out_of_memory_says_what_to_reduce():
     )
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         jax.block_until_ready(jax.jit(lambda: jnp.zeros((2**24, 2**24)))())
-    with pytest.raises(ValueError, match="batches of 512 crops of 384x288") as explained:
+    with pytest.raises(ValueError, match="batches of 512 crops of 288x384 pixels") as explained:
         memory.check_memory(caught.value, settings)
     for field in ("train.accumulate", "train.remat", "train.dtype", "train.batch_size"):
         assert f"--config.{field}" in str(explained.value)

@@ -76,6 +76,18 @@ terminal.run(lambda: [print("x" * 99, flush=True) for _ in range(10000)] and 0)
     assert done.stdout.strip() == "1000000"
 
 
+@pytest.mark.parametrize("before", ["", "PYTHONUNBUFFERED=1"])
+def test_both_streams_in_one_log_keep_their_order(before):
+    program = """
+def main():
+    for number in range(3):
+        print("result", number); print("log", number, file=sys.stderr)
+terminal.run(main)
+"""
+    lines = [f"{name} {number}" for number in range(3) for name in ("result", "log")]
+    assert shell(program, "2>&1 | cat", before=before).stdout.splitlines() == lines
+
+
 def test_names_that_the_terminal_cannot_show_are_escaped():
     program = r"terminal.run(lambda: print('\u2192 \udcff'))"
     done = shell(program, "", before="PYTHONIOENCODING=ascii")

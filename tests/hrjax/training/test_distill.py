@@ -74,7 +74,7 @@ def test_the_teacher_follows_the_batch_only_when_told(student, mesh):
     alike = []
     for student.distill.batch_statistics in (False, True):
         teacher = distill.open_teacher(student, mesh)
-        look = jax.jit(lambda x, teacher=teacher: teacher.heatmaps(teacher.weights, x, None, 0))
+        look = jax.jit(lambda x, teacher=teacher: teacher.heatmaps(teacher.weights, x, None))
         alike.append(np.allclose(look(images)[:2], look(other)[:2], rtol=1e-3, atol=1e-6))
     assert alike == [True, False]
 

@@ -10,7 +10,8 @@ import pytest
 
 from hrjax import models
 from hrjax.runtime import distributed
-from hrjax.training import fine_tuning, run_log, train
+from hrjax.training import fine_tuning, train
+from hrjax.training.logs import run_log
 from hrjax.weights import checkpoints
 from tests.conftest import micro_config
 

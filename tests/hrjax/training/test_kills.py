@@ -10,7 +10,8 @@ import jax
 import pytest
 
 from hrjax.runtime import distributed
-from hrjax.training import run_log, train
+from hrjax.training import train
+from hrjax.training.logs import run_log
 
 ROOT = pathlib.Path(__file__).parents[3]
 EVERY = 4  # steps between checkpoints
@@ -21,7 +22,8 @@ PROGRAM = """
 import json, logging, os, pathlib, signal, sys, threading, time
 from tests.conftest import micro_config
 from tests.hrjax.training.test_kills import one_device, tune
-from hrjax.training import run_log, train
+from hrjax.training import train
+from hrjax.training.logs import run_log
 
 root, workdir, epochs, *moments = sys.argv[1:]
 workdir = pathlib.Path(workdir)

@@ -14,7 +14,8 @@ from data_pipelines.transforms import chains
 from hrjax import experiment
 from hrjax.evaluation import protocols
 from hrjax.runtime import distributed, signals
-from hrjax.training import loop, run_log
+from hrjax.training import loop
+from hrjax.training.logs import run_log
 from hrjax.training.state import TrainState
 from hrjax.weights import checkpoints, step_files
 

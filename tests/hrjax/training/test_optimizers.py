@@ -115,7 +115,7 @@ def test_sgd_adds_weight_decay_to_the_gradient():
 def test_unknown_choices_are_listed():
     with pytest.raises(ValueError, match=r"config.optimizer.name 'lion'.*adam, adamw, sgd"):
         optimizers.optimizer(settings(name="lion"), lambda step: 0.1)
-    with pytest.raises(ValueError, match=r"config.optimizer.schedule 'poly'.*cosine, step"):
+    with pytest.raises(ValueError, match=r"config.optimizer.schedule 'poly'.*step, cosine"):
         schedule(schedule="poly")
 
 

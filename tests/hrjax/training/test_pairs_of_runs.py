@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from hrjax.training import run_log
+from hrjax.training.logs import run_log
 from hrjax.weights import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[3]

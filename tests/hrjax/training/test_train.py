@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from data_pipelines import datasets
 from data_pipelines.batching import loading
 from data_pipelines.transforms import chains
 from hrjax.runtime import distributed, workdir_lock
-from hrjax.training import loop, resume, run_log, train
+from hrjax.training import loop, resume, train
+from hrjax.training.logs import run_log
 from hrjax.training.state import abstract, to_items
 from hrjax.weights import checkpoints
 
@@ -99,18 +102,43 @@ def test_the_moving_average_covers_weights_and_statistics(tiny):
     assert after.weights is after.average
 
 
-def test_a_run_writes_all_of_its_files(tiny, tmp_path, caplog):
+def test_a_run_writes_all_of_its_files(tiny, tmp_path, caplog, capsys, monkeypatch):
     tiny.eval.every_epochs = 1
+    logged = []
+    tracker = types.SimpleNamespace(
+        write=lambda step, numbers, images: logged.append((step, set(numbers), set(images))),
+        close=lambda failed: logged.append(failed),
+    )
+    monkeypatch.setattr(train.trackers, "open_all", lambda config, workdir: [tracker])
     with caplog.at_level(logging.INFO):
         assert train.train(tiny, tmp_path) is None
     assert "starting at step 0" in caplog.text
-    assert "baseline (mean pose): PCKh@0.5" in caplog.text
+    # What the mean pose scores is one line.
+    assert re.search(
+        r"^INFO .* baseline \(mean pose\): PCKh@0.5 [\d.]+$", caplog.text, re.MULTILINE
+    )
+    assert caplog.text.count("mean pose") == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("compiling the training step … (a minute or two, once)") == 1
+    assert said.count("compiling the network for evaluation … (a minute or two, once)") == 1
+    lines = capsys.readouterr().err
+    assert "\r" not in lines
+    assert re.search(r"^training: 1 of \d+ steps, epoch [\d.]+ loss \S+ pck \S+ lr", lines, re.M)
+    assert lines.splitlines()[0].endswith("lr 1.0e-03")  # neither a speed nor what is left
+    assert re.search(r"images/s waiting \d+%, 0:00:\d\d left$", lines, re.MULTILINE)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
     steps = [step for step, _ in losses(tmp_path)]
     assert steps == list(range(1, len(steps) + 1))
     assert checkpoints.latest(tmp_path / "checkpoints") == steps[-1]
-    row = run_log.read(tmp_path)[0]
-    assert {"loss", "pck", "lr", "images_per_second", "waiting", "epoch"} < row.keys()
+    rows = run_log.read(tmp_path)
+    assert logged[-1] is False
+    assert [step for step, *_ in logged[:-1]] == [row["step"] for row in rows]
+    assert {"loss", "epoch"} < logged[0][1]
+    assert logged[-2][2] == {"predictions"}
+    first, second, *_ = (row for row in rows if "loss" in row)
+    assert {"loss", "pck", "lr", "epoch"} < first.keys()
+    # The first step compiles: what it takes is not the speed of training.
+    assert second.keys() - first.keys() == {"images_per_second", "waiting"}
     assert [row for row in run_log.read(tmp_path) if "eval/PCKh@0.5" in row]
     assert list((tmp_path / "tensorboard").iterdir())
     for name in ("metrics.json", "results.json", "predictions.jpg"):

@@ -63,7 +63,7 @@ def test_a_score_that_is_not_a_number_is_none(card, score):
             r"input_size is .* two positive numbers up to 4096",
         ),
         ({"fields": {"width": "x" * 10**6}}, r"widehrnet_18 cannot take width='x*$"),
-        ({"variant": "hrnet"}, "unknown model 'hrnet'; choose one of: "),
+        ({"variant": "hrnet"}, "unknown model 'hrnet'; did you mean .* Choose one of: "),
         ({"fields": {}}, "fields lack num_joints; fields lack width"),
         ({"fields": {"depth": 3}}, r"widehrnet_18 cannot take depth=3; its fields are"),
         ({"color": "grey"}, "color is 'grey', expected 'rgb' or 'bgr'"),

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hrjax.models.layers.functional import attend, gelu, standardize, standardize_pixels
+from hrjax.models.layers.functional import (
+    attend,
+    gelu,
+    softmax,
+    softmax_mean,
+    standardize,
+    standardize_pixels,
+    standardize_rectified,
+)
 from hrjax.models.layers.target import lowering_for
 
 
@@ -141,3 +149,51 @@ def test_attention_of_bfloat16_is_summed_in_float32():
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(np.float32), 1, atol=2**-8)
     assert all(gradient.dtype == jnp.bfloat16 for gradient in vjp(y)[:3])
+
+
+def test_standardize_with_a_relu_has_the_gradients_of_both_apart():
+    x, weights = noise(2, 3, 4, 5), noise(2, 3, 4, 5, seed=1)
+    affine = (1 + 0.1 * noise(5, seed=2), noise(5, seed=3), jnp.zeros(5))
+
+    def apart(x, *affine):
+        y, mean, var = standardize(x, *affine, 1e-5)
+        return jax.nn.relu(y), mean, var
+
+    def together(x, *affine):
+        return standardize_rectified(x, *affine, 1e-5)
+
+    (y, *statistics), pull = jax.vjp(together, x, *affine)
+    (expected, *others), pull_apart = jax.vjp(apart, x, *affine)
+    assert 0 < np.mean(y == 0) < 1
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(statistics, others)
+    zeros = [jnp.zeros(5)] * 2
+    for ours, other in zip(pull((weights, *zeros)), pull_apart((weights, *zeros)), strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_softmax_in_one_pass_has_the_values_and_gradients_of_two(scale):
+    x, logits = noise(2, 5, 7, 3), scale * noise(2, 5, 7, 1, seed=1)
+    weights = noise(2, 3, seed=2)
+
+    def both(platform):
+        with lowering_for(platform):
+            pooled, pull = jax.vjp(softmax_mean, x, logits)
+            masks, pull_masks = jax.vjp(softmax, logits.reshape(2, -1))
+            return pooled, pull(weights), masks, pull_masks(jnp.cos(logits.reshape(2, -1)))
+
+    plain, fused = both("cpu"), both("gpu")
+    np.testing.assert_allclose(plain[2].sum(-1), 1, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), fused, plain)
+
+
+def test_softmax_in_one_pass_stands_bfloat16_and_passes_nan_on():
+    x, logits = noise(1, 4, 4, 2).astype(jnp.bfloat16), noise(1, 4, 4, 1, seed=1)
+    with lowering_for("gpu"):
+        pooled = softmax_mean(x, logits.astype(jnp.bfloat16))
+        broken = softmax(logits.reshape(1, -1).at[0, 3].set(jnp.nan))
+    exact = softmax_mean(x.astype(jnp.float32), logits.astype(jnp.bfloat16).astype(jnp.float32))
+    assert pooled.dtype == jnp.bfloat16
+    np.testing.assert_allclose(pooled.astype(jnp.float32), exact, rtol=5e-3)
+    assert np.isnan(broken).all()

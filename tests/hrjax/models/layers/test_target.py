@@ -39,7 +39,8 @@ def test_the_context_sets_the_target(platform, target):
 
 def test_an_unknown_platform_is_an_error_with_the_choices():
     with pytest.raises(
-        ValueError, match=r"'cudnn'; choose one of: cpu, gpu, cuda, rocm, tpu, onnx"
+        ValueError,
+        match=r"'cudnn'; did you mean cuda\? Choose one of: cpu, gpu, cuda, rocm, tpu, onnx",
     ):
         hrjax.lowering_for("cudnn")
 

@@ -50,7 +50,7 @@ class World:
         follower, every = Follower(COCO, **options), []
         for self.time in range(frames):
             given = follower.boxes(IMAGE, self.time / 10, self.detect)
-            every.append(follower.update(self.predict(given.boxes), given, self.time / 10))
+            every.append(follower.update(self.predict(given.boxes), given, IMAGE, self.time / 10))
         return every
 
 
@@ -141,7 +141,7 @@ def test_the_predictor_takes_detectors_as_functions_and_films_as_files(bright, d
 
 def test_too_few_boxes_and_wrong_names_are_said_at_once(bright, dotted):
     predictor = Predictor(bright.network)
-    with pytest.raises(FileNotFoundError, match="no detector of that name; choose one of hog"):
+    with pytest.raises(FileNotFoundError, match="no detector of that name; did you mean yolox_s"):
         predictor.track(dotted, detector="yolo")
     with pytest.raises(ValueError, match="boxes for 2 frames, and the film has more"):
         list(predictor.track(dotted, boxes=[[(0, 0, 99, 99)]] * 2))

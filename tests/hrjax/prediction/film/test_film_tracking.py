@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from benchmarks import hota
 from data_pipelines.skeletons import COCO
 from data_pipelines.synthetic import films
 from hrjax.prediction.film import motion, tracking
@@ -136,6 +137,74 @@ def test_one_long_step_of_motion_is_as_two_short_ones():
     np.testing.assert_allclose(once.place, twice.place)
 
 
+PURPLE, GREEN = (30.0, 50, -40), (50.0, -50, 40)
+
+
+def look(*colors):
+    """Colors of four limbs for each person."""
+    return np.repeat(np.array(colors, float).reshape(-1, 1, 3), 4, axis=1)
+
+
+def follow_looks(frames, *, rate=10.0):
+    """The track ids of frames, each poses and the colors of their limbs, and the last tracks."""
+    tracks, ids = tracking.none(17, 4), []
+    for number, (frame, colors) in enumerate(frames):
+        tracks, these = tracking.update(tracks, frame, number / rate, COCO.sigmas, SETTINGS, colors)
+        ids.append(these.tolist())
+    return ids, tracks
+
+
+def test_who_turns_around_while_hidden_is_recognized_by_color():
+    # At 100 pixels per second to the right, hidden for a second, and back where they came from.
+    walk = [(poses((10 * number, 0)), look(PURPLE)) for number in range(20)]
+    gone, back = [(poses(), look())] * 10, (poses((80, 0)), look(PURPLE))
+    assert follow_looks([*walk, *gone, back])[0][-1] == [1]
+    assert follow_looks([*walk, *gone, (back[0], look(GREEN))])[0][-1] == [2]
+    assert follow([frame for frame, _ in (*walk, *gone, back)])[0][-1] == [2]
+
+
+def test_hidden_people_are_not_recognized_farther_away_than_they_can_walk():
+    there, gone = (poses((0, 0)), look(PURPLE)), (poses(), look())
+    ids, _ = follow_looks([there, there, *[gone] * 5, (poses((600, 0)), look(PURPLE))])
+    assert ids[-1] == [2]
+
+
+def test_who_comes_out_where_another_one_disappears_does_not_get_their_id():
+    both = (poses((0, 0), (400, 0)), look(PURPLE, GREEN))
+    first = (poses((0, 0)), look(PURPLE))
+    ids, _ = follow_looks([both, both, first, first, first, (poses((60, 0)), look(GREEN))])
+    assert ids[-1] == [1]  # 340 pixels in 0.4 seconds are too far, and the first is not hidden
+    near = (poses((0, 0), (120, 0)), look(PURPLE, GREEN))
+    ids, _ = follow_looks([near, near, first, first, first, (poses((50, 0)), look(GREEN))])
+    assert ids[-1] == [2]
+
+
+def test_who_is_in_another_light_is_still_the_same_person():
+    dark = (10.0, 5, 0)
+    ids, tracks = follow_looks(
+        [(poses((0, 0)), look(PURPLE))] * 3 + [(poses((2, 0)), look(dark))] * 200
+    )
+    assert ids == [[1]] * 203
+    np.testing.assert_allclose(tracks.colors[0, 0], dark, atol=0.1)  # the colors have adapted
+
+
+def test_a_person_who_is_missed_does_not_jump_into_a_neighbor():
+    # The second one is found for the first time while the first one is missed.
+    front, child = poses((0, 0)), poses((30, 45), shapes=[SHAPE * 0.75])
+    frames = [front, front, child, poses((0, 0), (30, 45), shapes=[SHAPE, SHAPE * 0.75])]
+    ids, _ = follow(frames, rate=30.0)
+    assert ids == [[1], [1], [2], [1, 2]]
+
+
+def test_colors_are_not_learned_in_a_crowd():
+    apart = (poses((0, 0), (400, 0)), look(PURPLE, GREEN))
+    close = (poses((0, 0), (40, 0)), look(PURPLE, PURPLE))
+    walk = [(poses((0, 0), (400 - 12 * number, 0)), apart[1]) for number in range(31)]
+    ids, tracks = follow_looks([*walk, *[close] * 30])
+    assert ids[-1] == [1, 2]
+    np.testing.assert_allclose(tracks.colors[1, 0], GREEN)
+
+
 @pytest.fixture(scope="module")
 def followed():
     """Three people for seven seconds in each of three films, with pillars and a shaking camera."""
@@ -143,16 +212,29 @@ def followed():
     every = []
     for seed in range(3):
         film = films.plan(seed, frames=200, people=3, pillars=seed % 2, shake=2.0 * (seed // 2))
-        predict = benchmark_tracking.noisy_truth(seed)
-        every.append(benchmark_tracking.follow(film, predict, smooth=OneEuro()))
+        predict, draw = benchmark_tracking.noisy_truth(seed), benchmark_tracking.gray(film)
+        every.append(benchmark_tracking.follow(film, predict, smooth=OneEuro(), draw=draw))
     return every
 
 
 def test_ids_do_not_switch_in_planned_films(followed):
     for film in followed:
         figures = benchmark_tracking.identity_metrics([film.events])
-        assert figures["num_switches"] == 0
+        assert figures["num_switches"] == benchmark_tracking.visible_switches(film) == 0
         assert figures["idf1"] > 0.95  # one in twenty people is missing
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [216, 221, 222])
+def test_who_turns_around_behind_another_one_keeps_the_id_in_drawn_films(seed):
+    # By place alone IDF1 is 0.77 to 0.88 here.
+    pytest.importorskip("motmetrics")
+    film = films.plan(seed, frames=300, people=3, pillars=1, shake=2.0)
+    predict = benchmark_tracking.noisy_truth(seed)
+    done = benchmark_tracking.follow(film, predict, smooth=OneEuro())
+    figures = benchmark_tracking.identity_metrics([done.events])
+    assert figures["num_switches"] == 0
+    assert figures["idf1"] > 0.95
 
 
 def test_the_measures_notice_wrong_ids():
@@ -160,10 +242,35 @@ def test_the_measures_notice_wrong_ids():
     film = films.plan(0, frames=60, people=2)
     strict = Tracking(similarity=0.95, patience=0.0)
     predict = benchmark_tracking.noisy_truth(0, noise=0.03)
-    done = benchmark_tracking.follow(film, predict, smooth=OneEuro(), settings=strict)
+    options = {"settings": strict, "draw": benchmark_tracking.gray(film)}
+    done = benchmark_tracking.follow(film, predict, smooth=OneEuro(), **options)
     figures = benchmark_tracking.identity_metrics([done.events])
     assert figures["num_switches"] > 10
+    assert benchmark_tracking.visible_switches(done) > 10
     assert figures["idf1"] < 0.6
+
+
+def test_switches_of_hidden_people_are_told_from_those_of_visible_ones():
+    def film(ids, counted):
+        frames = np.arange(len(ids))
+        compared = [
+            hota.Frame(np.array([7] if seen else []), np.zeros(0, int), np.zeros((int(seen), 0)))
+            for seen in counted
+        ]
+        known = np.array([track is not None for track in ids])
+        rows = np.array([track or 0 for track in ids])[known]
+        joints = np.zeros((known.sum(), 1, 2))
+        return benchmark_tracking.Followed(
+            *(frames[known], np.full(known.sum(), 7), rows, joints, joints, joints),
+            *(None, tuple(compared), 0.0),
+        )
+
+    hidden = film([1, 1, None, None, 2, 2], [1, 1, 0, 0, 1, 1])
+    assert benchmark_tracking.visible_switches(hidden) == 0
+    assert benchmark_tracking.longest_hidden(hidden) == 2
+    missed = film([1, None, 2, 0, 3], [1, 1, 1, 1, 1])  # no pose, and one without an id
+    assert benchmark_tracking.visible_switches(missed) == 2
+    assert benchmark_tracking.longest_hidden(missed) == 0
 
 
 def test_smoothing_halves_the_jitter_and_lags_less_than_two_frames(followed):
@@ -181,7 +288,7 @@ def test_lag_and_jitter_are_those_of_a_film_that_is_known():
     noise = np.zeros((40, 1, 2))
     noise[::2] = (3, 4)  # of length 5: the acceleration is wrong by 2 * 5
     film = benchmark_tracking.Followed(
-        frames, np.ones(40, int), np.ones(40, int), course, late, course + noise, None, 0.0
+        frames, np.ones(40, int), np.ones(40, int), course, late, course + noise, None, (), 0.0
     )
     assert benchmark_tracking.lag(film, film.raw) == pytest.approx(2)
     assert benchmark_tracking.lag(film, film.true) == 0

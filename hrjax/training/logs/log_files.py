@@ -1,15 +1,22 @@
 """The files of a run's log, which never end the run: lines of JSON, and events for TensorBoard."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
 import pathlib
+import re
+import shlex
+import shutil
 import socket
 import struct
 import time
 import typing
+from collections.abc import Mapping
 
+import cv2
+import numpy as np
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
@@ -27,9 +34,11 @@ class LineFile:
         self._file = file
         self._waiting: list[bytes] = []
 
-    def append(self, content: dict) -> None:
-        """Appends a line of JSON, and those before it that could not be written."""
-        line = json.dumps(content) + "\n"
+    def write(
+        self, step: int, numbers: Mapping[str, float], images: Mapping[str, np.ndarray]
+    ) -> None:
+        """Appends a line of JSON, and those before it that could not be written; no images."""
+        line = json.dumps({"step": step, **numbers}) + "\n"
         self._waiting = [*self._waiting, line.encode()][-KEPT_LINES:]
         was_full = len(self._waiting) > 1
         try:
@@ -42,7 +51,7 @@ class LineFile:
             logger.warning("%s can be written again; no line is lost", self._file)
         self._waiting = []
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Says how many lines could not be written."""
         if self._waiting:
             logger.warning("%s lacks its last %d lines", self._file, len(self._waiting))
@@ -64,11 +73,22 @@ class EventFile:
         self._write(Event(step=start + 1, file_version="brain.Event:2"))
         self._write(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def add(self, step: int, values: list[Summary.Value]) -> None:
-        """Writes the values of one step."""
+    @property
+    def is_open(self) -> bool:
+        """Whether events can be written."""
+        return self._file is not None
+
+    def write(
+        self, step: int, numbers: Mapping[str, float], images: Mapping[str, np.ndarray]
+    ) -> None:
+        """Writes the numbers and images of one step."""
+        values = [
+            Summary.Value(tag=_tag(name), simple_value=number) for name, number in numbers.items()
+        ]
+        values += [_image_value(name, image) for name, image in images.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Closes the file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
@@ -87,6 +107,29 @@ class EventFile:
     def _give_up(self, error):
         self._file = None
         logger.warning("nothing more is written for TensorBoard in %s (%s)", self._folder, error)
+
+
+def tensorboard_command(folder: pathlib.Path) -> str:
+    """The command that shows the events in a folder; "" where TensorBoard is not installed."""
+    if shutil.which("tensorboard"):
+        return f"tensorboard --logdir={shlex.quote(str(folder))}"
+    if importlib.util.find_spec("tensorboard") is None:
+        return ""
+    return f"python -m tensorboard.main --logdir={shlex.quote(str(folder))}"
+
+
+def _tag(name):
+    """`name` with characters that TensorBoard does not allow replaced."""
+    return re.sub(r"[^\w./-]", "_", name)
+
+
+def _image_value(name, image):
+    _, png = cv2.imencode(".png", image[:, :, ::-1])
+    height, width = image.shape[:2]
+    shown = Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=png.tobytes()
+    )
+    return Summary.Value(tag=name, image=shown)
 
 
 def _record(data):

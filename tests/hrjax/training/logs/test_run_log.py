@@ -7,7 +7,7 @@ import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from hrjax.training import run_log
+from hrjax.training.logs import run_log
 
 
 def write(workdir, *, start, total, every_steps=2):

@@ -1,0 +1,1 @@
+"""What people read: sizes and counts, choices with near names, progress, what was written."""

@@ -1,0 +1,1 @@
+"""The log of a training run: what is written while it trains, and where."""
