@@ -1,23 +1,30 @@
-"""Writes the README's table of models: cost, published scores with their boxes, and speed here.
+"""Writes the tables of models into README.md and docs: cost, published scores, speed, memory.
 
-    python scripts/model_table.py          # rewrites the table between its markers in README.md
-    python scripts/model_table.py --check  # exits with 1 if it is out of date
+    python scripts/model_table.py          # rewrites the tables between their markers
+    python scripts/model_table.py --check  # exits with 1 if one is out of date
 
 Published figures are from the tables that the configs' docstrings name. Milliseconds come from
 docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills; with
---runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the table then has a column.
+--runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the tables then have a column.
+Memory comes from docs/memory.json, which scripts/benchmark_memory.py fills, and from
+docs/programs.json, which scripts/benchmark.py --target=h200 --json fills.
 """
 
+import collections
 import json
 import pathlib
+import re
 import sys
 
 from hrjax import complexity, models
 from hrjax.runtime import script_options, terminal
+from hrjax.weights.published import PUBLISHED
 
 ROOT = pathlib.Path(__file__).parent.parent
-BEGIN, END = "<!-- scripts/model_table.py -->", "<!-- end -->"
-HEAD = ("variant", "input, height x width", "parameters", "MACs", "published", "config")
+DOCS = ROOT / "docs"
+BEGIN, END = "<!-- scripts/model_table.py {} -->\n", "\n<!-- end -->"
+INPUT = "input, height x width"
+HEAD = ("variant", INPUT, "parameters", "MACs", "published", "config")
 COCO_AP, WIDE_AP = "COCO AP {} (56.4-AP detector)", "COCO AP {} (56-AP detector)"
 PADDLE_AP, OCHUMAN_AP = "COCO AP {} (ground-truth boxes)", "OCHuman AP {} (ground-truth boxes)"
 MPII_PCKH = "MPII PCKh@0.5 {} (ground-truth boxes)"
@@ -74,35 +81,129 @@ def main() -> int:
     parser = script_options.make(__doc__)
     parser.add_argument("--check", action="store_true", help="only check, write nothing")
     options = script_options.parse(parser)
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    start, rest = before.split(BEGIN)
-    _, end = rest.split(END)
-    after = f"{start}{BEGIN}\n{table()}\n{END}{end}"
-    if options.check and after != before:
-        print("the table in README.md is out of date; run scripts/model_table.py", file=sys.stderr)
+    late = []
+    for name, tables in TABLES.items():
+        page = ROOT / name
+        before = page.read_text(encoding="utf-8")
+        after = before
+        for key, make in tables.items():
+            after = replace(after, key, make())
+        if after != before:
+            late.append(name)
+            if not options.check:
+                page.write_text(after, encoding="utf-8")
+    if options.check and late:
+        names = " and ".join(late)
+        print(f"tables are out of date in {names}; run scripts/model_table.py", file=sys.stderr)
         return 1
-    if not options.check:
-        readme.write_text(after, encoding="utf-8")
     return 0
 
 
-def table() -> str:
-    """The table of models in Markdown."""
-    latencies = read_latencies(ROOT / "docs" / "latency.json")
-    runtimes = {"": "ms", "onnxruntime": "ms, ONNX"}
-    measured = {runtime for _, _, runtime in latencies} | {""}
-    runtimes = {key: title for key, title in runtimes.items() if key in measured}
-    head = (*HEAD[:-1], *runtimes.values(), HEAD[-1])
-    rows = [head, ("---",) * len(head)]
+def replace(page: str, key: str, table: str) -> str:
+    """The text of a page with the table between the markers of `key` replaced."""
+    start, rest = page.split(BEGIN.format(key))
+    _, end = rest.split(END, maxsplit=1)
+    return f"{start}{BEGIN.format(key)}\n{table}\n{END}{end}"
+
+
+def all_models() -> str:
+    """The README's table: every recipe with a published figure."""
+    latencies = read_latencies(DOCS / "latency.json")
+    runtimes = measured_runtimes(latencies)
+    rows = [(*HEAD[:-1], *runtimes.values(), HEAD[-1])]
     for name, size, published, config in ROWS:
         params, macs = costs(name, size)
-        height, width = size
+        figures = (as_size(size), f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G")
         latency = [latencies.get((name, size, runtime), "") for runtime in runtimes]
-        place = f"`configs/{config}.py:{name}_{height}x{width}`"
-        figures = (f"{height}x{width}", f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G")
-        rows.append((name, *figures, published, *latency, place))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append((name, *figures, published, *latency, recipe(name, size, config)))
+    return as_table(rows)
+
+
+def best_models(protocol: str) -> str:
+    """The networks that no other one beats in both speed and accuracy by a protocol's figures."""
+    latencies = read_latencies(DOCS / "latency.json")
+    runtimes = measured_runtimes(latencies)
+    pattern = re.compile(re.escape(protocol).replace(re.escape("{}"), r"([\d.]+)") + "$")
+    candidates = []
+    for name, size, published, config in ROWS:
+        times = [latencies.get((name, size, runtime), "") for runtime in runtimes]
+        if (match := pattern.match(published)) and any(times):
+            fastest = min(float(time) for time in times if time)
+            candidates.append((fastest, -float(match[1]), match[1], name, size, times, config))
+    rows = [(protocol.split(" {}")[0], "variant", INPUT, *runtimes.values(), "config")]
+    best = 0.0
+    for _, _, score, name, size, times, config in sorted(candidates):
+        if float(score) > best:
+            best = float(score)
+            rows.append((score, name, as_size(size), *times, recipe(name, size, config)))
+    return as_table(rows)
+
+
+def published_names() -> str:
+    """The networks that are downloaded by their names."""
+    latencies = read_latencies(DOCS / "latency.json")
+    runtimes = measured_runtimes(latencies)
+    paddle = re.compile(re.escape(PADDLE_AP).replace(re.escape("{}"), r"([\d.]+)"))
+    scores = {(name, size): paddle.match(published) for name, size, published, _ in ROWS}
+    scores = {key: match[1] for key, match in scores.items() if match}
+    rows = [("name", "network", INPUT, "COCO AP (ground-truth boxes)", *runtimes.values())]
+    for name, row in PUBLISHED.items():
+        variant, size = models.split_size(row.model)
+        times = [latencies.get((variant, size, runtime), "") for runtime in runtimes]
+        # Files that were trained in another way than the recipe have no figure of it.
+        score = "–" if name.endswith("_distilled") else scores[variant, size]
+        rows.append((f"`{name}`", variant, as_size(size), score, *times))
+    return as_table(rows)
+
+
+def memory() -> str:
+    """MiB on a CPU at 256x192 by network and batch."""
+    rows = read_lines(DOCS / "memory.json")
+    for row in read_lines(DOCS / "latency.json"):
+        if row["input"] == "256x192" and row.get("runtime", "") in ("", "jax"):
+            rows.append({**row, "mode": "alone", "mib": row["program_memory_mib"]})
+    columns = sorted({(row["mode"], row["batch"]) for row in rows})
+    needed = collections.defaultdict(dict)
+    for row in rows:
+        needed[row["model"]][row["mode"], row["batch"]] = f"{row['mib']:,.0f}"
+    head = ("network", *(f"{mode}, batch {batch}" for mode, batch in columns))
+    lines = [(name, *(needed[name].get(key, "–") for key in columns)) for name in sorted(needed)]
+    return as_table([head, *lines])
+
+
+def accelerators() -> str:
+    """Memory and bounds on time of programs that were compiled for an H200."""
+    rows = [("network", "program", "GPUs", "batch", "MiB on each", "bound, ms")]
+    for row in read_lines(DOCS / "programs.json"):
+        groups = f", batch_norm_size={n}" if (n := row["batch_norm_size"]) else ""
+        counts = (str(row["devices"]), str(row["batch"]))
+        figures = (f"{row['program_memory_mib']:,.0f}", f"{row['bound_ms']:.2f}")
+        rows.append((row["model"], f"{row['mode']}{groups}", *counts, *figures))
+    return as_table(rows)
+
+
+def measured_runtimes(latencies: dict) -> dict[str, str]:
+    """The runtimes that were measured, with the titles of their columns."""
+    measured = {runtime for _, _, runtime in latencies} | {""}
+    runtimes = {"": "ms", "onnxruntime": "ms, ONNX"}
+    return {key: title for key, title in runtimes.items() if key in measured}
+
+
+def as_size(size: tuple[int, int]) -> str:
+    """A size as height x width."""
+    height, width = size
+    return f"{height}x{width}"
+
+
+def recipe(name: str, size: tuple[int, int], config: str) -> str:
+    """What --config takes for a variant and an input size."""
+    return f"`configs/{config}.py:{name}_{as_size(size)}`"
+
+
+def as_table(rows: list[tuple[str, ...]]) -> str:
+    """Rows of text as a table in Markdown; the first one is the head."""
+    head, *body = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *body))
 
 
 def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -114,17 +215,31 @@ def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
 
 def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int], str], str]:
     """Milliseconds at batch 1 by variant, size and runtime ("" for JAX), as text."""
-    if not file.exists():
-        return {}
     latencies = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_lines(file):
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
             size = tuple(int(side) for side in row["input"].split("x"))
             runtime = row.get("runtime", "").replace("jax", "")
             latencies[row["model"], size, runtime] = f"{row['ms']:.1f}"
     return latencies
 
+
+def read_lines(file: pathlib.Path) -> list[dict]:
+    """The rows of a file with a line of JSON for each; [] where there is no file."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+TABLES = {
+    "README.md": {"all": all_models},
+    "docs/networks.md": {
+        "names": published_names,
+        "coco": lambda: best_models(COCO_AP),
+        "mpii": lambda: best_models(MPII_PCKH),
+    },
+    "docs/troubleshooting.md": {"memory": memory, "accelerators": accelerators},
+}
 
 if __name__ == "__main__":
     terminal.run(main)

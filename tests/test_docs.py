@@ -21,7 +21,7 @@ MEMBER = re.compile(r"`([a-z_]+)\.(\w+)(?:[=.][^`]*)?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
 FILE_ENDINGS = ("jpg", "json", "jsonl", "mat", "npz", "onnx", "pdparams", "pth", "py")
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/golden/*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/golden/*/README.md")]
 on_every_page = pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
 )
