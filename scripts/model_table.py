@@ -7,7 +7,7 @@ Published figures are from the tables that the configs' docstrings name. Millise
 docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills; with
 --runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the tables then have a column.
 Memory comes from docs/memory.json, which scripts/benchmark_memory.py fills, and from
-docs/programs.json, which scripts/benchmark.py --target=h200 --json fills.
+docs/programs.json, which scripts/benchmark.py --target=DEVICE --json fills.
 """
 
 import collections
@@ -160,7 +160,7 @@ def memory() -> str:
     """MiB on a CPU at 256x192 by network and batch."""
     rows = read_lines(DOCS / "memory.json")
     for row in read_lines(DOCS / "latency.json"):
-        if row["input"] == "256x192" and row.get("runtime", "") in ("", "jax"):
+        if row["input"] == "256x192" and "program_memory_mib" in row:
             rows.append({**row, "mode": "alone", "mib": row["program_memory_mib"]})
     columns = sorted({(row["mode"], row["batch"]) for row in rows})
     needed = collections.defaultdict(dict)
@@ -172,14 +172,17 @@ def memory() -> str:
 
 
 def accelerators() -> str:
-    """Memory and bounds on time of programs that were compiled for an H200."""
-    rows = [("network", "program", "GPUs", "batch", "MiB on each", "bound, ms")]
+    """Memory and bounds on time of programs that were compiled for an absent accelerator."""
+    head = ("network", "program", "device", "batch", "kernels", "MiB on each", "bound, ms")
+    lines = []
     for row in read_lines(DOCS / "programs.json"):
         groups = f", batch_norm_size={n}" if (n := row["batch_norm_size"]) else ""
-        counts = (str(row["devices"]), str(row["batch"]))
-        figures = (f"{row['program_memory_mib']:,.0f}", f"{row['bound_ms']:.2f}")
-        rows.append((row["model"], f"{row['mode']}{groups}", *counts, *figures))
-    return as_table(rows)
+        count = f"{row['devices']} " if row["devices"] > 1 else ""
+        figures = (f"{row['kernels']:,}", f"{row['program_memory_mib']:,.0f}")
+        place = (f"{count}{row['target']}", str(row["batch"]))
+        bound = f"{row['bound_ms']:.2f}"
+        lines.append((row["model"], f"{row['mode']}{groups}", *place, *figures, bound))
+    return as_table([head, *sorted(lines, key=lambda line: (line[0], line[2], line[1]))])
 
 
 def measured_runtimes(latencies: dict) -> dict[str, str]:
