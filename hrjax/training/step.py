@@ -53,7 +53,7 @@ def make_train_step(
             differentiate = _by_share(differentiate, mesh)
         weights = (trained, kept, state.stats, *teacher_weights)
         gradients, stats, numbers = differentiate(batch, key, weights)
-        numbers, stats = _summarize(numbers), stats.unpack()
+        numbers = _summarize(numbers)
         before = pack(trained, whole=whole)
         updates, opt_state = optimizer.update(gradients, state.opt_state, before)
         updates = fine_tuning.slow_down(updates, trained, backbone, factor)
@@ -171,13 +171,13 @@ def _by_share(differentiate, mesh):
     def on_a_share(batch, key, weights):
         share = (jax.lax.axis_index("data"), mesh.size)
         gradients, stats, numbers = differentiate(batch, key, weights, share=share)
-        before = pack(weights[2], whole=stats.plan.whole)
+        before, after = (pack(x, whole=gradients.plan.whole) for x in (weights[2], stats))
         # What did not change is to stay equal in the last digit, which a mean need not.
-        changes = jax.tree.map(jnp.subtract, stats, before)
+        changes = jax.tree.map(jnp.subtract, after, before)
         counts = jax.tree.map(lambda x: x.astype(jnp.float32), numbers.pop("pck"))
         summed, counts = jax.lax.psum(((gradients, changes, numbers), counts), "data")
         gradients, changes, numbers = jax.tree.map(lambda x: x / mesh.size, summed)
-        stats = jax.tree.map(jnp.add, before, changes)
+        stats = jax.tree.map(jnp.add, before, changes).unpack()
         return gradients, stats, {**numbers, "pck": counts}
 
     specs = (PartitionSpec("data"), PartitionSpec(), PartitionSpec())
@@ -188,7 +188,7 @@ def _by_share(differentiate, mesh):
 
 
 def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
-    """The gradients of a batch, the batch norm statistics after it, both packed, and its numbers.
+    """The packed gradients of a batch, the batch norm statistics after it, and its numbers.
 
     With `config.train.accumulate` above 1 the batch is split into that many microbatches, computed
     one after the other. Gradients are means over them, numbers have one row for each. Batch norm
@@ -201,7 +201,7 @@ def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
     packed = functools.partial(pack, whole=whole)
     if count == 1:
         (_, (stats, numbers)), gradients = derive(*weights, batch, key, share)
-        return packed(gradients), packed(stats), jax.tree.map(lambda x: x[None], numbers)
+        return packed(gradients), stats, jax.tree.map(lambda x: x[None], numbers)
 
     def add(carry, microbatch):
         stats, total = carry
@@ -219,7 +219,7 @@ def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
     if grouped:
         stats = jax.tree.map(lambda x: jnp.mean(x, 0), after)
     gradients = jax.tree.map(lambda x: x / count, total)
-    return packed(gradients), packed(stats), numbers
+    return packed(gradients), stats, numbers
 
 
 def _summarize(numbers):
