@@ -5,7 +5,7 @@
 
 Published figures are from the tables that the configs' docstrings name. Milliseconds come from
 docs/latency.json, which `python scripts/benchmark.py --json >> docs/latency.json` fills; with
---runtime=jax,onnxruntime it adds those of ONNX Runtime, for which the tables then have a column.
+--runtime=jax,onnxruntime it adds how much longer ONNX Runtime takes, a column of its own.
 Memory comes from docs/memory.json, which scripts/benchmark_memory.py fills, and from
 docs/programs.json, which scripts/benchmark.py --target=DEVICE --json fills.
 """
@@ -127,8 +127,9 @@ def best_models(protocol: str) -> str:
     candidates = []
     for name, size, published, config in ROWS:
         times = [latencies.get((name, size, runtime), "") for runtime in runtimes]
-        if (match := pattern.match(published)) and any(times):
-            fastest = min(float(time) for time in times if time)
+        if (match := pattern.match(published)) and times[0]:
+            ms, *ratios = (float(time) for time in times if time)
+            fastest = ms * min([1.0, *ratios])
             candidates.append((fastest, -float(match[1]), match[1], name, size, times, config))
     rows = [(protocol.split(" {}")[0], "variant", INPUT, *runtimes.values(), "config")]
     best = 0.0
@@ -188,7 +189,7 @@ def accelerators() -> str:
 def measured_runtimes(latencies: dict) -> dict[str, str]:
     """The runtimes that were measured, with the titles of their columns."""
     measured = {runtime for _, _, runtime in latencies} | {""}
-    runtimes = {"": "ms", "onnxruntime": "ms, ONNX"}
+    runtimes = {"": "ms", "onnxruntime": "ONNX / JAX"}
     return {key: title for key, title in runtimes.items() if key in measured}
 
 
@@ -217,13 +218,21 @@ def costs(name: str, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int], str], str]:
-    """Milliseconds at batch 1 by variant, size and runtime ("" for JAX), as text."""
-    latencies = {}
+    """By variant, size and runtime: milliseconds of JAX (""), others in times of JAX, as text.
+
+    Others are compared with JAX in the same process, in turns, whatever the machine's speed was.
+    """
+    latencies, in_turns = {}, {}
     for row in read_lines(file):
         if row["mode"] == "forward" and row["batch"] == 1 and row["dtype"] == "float32":
-            size = tuple(int(side) for side in row["input"].split("x"))
-            runtime = row.get("runtime", "").replace("jax", "")
-            latencies[row["model"], size, runtime] = f"{row['ms']:.1f}"
+            place = row["model"], tuple(int(side) for side in row["input"].split("x"))
+            if row.get("runtime"):
+                in_turns[*place, row["runtime"]] = row["ms"]
+            else:
+                latencies[*place, ""] = f"{row['ms']:.1f}"
+    for (*place, runtime), ms in in_turns.items():
+        if runtime != "jax":
+            latencies[*place, runtime] = f"{ms / in_turns[*place, 'jax']:.2f}"
     return latencies
 
 

@@ -225,6 +225,7 @@ GROUPS = {
     "litehrnet_coco:litehrnet_18_384x288": 32,
     "litehrnet_coco_distilled": 64,
     "litehrnet_coco_paddle": 64,
+    "litehrnet_coco_quantized": 0,  # its batch norms are folded
     "litehrnet_coco_v2": 64,
     "litehrnet_mpii": 32,
     "ditehrnet_coco": 32,

@@ -35,13 +35,14 @@ def test_latencies_are_for_one_image_in_float32(tmp_path):
         {**row, "model": "hrnet_w32"},
         {**row, "model": "hrnet_w48", "batch": 8},
         {**row, "model": "hrnet_tiny", "mode": "train"},
-        {**row, "model": "hrnet_w32", "runtime": "onnxruntime", "ms": 11.0},
+        {**row, "model": "hrnet_w32", "runtime": "jax", "ms": 20.0},
+        {**row, "model": "hrnet_w32", "runtime": "onnxruntime", "ms": 15.0},
     ]
     file = tmp_path / "latency.json"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert model_table.read_latencies(file) == {
         ("hrnet_w32", (256, 192), ""): "12.3",
-        ("hrnet_w32", (256, 192), "onnxruntime"): "11.0",
+        ("hrnet_w32", (256, 192), "onnxruntime"): "0.75",
     }
     assert model_table.read_latencies(tmp_path / "none.json") == {}
 

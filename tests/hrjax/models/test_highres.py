@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +108,9 @@ def test_the_iterative_head_ends_at_the_first_branch():
 @pytest.mark.parametrize("size", [(48, 64), (64, 48)])
 def test_images_that_cannot_be_halved_often_enough_are_an_error(size):
     graph, params, stats = hrjax.split(hrjax.create("hrnet_tiny"))
-    message = f"images of {size[0]}x{size[1]} pixels; height and width must be multiples of 32"
-    with pytest.raises(ValueError, match=message):
+    height, width = size
+    message = f"images of {width}x{height} pixels (width x height); height and width must be "
+    with pytest.raises(ValueError, match=re.escape(f"{message}multiples of 32")):
         hrjax.apply(graph, params, stats, jnp.ones((1, *size, 3)))
 
 
