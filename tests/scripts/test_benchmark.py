@@ -92,6 +92,7 @@ def check_shares(numbers):
     assert numbers["after_network_by_network"] == pytest.approx(ratio)
 
 
+@pytest.mark.long
 def test_memory_sweep_prints_a_row_per_case(monkeypatch, capsys):
     narrow = {"width": 4, "blocks": (1,), "deconvs": 0}
     small = dataclasses.replace(models.VARIANTS["pose_resnet_50"], **narrow)
@@ -142,6 +143,7 @@ def test_data_mode_breaks_down_the_time(run, drawn):
     assert numbers["person_in_imdecodes"] > 0
 
 
+@pytest.mark.long
 def test_end_to_end_mode_trains_from_files(run, drawn):
     numbers = run("--mode=end_to_end", "--model=hrnet_tiny", f"--root={drawn}")
     assert 0 <= numbers["share_waiting"] < 1

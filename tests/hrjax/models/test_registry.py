@@ -58,10 +58,13 @@ def test_the_number_of_joints_changes_only_the_last_layer(name, joints, expected
     assert count(models.shapes(name, num_joints=joints)[1]) == expected
 
 
+QUICK = {*TINY} - {"ditehrnet_18", "hrnext_small"}  # those that take seconds to trace
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in TINY else pytest.mark.long)
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.long)
         for name in models.VARIANTS
     ],
 )
