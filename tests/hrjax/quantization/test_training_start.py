@@ -119,7 +119,8 @@ def test_it_is_exported_in_eight_bits(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [*start, "--check"])
     export.main()
     line, check = capsys.readouterr().out.splitlines()
-    assert "pose_resnet_50 in ONNX, opset 18, in eight bits as it was trained, " in line
+    assert ": pose_resnet_50, 16 joints, " in line
+    assert " in ONNX, opset 18, in eight bits as it was trained, " in line
     pixels, scores = check.removeprefix("differs from the checkpoint by at most ").split()[::3][:2]
     assert float(pixels) < 1e-3, scores
     monkeypatch.setattr("sys.argv", [*start, "--half"])
