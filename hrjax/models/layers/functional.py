@@ -232,7 +232,7 @@ def softmax_mean(x: jax.Array, logits: jax.Array) -> jax.Array:
 
     Logits are (n, h, w, 1).
     """
-    if target_platform() == "gpu" and x.size <= ONE_PASS:
+    if _takes_one_pass(x):
         return _softmax_mean(x, logits)
     weights = jax.nn.softmax(logits, axis=(1, 2))
     return jnp.einsum("nhwc,nhw->nc", x, weights[..., 0])
@@ -265,8 +265,7 @@ _softmax_mean.defvjp(_softmax_mean_forward, _softmax_mean_backward)
 
 def softmax(logits: jax.Array) -> jax.Array:
     """The softmax of logits (n, k) over the last axis."""
-    one_pass = target_platform() == "gpu" and logits.size <= ONE_PASS
-    return _softmax(logits) if one_pass else jax.nn.softmax(logits, axis=-1)
+    return _softmax(logits) if _takes_one_pass(logits) else jax.nn.softmax(logits, axis=-1)
 
 
 @jax.custom_vjp
@@ -305,6 +304,11 @@ def _join_means(first, second):
     total = _join_totals(first[0], second[0])
     weights = [jnp.exp(part[0] - total) for part in (first, second)]
     return total, weights[0] * first[1] + weights[1] * second[1]
+
+
+def _takes_one_pass(x):
+    """Whether launches cost more than traffic; not known of programs for any number of images."""
+    return target_platform() == "gpu" and isinstance(x.size, int) and x.size <= ONE_PASS
 
 
 def _smallest(dtype):

@@ -184,6 +184,8 @@ def test_softmax_in_one_pass_has_the_values_and_gradients_of_two(scale):
             return pooled, pull(weights), masks, pull_masks(jnp.cos(logits.reshape(2, -1)))
 
     plain, fused = both("cpu"), both("gpu")
+    with lowering_for("gpu"):
+        assert str(jax.make_jaxpr(softmax_mean)(x, logits)).count("= reduce[") == 1
     np.testing.assert_allclose(plain[2].sum(-1), 1, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), fused, plain)
 
