@@ -116,8 +116,8 @@ def _near(people, truth, found, rows, joints):
 def _of_matched(near, counts):
     """Which joints (poses, joints) of poses are right, for the person that each is matched with.
 
-    Of each pose the person counts of whom most joints are right, as a share of the labeled ones,
-    and of each person the best of these poses.
+    Each pose is matched to the person with the largest share of labeled joints that it gets right;
+    of the poses matched to one person the best counts.
     """
     right = np.zeros((near.shape[0], near.shape[2]), bool)
     if not near.shape[0] or not near.shape[1]:

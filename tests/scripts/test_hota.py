@@ -68,8 +68,8 @@ def test_films_are_weighted_by_their_matches():
 
 
 def test_films_without_people_or_tracks():
-    nobody = Frame(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 0)))
+    empty = Frame(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 0)))
     ghost = Frame(np.zeros(0, int), np.array([3]), np.zeros((0, 1)))
     assert hota([frames(None, None)])["hota"] == 0
-    assert hota([[nobody, ghost]])["deta"] == 0
-    assert hota([frames(5, 5), [ghost, nobody, ghost]])["deta"] == pytest.approx(2 / 4)
+    assert hota([[empty, ghost]])["deta"] == 0
+    assert hota([frames(5, 5), [ghost, empty, ghost]])["deta"] == pytest.approx(2 / 4)
