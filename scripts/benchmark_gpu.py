@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from data_pipelines.messages import written
+from data_pipelines.messages import choices, written
 
 # PyTorch needs memory too, and so do the tests, which run beside.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -29,7 +29,7 @@ import jax
 
 from benchmarks import networks, programs, targets, timing
 from configs import common
-from hrjax import text_tables
+from hrjax import models, text_tables
 from hrjax.runtime import script_options, terminal
 
 NETWORKS = ("hrnet_w32", "litehrnet_18", "widehrnet_18")
@@ -40,7 +40,7 @@ TESTS = ("tests/hrjax/models/layers", "tests/hrjax/training/test_step.py")
 SIZE = (256, 192)
 SECONDS = 1.0  # of each measurement
 COMPILERS = 4  # programs compiled at the same time
-COMPILING = 0.6  # of the minutes, at most
+COMPILING = 0.6  # of the minutes, at most, for compiling and the tests
 
 
 def main() -> int:
@@ -57,8 +57,9 @@ def main() -> int:
     end = start + 60 * options.minutes
     tests = None if options.no_tests else start_tests()
     cases = [(name, *case) for name in options.networks.split(",") for case in CASES]
-    compiled = compile_all(cases, start + 60 * options.minutes * COMPILING)
-    failed = wait_for(tests, end)
+    ready = start + 60 * options.minutes * COMPILING
+    compiled = compile_all(cases, ready)
+    failed = wait_for(tests, ready)
     rows = [measure(case, compiled.get(case), end) for case in cases]
     rows += measure_torch(cases, end)
     print(table(rows))
@@ -74,11 +75,15 @@ def parse() -> argparse.Namespace:
     """The options of the command line."""
     parser = script_options.make(__doc__)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="variants, with commas")
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="default: 10")
     parser.add_argument("--output", default="", help="a file for a JSON object per measurement")
     parser.add_argument("--no_tests", action="store_true", help="measure only")
     parser.add_argument("--any_device", action="store_true", help="run without a GPU too")
-    return script_options.parse(parser)
+    options = script_options.parse(parser)
+    for name in options.networks.split(","):
+        if name not in models.VARIANTS:
+            parser.error(choices.unknown("variant", name, sorted(models.VARIANTS)))
+    return options
 
 
 def start_tests() -> subprocess.Popen:
@@ -93,7 +98,7 @@ def start_tests() -> subprocess.Popen:
 
 
 def wait_for(tests: subprocess.Popen | None, end: float) -> int:
-    """The exit status of the tests; 1 if they are not done at `end`."""
+    """The exit status of the tests; 1 if they are not done at `end`, when measuring begins."""
     if tests is None:
         return 0
     try:
@@ -135,7 +140,6 @@ def call(case: tuple) -> tuple:
     config = common.recipe(name, default=name, dataset="coco", input_size=SIZE)
     config.train.batch_size = config.eval.batch_size = batch
     config.train.dtype = "bfloat16"
-    config.train.batch_norm_size = 0
     return CALLS[mode](config)
 
 

@@ -44,9 +44,9 @@ def parse() -> argparse.Namespace:
     """The options of the command line."""
     parser = script_options.make(__doc__)
     parser.add_argument("--checkpoint", required=True, help="weights of any kind")
-    written = parser.add_mutually_exclusive_group(required=True)
-    written.add_argument("--output", type=pathlib.Path, help="the file to write")
-    written.add_argument(
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--output", type=pathlib.Path, help="the file to write")
+    place.add_argument(
         "--web",
         metavar="FOLDER",
         type=pathlib.Path,

@@ -237,7 +237,7 @@ def read_latencies(file: pathlib.Path) -> dict[tuple[str, tuple[int, int], str],
 
 
 def read_lines(file: pathlib.Path) -> list[dict]:
-    """The rows of a file with a line of JSON for each; [] where there is no file."""
+    """The rows of a file with a line of JSON for each; [] if the file does not exist."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -71,7 +71,7 @@ def near_files(path: str | os.PathLike, folders: Iterable[str | os.PathLike] = (
 
 
 def instead_of(path: str | os.PathLike) -> str:
-    """What ends the message that there is no such file: "; did you mean …?", or ""."""
+    """The end of a message about a missing file: "; did you mean …?", or "" without a near one."""
     return proposal(near_files(path), after="; ")
 
 

@@ -51,7 +51,7 @@ def make_train_step(
         differentiate = functools.partial(_differentiate, derive, config=config, whole=whole)
         if _shares_are_independent(config, mesh):
             differentiate = _by_share(differentiate, mesh)
-        weights = (trained, kept, state.stats, *teacher_weights)
+        weights = (trained, kept, state.stats, teacher_weights)
         gradients, stats, numbers = differentiate(batch, key, weights)
         numbers = _summarize(numbers)
         before = pack(trained, whole=whole)
@@ -91,15 +91,15 @@ def _check(config):
 
 
 def _make_loss(graph, config, teacher):
-    """The function (trained, kept, stats, *teacher_weights, batch, key, share) → loss, (stats, …).
+    """The function from weights, a batch, a key and a share to the loss, stats and numbers.
 
-    `trained` and `kept` are the params that change and those that do not, `share` is that of
-    `models.apply`. Its last result is a dict of numbers; see `_summarize`.
+    Of the weights, `trained` and `kept` are the params that change and those that do not;
+    `teacher_weights` has the teacher's, or nothing. `share` is that of `models.apply`. The numbers
+    of a batch, or of a part of one, are those that `_summarize` takes.
     """
     dtype = jnp.dtype(config.train.dtype)
 
-    def compute(trained, kept, stats, *rest):
-        *teacher_weights, batch, key, share = rest
+    def compute(trained, kept, stats, teacher_weights, batch, key, share):
         params = fine_tuning.join(trained, kept)
         params = _cast(params, dtype)
         images = models.normalize(batch["image"], config.data.color).astype(dtype)
@@ -153,12 +153,12 @@ _apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradi
 
 def _shares_are_independent(config, mesh):
     """Whether the devices exchange nothing before the gradients: no group is on two of them."""
-    share, rest = divmod(config.train.batch_size, config.train.accumulate * mesh.size)
-    size = config.train.batch_norm_size or share  # 0: one group, of all devices
-    grouped = config.train.batch_norm_size > 0 or config.train.batch_norm == "running"
-    if config.quantize.enabled:  # the largest activation is that of the whole batch
+    if mesh.size == 1 or config.quantize.enabled:  # it rounds by the largest value of a batch
         return False
-    return mesh.size > 1 and rest == 0 and grouped and share % size == 0
+    size = config.train.batch_norm_size
+    people = config.train.accumulate * mesh.size * (size or 1)
+    grouped = size > 0 or config.train.batch_norm == "running"
+    return grouped and config.train.batch_size % people == 0
 
 
 def _by_share(differentiate, mesh):
@@ -196,7 +196,7 @@ def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
     where `config.train.batch_norm_size` sets the groups that batch norm normalizes, these and the
     running statistics are the same for any number of microbatches.
     """
-    trained, kept, old_stats, *teacher_weights = weights
+    trained, kept, old_stats, teacher_weights = weights
     count = config.train.accumulate
     packed = functools.partial(pack, whole=whole)
     if count == 1:
@@ -206,8 +206,8 @@ def _differentiate(derive, batch, key, weights, *, config, whole, share=(0, 1)):
     def add(carry, microbatch):
         stats, total = carry
         before = old_stats if grouped else stats
-        arguments = (trained, kept, before, *teacher_weights, *microbatch, share)
-        (_, (stats, numbers)), gradients = derive(*arguments)
+        arguments = (trained, kept, before, teacher_weights, *microbatch)
+        (_, (stats, numbers)), gradients = derive(*arguments, share)
         after = stats if grouped else None
         return (stats, jax.tree.map(jnp.add, total, gradients)), (numbers, after)
 

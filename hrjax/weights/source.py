@@ -319,7 +319,6 @@ def _named(file, function, *arguments, **options):
 
 def _open_checkpoint(path):
     if not pathlib.Path(path).exists():
-        meant = [*choices.near(path, published.PUBLISHED), *choices.near_files(path)]
         near = [*choices.near(path, published.PUBLISHED), *choices.near_files(path)]
         meant = choices.proposal(near[: choices.MOST], after="; ")
         raise FileNotFoundError(

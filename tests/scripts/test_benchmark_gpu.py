@@ -17,9 +17,15 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
     assert "JAX sees no GPU here, but cpu" in capsys.readouterr().err
 
 
+def test_an_unknown_variant_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark_gpu.py", "--networks=hrnet_w23"])
+    with pytest.raises(SystemExit):
+        benchmark_gpu.main()
+    assert "unknown variant 'hrnet_w23'; did you mean hrnet_w32" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_a_row_for_each_case_and_a_dash_where_time_is_up(monkeypatch, capsys, tmp_path):
-    pytest.importorskip("benchmarks.programs")
     monkeypatch.setattr(benchmark_gpu, "CASES", (("train", 2), ("forward", 1)))
     monkeypatch.setattr(benchmark_gpu, "SIZE", (32, 32))
     monkeypatch.setattr(benchmark_gpu, "SECONDS", 0.01)

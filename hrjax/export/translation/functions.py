@@ -10,9 +10,8 @@ import numpy as np
 
 from hrjax.export.translation import primitives, values
 from hrjax.export.translation.values import Value
+from hrjax.models.layers.fake_quantization import LARGEST_BIAS, STEPS
 
-STEPS = 127  # of eight bits, on either side of zero
-LARGEST_BIAS = 2**30  # steps
 CHANNELS_FIRST = (0, 3, 1, 2)  # of images (n, h, w, c)
 POSITIVE = ("Relu", "Sigmoid", "Softmax")  # operations whose results are never negative
 UNSIGNED_IF_INPUT = (  # and those that keep this so

@@ -13,6 +13,8 @@ from jax import lax
 from hrjax.models.layers.backend_ops import accumulation_dtype, sum_together
 from hrjax.models.layers.target import kept_whole, target_platform
 
+ONE_PASS = 2**20  # elements up to which a kernel's launch on a GPU costs more than its traffic
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def standardize(
@@ -222,9 +224,6 @@ def _attend_backward(saved, gradient):
 
 
 attend.defvjp(_attend_forward, _attend_backward)
-
-
-ONE_PASS = 2**20  # elements up to which a kernel's launch on a GPU costs more than its traffic
 
 
 def softmax_mean(x: jax.Array, logits: jax.Array) -> jax.Array:

@@ -39,7 +39,7 @@ class BatchNorm(nnx.Module):
     def __call__(
         self, x: jax.Array, bias: jax.Array | float = 0.0, act: Callable | None = None
     ) -> jax.Array:
-        """`act` of the normalized images; a ReLU has a pass of its own only where it must."""
+        """`act` of the normalized images; in training on a GPU, a ReLU is part of the operation."""
         if self.use_running_average:
             y, applied = self._by_running_statistics(x, bias), False
         else:

@@ -165,6 +165,8 @@ def step_on_devices(config, count, batch):
     ids=["resnet", "drop path"],
 )
 def test_devices_with_groups_of_their_own_exchange_once(drawn, model):
+    if len(jax.devices()) < 2:
+        pytest.skip("needs two devices")
     config = micro_config(drawn)
     config.optimizer.update({"name": "sgd", "momentum": 0.0, "lr": 0.1})
     config.train.update(GROUPS)
