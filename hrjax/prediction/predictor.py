@@ -44,7 +44,7 @@ class Predictor:
     than `max_pixels` are not decoded.
 
     For a few people, exported networks are faster, since nothing is compiled at the first call.
-    For many, docs/exporting.md has the times of both and says how to compare them on a machine.
+    For many, docs/exporting.md says for which networks, and how to compare them on a machine.
     """
 
     def __init__(
