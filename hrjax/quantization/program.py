@@ -15,7 +15,7 @@ except ImportError as error:
     ) from error
 
 # Operations with weights, and the axis of the weights with the output channels.
-CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}
+CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}
 UNNAMED = "constant"  # what the names of constants begin with that are not a network's weights
 
 

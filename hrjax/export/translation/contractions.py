@@ -19,6 +19,10 @@ def convolution(
     if params["batch_group_count"] != 1:
         raise ValueError("a convolution in groups of samples")
     spatial = len(x.shape) - 2
+    shapes = ((x, numbers.lhs_spec), (kernel, numbers.rhs_spec), (out, numbers.out_spec))
+    pixels = math.prod(array.shape[axis] for array, spec in shapes for axis in spec[2:]) == 1
+    if pixels and params["feature_group_count"] == 1 and kernel.is_constant:
+        return _on_pixels(graph, x, kernel, out, numbers)
     x = values.expand(graph, x, range(len(x.shape)))
     name = values.arrange(graph, x, tuple(numbers.lhs_spec))
     low, high = zip(*params["padding"], strict=True)
@@ -40,6 +44,23 @@ def convolution(
     layout = tuple(numbers.out_spec)
     assert len(layout) == spatial + 2
     return Value(name, out.shape, out.dtype, layout, tuple(out.shape[axis] for axis in layout))
+
+
+def _on_pixels(graph, x, kernel, out, numbers):
+    """A 1x1 convolution of images of one pixel: the product of vectors and a matrix."""
+    sample, channel = numbers.lhs_spec[:2]
+    vectors = x.relabeled({sample: 0, channel: 1}, (x.shape[sample], x.shape[channel]))
+    vectors = values.expand(graph, vectors, (0, 1))
+    name = values.arrange(graph, vectors, (0, 1))
+    vectors = values.stored(name, vectors, (0, 1), vectors.shape)
+    outputs, inputs = numbers.rhs_spec[:2]
+    sizes = (kernel.shape[inputs], kernel.shape[outputs])
+    matrix = kernel.relabeled({inputs: 0, outputs: 1}, sizes)
+    sides = [_Side(vectors, (1,), ()), _Side(matrix, (0,), ())]
+    product = _by_matrix(
+        graph, sides, jax.ShapeDtypeStruct((vectors.shape[0], sizes[1]), out.dtype)
+    )
+    return product.relabeled(dict(enumerate(numbers.out_spec[:2])), out.shape)
 
 
 def _flipped(kernel, axes, options, params):
@@ -93,18 +114,20 @@ def _by_matrix(graph, sides, out):
     (axis,), x = side.contract, values.expand(graph, side.value, side.contract)
     weights = values.full_array(matrix.value)
     weights = np.moveaxis(weights, matrix.contract[0], 0).reshape(x.shape[axis], -1)
-    label = matrix.value.label.removesuffix(".matrix")
+    known = matrix.value.label
+    label = known.removesuffix(".matrix").removesuffix(".kernel")
     layout, name = x.layout, values.name_of(graph, x)
     place = x.place(axis)
     if place == len(layout) - 2:
-        (name,) = graph.add("MatMul", [graph.constant(weights.T, label), name], label=label)
+        (name,) = graph.add("MatMul", [graph.constant(weights.T, known), name], label=label)
     elif place == 1 and len(layout) > 2:
         kernel = weights.T.reshape(*weights.T.shape, *[1] * (len(layout) - 2))
-        (name,) = graph.add("Conv", [name, graph.constant(kernel, label)], label=label)
+        (name,) = graph.add("Conv", [name, graph.constant(kernel, known)], label=label)
     else:
         layout = (*(other for other in layout if other != axis), axis)
         name = values.arrange(graph, x, layout)
-        (name,) = graph.add("MatMul", [name, graph.constant(weights, label)], label=label)
+        op = "Gemm" if len(layout) == 2 else "MatMul"
+        (name,) = graph.add(op, [name, graph.constant(weights, known)], label=label)
         place = len(layout) - 1
     sizes = [*values.sizes_in(x, layout)]
     new = [to_matrix[i] for i in matrix.free]

@@ -18,7 +18,7 @@ UNSIGNED_IF_INPUT = (  # and those that keep this so
     *("MaxPool", "AveragePool", "Reshape", "Transpose", "Resize", "Slice", "Split"),
     *("ReduceMean", "Unsqueeze", "Squeeze", "Gather"),
 )
-MANY = 64  # channels, from which depthwise kernels are mixed before they convolve, where they can
+FEW = 2  # kernels, of which not these are mixed but what they convolve to
 
 
 def _relu(graph, inputs, out):
@@ -52,11 +52,19 @@ def _layer_norm(graph, inputs, out):
     return Value(name, out.shape, out.dtype, layout, values.sizes_in(x, layout))
 
 
+def _images(graph, x):
+    """The name of a tensor of images, channels first."""
+    return values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
+
+
+def _reshape(graph, name, *sizes):
+    """The name of a tensor in another shape."""
+    return graph.add("Reshape", [name, graph.sizes(sizes)])[0]
+
+
 def _on_images(graph, x, out, op, extra=(), **attributes):
     """An operation on images that may change their size."""
-    x = values.expand(graph, x, range(4))
-    name = values.arrange(graph, x, CHANNELS_FIRST)
-    (name,) = graph.add(op, [name, *extra], **attributes)
+    (name,) = graph.add(op, [_images(graph, x), *extra], **attributes)
     sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
     return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
 
@@ -93,25 +101,36 @@ def _average_pool(graph, inputs, out):
     return _on_images(graph, x, out, "AveragePool", kernel_shape=cell, strides=cell)
 
 
+def _softmax_mean(graph, inputs, out):
+    """The mean of an image's pixels, weighted by a softmax: their product with one vector."""
+    x, logits = inputs
+    n, height, width, channels = x.shape
+    logits = _reshape(graph, _images(graph, logits), n, height * width)
+    (weights,) = graph.add("Softmax", [logits], axis=1)
+    names = [_reshape(graph, _images(graph, x), n, channels, height * width)]
+    names += [_reshape(graph, weights, n, height * width, 1)]
+    (name,) = graph.add("MatMul", names)
+    return Value(name, out.shape, out.dtype, (0, 1, None), (n, channels, 1))
+
+
 def _convolve_mixture(graph, inputs, out):
     """A convolution of each sample with its own mixture of kernels.
 
     1x1 kernels are mixed first, since a product with an own matrix for each sample is as fast as
-    with one for all. Depthwise ones too if the number of samples is fixed: then the channels of all
-    samples are one image's. ONNX's groups are constants, so for any number of samples the images
-    are convolved with each kernel, and the results are mixed: as fast for few channels.
+    with one for all. Depthwise ones too, where that is faster than to convolve the images with each
+    kernel and to mix the results: at full resolution and for more than two kernels.
     """
     x, weights, kernels = inputs
-    size, outputs = kernels.shape[1], kernels.shape[4]
+    size = kernels.shape[1]
     stride = round(x.shape[1] / out.shape[1])
     if not kernels.is_constant or (size == 1 and stride > 1):
         return None
-    images = values.arrange(graph, values.expand(graph, x, range(4)), CHANNELS_FIRST)
-    if size > 1 and (not graph.samples or outputs < MANY):
+    images = _images(graph, x)
+    if size > 1 and (stride > 1 or len(kernels.data) <= FEW):
         name = _mixed_results(graph, images, weights, kernels, stride)
     else:
-        name = _mixed_kernels(graph, images, x.shape, weights, kernels, stride)
-        (name,) = graph.add("Reshape", [name, graph.sizes(out.shape[i] for i in CHANNELS_FIRST)])
+        name = _mixed_kernels(graph, images, x.shape, weights, kernels)
+        name = _reshape(graph, name, *(out.shape[axis] for axis in CHANNELS_FIRST))
     sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
     return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
 
@@ -138,24 +157,25 @@ def _mixed_results(graph, images, weights, kernels, stride):
     return total[0]
 
 
-def _mixed_kernels(graph, images, shape, weights, kernels, stride):
+def _mixed_kernels(graph, images, shape, weights, kernels):
     """The images convolved with the sum of the kernels, each times its weight."""
-
-    def reshape(name, *sizes):
-        return graph.add("Reshape", [name, graph.sizes(sizes)])[0]
-
     n, height, width, channels = shape
-    options, arrays = _window(kernels, stride)
+    options, arrays = _window(kernels, 1)
     _, outputs, per_group, size, _ = arrays.shape
     table = graph.constant(arrays.reshape(len(arrays), -1), kernels.label)
     (mixed,) = graph.add("MatMul", [values.arrange(graph, weights, (0, 1)), table])
     if size == 1:
-        pixels = reshape(images, n, channels, height * width)
-        names = [reshape(mixed, n, outputs, channels), pixels]
+        pixels = _reshape(graph, images, n, channels, height * width)
+        names = [_reshape(graph, mixed, n, outputs, channels), pixels]
         return graph.add("MatMul", names, label=options["label"])[0]
-    pixels = reshape(images, 1, n * channels, height, width)
-    names = [pixels, reshape(mixed, n * outputs, per_group, size, size)]
-    return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
+    if graph.samples:  # the channels of all samples become one image's
+        pixels = _reshape(graph, images, 1, n * channels, height, width)
+        names = [pixels, _reshape(graph, mixed, n * outputs, per_group, size, size)]
+        return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]
+    shapes = (1, channels, height, width), (outputs, per_group, size, size)
+    names = [_reshape(graph, x, n, *y) for x, y in zip((images, mixed), shapes, strict=True)]
+    shapes = (*shapes, (1, outputs, height, width))
+    return graph.for_each_sample("Conv", names, shapes, kernels.dtype, **options)[0]
 
 
 def _quantize_activations(graph, inputs, out):
@@ -219,6 +239,7 @@ KNOWN = {
     "quantize_activations": _quantize_activations,
     "quantize_weights": _quantize_weights,
     "convolve_mixture": _convolve_mixture,
+    "softmax_mean": _softmax_mean,
     "relu": _relu,
     "gelu": _gelu,
     "layer_norm": _layer_norm,

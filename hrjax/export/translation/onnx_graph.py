@@ -23,6 +23,15 @@ class Node:
 
 
 @dataclasses.dataclass
+class Body:
+    """What is done for each sample: an operation, and the shapes and the dtype of its tensors."""
+
+    node: Node
+    shapes: dict[str, list[int]]
+    dtype: np.dtype
+
+
+@dataclasses.dataclass
 class Graph:
     """Nodes in order and constants by name.
 
@@ -56,6 +65,25 @@ class Graph:
             self.nodes.append(Node(op, list(inputs), outputs, attributes, summed))
             self._known[key] = outputs
         return self._known[key]
+
+    def for_each_sample(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        dtype: np.dtype,
+        *,
+        label: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """The outputs of an operation on each entry of the first axis of the inputs.
+
+        `shapes` are those of an entry of each input, and of the output.
+        """
+        shapes = {f"{label or op}.{i}": [*map(int, shape)] for i, shape in enumerate(shapes)}
+        *names, result = shapes
+        body = Body(Node(op, names, [result], attributes), shapes, np.dtype(dtype))
+        return self.add("Scan", inputs, label=label, num_scan_inputs=len(inputs), body=body)
 
     def constant(self, array: np.ndarray, label: str = "") -> str:
         """The name of a constant; equal ones are stored once."""

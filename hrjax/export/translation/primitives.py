@@ -239,6 +239,8 @@ def _reverse(graph, inputs, out, params):
 def _split(graph, inputs, out, params):
     """Parts along an axis."""
     x, axis, sizes = inputs[0], params["axis"], params["sizes"]
+    if len(sizes) == 1:
+        return [x]
     x, (place,) = _stored_at(graph, x, [axis])
     names = graph.add("Split", [x.data, graph.integers(sizes)], count=len(sizes), axis=place)
     results = []
@@ -259,15 +261,22 @@ def _unstack(graph, inputs, out, params):
 
 def _join(graph, inputs, out, axis):
     """Values one after another along an axis."""
+    if len(inputs) == 1:
+        return inputs[0]
     axes = [i for i in range(len(out.shape)) if i != axis]
     real = {i for x in inputs for i in x.real}
     inputs = [values.expand(graph, x, [axis, *(i for i in axes if i in real)]) for x in inputs]
     layout = values.insert(values.common_layout(inputs), axis)
-    names = [values.arrange(graph, x, layout) for x in inputs]
     place = layout.index(axis)
-    (name,) = graph.add("Concat", names, axis=place)
     sizes = [*values.combined_sizes(inputs, layout)]
     sizes[place] = out.shape[axis]
+    beside = layout[:place] + layout[place + 1 :]
+    one_each = all(x.shape[axis] == 1 for x in inputs) and place < len(beside)
+    # Entries of the axis one after another are the entries of the next axis one after another.
+    names = [values.arrange(graph, x, beside if one_each else layout) for x in inputs]
+    (name,) = graph.add("Concat", names, axis=place)
+    if one_each:
+        (name,) = graph.add("Reshape", [name, graph.sizes(sizes)])
     return Value(name, out.shape, out.dtype, layout, tuple(sizes))
 
 
@@ -302,14 +311,19 @@ def _pad(graph, inputs, out, params):
 
 
 def _reduce(graph, op, x, out, axes):
-    """One operation along axes, which remain in storage with size 1."""
+    """One operation along axes.
+
+    One axis remains in storage with size 1, as the softmax needs it. Several do not: what is left
+    of an image is a vector, and its products with matrices are no 1x1 convolutions.
+    """
     x, places = _stored_at(graph, x, axes)
     names = [x.data, graph.integers(sorted(places))]
-    summed = math.prod(x.sizes[i] for i in places)
-    (name,) = graph.add(op, names, keepdims=1, summed=summed)
-    sizes = tuple(1 if i in places else size for i, size in enumerate(x.sizes))
+    summed, keep = math.prod(x.sizes[i] for i in places), len(axes) == 1
+    (name,) = graph.add(op, names, keepdims=int(keep), summed=summed)
+    stored = [(a, 1 if a in axes else n) for a, n in zip(x.layout, x.sizes, strict=True)]
+    layout, sizes = zip(*[pair for pair in stored if keep or pair[0] not in axes], strict=True)
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
-    result = Value(name, x.shape, np.dtype(out.dtype), x.layout, sizes)
+    result = Value(name, x.shape, np.dtype(out.dtype), layout, sizes)
     return result.relabeled({old: new for new, old in enumerate(kept)}, out.shape)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hrjax.export.translation.onnx_graph import Graph, Node
 
 NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Max": -math.inf, "Min": math.inf}
-CONVOLUTIONS = ("Conv", "ConvTranspose")
+CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm")  # and products, which take a bias as they do
 
 
 def simplify(graph: Graph) -> None:
@@ -38,7 +38,7 @@ class _View:
         self.maker = {name: node for node in nodes for name in node.outputs}
         self.readers = {}
         for node in nodes:
-            for name in node.inputs:
+            for name in {*node.inputs}:
                 self.readers[name] = self.readers.get(name, 0) + 1
         for name in self.graph.outputs:
             self.readers[name] = self.readers.get(name, 0) + 1
@@ -130,6 +130,8 @@ def _affine(view, node):
     if node.op not in ("Add", "Sub", "Mul", "Div"):
         return None
     name, number, second = _operands(view, node)
+    if node.op == "Add" and node.inputs[0] == node.inputs[1]:
+        return node.inputs[0], np.full((), 2.0), np.zeros(())
     if number is None or number.dtype.kind != "f" or (node.op == "Div" and not second):
         return None
     number = number.astype(np.float64)

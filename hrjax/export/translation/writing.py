@@ -14,7 +14,7 @@ except ImportError as error:
 
 import hrjax
 from hrjax.export.translation import values
-from hrjax.export.translation.onnx_graph import Graph
+from hrjax.export.translation.onnx_graph import Body, Graph
 from hrjax.export.translation.simplify import simplify
 from hrjax.export.translation.values import Value
 
@@ -61,11 +61,19 @@ def to_model(
 
 
 def _node(node):
-    options = {
-        name: _kind(value) if isinstance(value, np.dtype) else value
-        for name, value in node.attributes.items()
-    }
+    options = {name: _option(value) for name, value in node.attributes.items()}
     return helper.make_node(node.op, node.inputs, node.outputs, name=node.outputs[0], **options)
+
+
+def _option(value):
+    """The value of an attribute as ONNX holds it."""
+    if isinstance(value, Body):
+        inputs, outputs = (
+            [helper.make_tensor_value_info(x, _kind(value.dtype), value.shapes[x]) for x in names]
+            for names in (value.node.inputs, value.node.outputs)
+        )
+        return helper.make_graph([_node(value.node)], "sample", inputs, outputs)
+    return _kind(value) if isinstance(value, np.dtype) else value
 
 
 def _kind(dtype):

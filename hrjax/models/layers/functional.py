@@ -226,6 +226,7 @@ def _attend_backward(saved, gradient):
 attend.defvjp(_attend_forward, _attend_backward)
 
 
+@kept_whole()
 def softmax_mean(x: jax.Array, logits: jax.Array) -> jax.Array:
     """The mean (n, c) of pixels (n, h, w, c), weighted by the softmax over the image of logits.
 

@@ -1,11 +1,14 @@
 """Networks as ONNX programs compute what they compute in JAX, by onnxruntime."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
 import recorded
 import tiny_networks
+from flax import nnx
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import hrjax
@@ -16,6 +19,7 @@ from hrjax.export import onnx_model, running
 from hrjax.export.programs import Plan
 from hrjax.export.translation import translate, values, writing
 from hrjax.export.translation.onnx_graph import Graph
+from hrjax.models import layers
 from hrjax.weights.model_card import ModelCard
 
 CROPS = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
@@ -72,8 +76,8 @@ def program(function, weights, images, samples=0):
     shape = (translate.BATCH, *images.shape[1:])
     given = values.Value("images", shape, images.dtype, (0, 1, 2, 3), shape)
     results = translate.trace(graph, function, weights, [given])
-    axes = dict.fromkeys(("images", *results), ("n", "h", "w", "c"))
-    axes = {name: axes[name][: len(results[name].shape) if name in results else 4] for name in axes}
+    ranks = {"images": 4, **{name: len(value.shape) for name, value in results.items()}}
+    axes = {name: "nhwcx"[:rank] for name, rank in ranks.items()}
     return writing.to_model(graph, {"images": (shape, images.dtype)}, results, axes)
 
 
@@ -114,16 +118,82 @@ def test_a_network_of_each_family_computes_the_same_for_any_number_of_crops(name
         assert np.abs(ours - expected[:count]).max() <= 2e-5 * expected.std()
 
 
+def values_of(built, attribute):
+    """An attribute of the program's operations, in their order, with those of loops inside."""
+    graphs = [built.graph]
+    graphs += [a.g for node in built.graph.node for a in node.attribute if a.name == "body"]
+    nodes = [node for graph in graphs for node in graph.node]
+    return [
+        helper.get_attribute_value(a) for n in nodes for a in n.attribute if a.name == attribute
+    ]
+
+
 @pytest.mark.long
-def test_kernels_per_sample_are_mixed_first_for_a_fixed_number_of_crops():
+def test_kernels_per_sample_are_mixed_before_they_convolve():
+    """In one convolution for a fixed number of crops, in one for each sample otherwise."""
     fields = {**tiny_networks.TINY["hrnext_small"], "width": 64, "stem_width": 64}
     network = lively(hrjax.create("hrnext_small", **fields))
     plans = [Plan(network, card_of("hrnext_small"), True, samples) for samples in (0, 3)]
     free, fixed = map(onnx_model.build, plans)
-    groups = [a.i for node in fixed.graph.node for a in node.attribute if a.name == "group"]
-    assert 3 * 256 in groups
+    assert 3 * 256 in values_of(fixed, "group")
+    assert "Scan" not in operations(fixed)
+    assert 256 in values_of(free, "group")
+    assert "Scan" in operations(free)
     ours, theirs = (session(built).run(None, {"crops": CROPS})[0] for built in (fixed, free))
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * theirs.std())
+
+
+def of_images(function, channels=6, size=(4, 5)):
+    """The operations of a function of images (n, h, w, c) that are stored channels first.
+
+    For two images, they must give what the function gives in JAX.
+    """
+    images = np.random.default_rng(0).standard_normal((2, channels, *size)).astype(np.float32)
+
+    def forward(_, images):
+        return {"result": function(images.transpose(0, 2, 3, 1))}
+
+    built = program(forward, {}, images)
+    (ours,) = session(built).run(None, {"images": images})
+    np.testing.assert_allclose(ours, forward({}, images)["result"], rtol=1e-5, atol=1e-5)
+    return operations(built)
+
+
+def test_channels_are_shuffled_without_operations_of_their_own():
+    """The pictures one above the other are the channels in turns, once the shape says so."""
+    done = of_images(lambda x: layers.shuffle(*jnp.split(x, 3, axis=-1)))
+    assert done == {"Transpose": 1, "Split": 1, "Concat": 1, "Reshape": 1}
+
+
+@pytest.mark.parametrize("size", [(4, 5), (1, 5), (1, 1)])
+@pytest.mark.parametrize("axis", [1, 2, 3, 4])
+def test_a_stack_may_be_along_any_axis(axis, size):
+    of_images(lambda x: jnp.stack([x, 2 * x, x[:, :1, :, :1] + 0 * x], axis), size=size)
+
+
+def test_what_is_left_of_an_image_is_multiplied_by_matrices():
+    gate = layers.Sequential(
+        layers.Conv(6, 4, bias=True, rngs=nnx.Rngs(0)),
+        layers.Conv(4, 6, bias=True, rngs=nnx.Rngs(1)),
+    )
+    done = of_images(lambda x: x * gate(jnp.mean(x, (1, 2), keepdims=True)))
+    assert done == {"Transpose": 1, "ReduceMean": 1, "Gemm": 2, "Reshape": 1, "Mul": 1}
+
+
+def test_a_mean_weighted_by_a_softmax_is_one_product():
+    done = of_images(lambda x: layers.softmax_mean(x, x[..., :1]))
+    assert done["Softmax"] == done["MatMul"] == 1
+    assert not {"Exp", "Div"} & {*done}
+
+
+def test_what_is_added_to_itself_doubles_the_kernels():
+    conv = layers.Conv(6, 4, bias=True, rngs=nnx.Rngs(0))
+
+    def twice(x):
+        x = conv(x)
+        return x + x
+
+    assert of_images(twice) == {"Transpose": 1, "Conv": 1}
 
 
 OFFICIAL = {
