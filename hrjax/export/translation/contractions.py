@@ -21,7 +21,8 @@ def convolution(
     spatial = len(x.shape) - 2
     shapes = ((x, numbers.lhs_spec), (kernel, numbers.rhs_spec), (out, numbers.out_spec))
     pixels = math.prod(array.shape[axis] for array, spec in shapes for axis in spec[2:]) == 1
-    if pixels and params["feature_group_count"] == 1 and kernel.is_constant:
+    plain = params["feature_group_count"] == 1 and not np.any(params["padding"])
+    if pixels and plain and kernel.is_constant:
         return _on_pixels(graph, x, kernel, out, numbers)
     x = values.expand(graph, x, range(len(x.shape)))
     name = values.arrange(graph, x, tuple(numbers.lhs_spec))
@@ -57,9 +58,8 @@ def _on_pixels(graph, x, kernel, out, numbers):
     sizes = (kernel.shape[inputs], kernel.shape[outputs])
     matrix = kernel.relabeled({inputs: 0, outputs: 1}, sizes)
     sides = [_Side(vectors, (1,), ()), _Side(matrix, (0,), ())]
-    product = _by_matrix(
-        graph, sides, jax.ShapeDtypeStruct((vectors.shape[0], sizes[1]), out.dtype)
-    )
+    shape = (vectors.shape[0], sizes[1])
+    product = _by_matrix(graph, sides, jax.ShapeDtypeStruct(shape, out.dtype))
     return product.relabeled(dict(enumerate(numbers.out_spec[:2])), out.shape)
 
 

@@ -126,7 +126,7 @@ def _convolve_mixture(graph, inputs, out):
     if not kernels.is_constant or (size == 1 and stride > 1):
         return None
     images = _images(graph, x)
-    if size > 1 and (stride > 1 or len(kernels.data) <= FEW):
+    if size > 1 and (stride > 1 or kernels.shape[0] <= FEW):
         name = _mixed_results(graph, images, weights, kernels, stride)
     else:
         name = _mixed_kernels(graph, images, x.shape, weights, kernels)
@@ -158,7 +158,11 @@ def _mixed_results(graph, images, weights, kernels, stride):
 
 
 def _mixed_kernels(graph, images, shape, weights, kernels):
-    """The images convolved with the sum of the kernels, each times its weight."""
+    """The images convolved with the sum of the kernels, each times its weight.
+
+    ONNX's groups are constants: the channels of a fixed number of samples are those of one image,
+    any number of samples is convolved one by one.
+    """
     n, height, width, channels = shape
     options, arrays = _window(kernels, 1)
     _, outputs, per_group, size, _ = arrays.shape
@@ -168,7 +172,7 @@ def _mixed_kernels(graph, images, shape, weights, kernels):
         pixels = _reshape(graph, images, n, channels, height * width)
         names = [_reshape(graph, mixed, n, outputs, channels), pixels]
         return graph.add("MatMul", names, label=options["label"])[0]
-    if graph.samples:  # the channels of all samples become one image's
+    if graph.samples:
         pixels = _reshape(graph, images, 1, n * channels, height, width)
         names = [pixels, _reshape(graph, mixed, n * outputs, per_group, size, size)]
         return graph.add("Conv", names, **{**options, "group": graph.samples * outputs})[0]

@@ -320,8 +320,9 @@ def _reduce(graph, op, x, out, axes):
     names = [x.data, graph.integers(sorted(places))]
     summed, keep = math.prod(x.sizes[i] for i in places), len(axes) == 1
     (name,) = graph.add(op, names, keepdims=int(keep), summed=summed)
-    stored = [(a, 1 if a in axes else n) for a, n in zip(x.layout, x.sizes, strict=True)]
-    layout, sizes = zip(*[pair for pair in stored if keep or pair[0] not in axes], strict=True)
+    left = [i for i in range(len(x.layout)) if keep or i not in places]
+    layout = tuple(x.layout[i] for i in left)
+    sizes = tuple(1 if i in places else x.sizes[i] for i in left)
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
     result = Value(name, x.shape, np.dtype(out.dtype), layout, sizes)
     return result.relabeled({old: new for new, old in enumerate(kept)}, out.shape)

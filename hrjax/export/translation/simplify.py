@@ -151,7 +151,10 @@ def _affine_pair(view, node):
         return False
     name, factor, shift = inner
     factor, shift = factor * outer[1], shift * outer[1] + outer[2]
-    dtype = view.constant(next(n for n in node.inputs if n != outer[0])).dtype
+    constants = [view.constant(name) for name in (*node.inputs, *before.inputs)]
+    dtype = next((x.dtype for x in constants if x is not None), None)
+    if dtype is None:
+        return False
     names = [view.graph.constant(x.astype(dtype)) for x in (factor, shift)]
     if not shift.any():
         before.op, before.inputs = "Mul", [name, names[0]]
@@ -162,7 +165,8 @@ def _affine_pair(view, node):
 
 
 def _is_pair(node, before):
-    return before.op == "Mul" and node.op in ("Add", "Sub")
+    shifts = node.op in ("Add", "Sub") and node.inputs[0] != node.inputs[1]
+    return before.op == "Mul" and shifts
 
 
 def _into_convolution(view, node):

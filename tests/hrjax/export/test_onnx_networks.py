@@ -196,6 +196,19 @@ def test_what_is_added_to_itself_doubles_the_kernels():
     assert of_images(twice) == {"Transpose": 1, "Conv": 1}
 
 
+def test_factors_in_a_row_are_one():
+    def twice(x):
+        return x + x
+
+    assert of_images(lambda x: twice(3 * x)) == {"Transpose": 1, "Mul": 1}
+    assert of_images(lambda x: 3 * twice(x)) == {"Transpose": 1, "Mul": 1}
+    assert of_images(lambda x: twice(twice(x))) == {"Transpose": 1, "Add": 2}
+
+
+def test_an_array_may_be_reduced_to_a_number():
+    of_images(lambda x: x + jnp.sum(jnp.max(x, 0)))
+
+
 OFFICIAL = {
     # Dite-HRNet with random weights magnifies the rounding of float32.
     "ditehrnet_18_coco_256x192": 1e-2,
