@@ -1,5 +1,6 @@
 """Networks in JAX, ONNX Runtime and OpenVINO, timed in turns so that a busy machine slows all."""
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -21,11 +22,12 @@ ROUNDS = 5  # at least
 def time_in_turns(config: ConfigDict, names: list[str], seconds: float) -> dict[str, Numbers]:
     """Times a batch from uint8 crops to heatmaps, by runtime.
 
-    Batch norm is folded everywhere. ONNX Runtime and OpenVINO run the same program, which is for
-    any number of crops.
+    Batch norm is folded everywhere, and there is no flip test. ONNX Runtime and OpenVINO run the
+    same program, which is for any number of crops.
     """
     _, *network = experiment.create_model(config)
     card = model_card.from_config(config, datasets.find(config.data.dataset).skeleton)
+    card = dataclasses.replace(card, flip_test=False)
     plan = Plan(tuple(network), card, returns_heatmaps=True)
     crops = np.asarray(random_batch(config)["image"])
     calls, numbers, times = {}, {}, {name: [] for name in names}

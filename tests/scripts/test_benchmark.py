@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import convolutions, networks, timing
+from benchmarks import convolutions, networks, runtimes, timing
 from hrjax import heatmaps, models
 from hrjax.models import registry
 from scripts import benchmark
@@ -58,6 +58,17 @@ def test_runtimes_are_timed_in_turns(monkeypatch, capsys):
     assert len({row["calls"] for row in rows}) == 1
     for row in rows:
         assert row["images_per_second"] == pytest.approx(2000 / row["ms"])
+
+
+def test_runtimes_run_the_network_once_without_the_flip_test(monkeypatch, capsys):
+    plans = []
+    runtime = {"jax": lambda plan, crops: lambda: plans.append(plan)}
+    monkeypatch.setattr(runtimes, "RUNTIMES", runtime)
+    arguments = [*SMALL, "--model=litehrnet_18", "--runtime=jax"]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    benchmark.main()
+    assert not plans[0].card.flip_test
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
