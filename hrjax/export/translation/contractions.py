@@ -48,7 +48,10 @@ def convolution(
 
 
 def _on_pixels(graph, x, kernel, out, numbers):
-    """A 1x1 convolution of images of one pixel: the product of vectors and a matrix."""
+    """A 1x1 convolution of images of one pixel, as a product of vectors and a matrix.
+
+    Runtimes rearrange the channels of images before and after each convolution.
+    """
     sample, channel = numbers.lhs_spec[:2]
     vectors = x.relabeled({sample: 0, channel: 1}, (x.shape[sample], x.shape[channel]))
     vectors = values.expand(graph, vectors, (0, 1))
@@ -114,20 +117,20 @@ def _by_matrix(graph, sides, out):
     (axis,), x = side.contract, values.expand(graph, side.value, side.contract)
     weights = values.full_array(matrix.value)
     weights = np.moveaxis(weights, matrix.contract[0], 0).reshape(x.shape[axis], -1)
-    known = matrix.value.label
-    label = known.removesuffix(".matrix").removesuffix(".kernel")
+    weights_label = matrix.value.label
+    label = weights_label.removesuffix(".matrix").removesuffix(".kernel")
     layout, name = x.layout, values.name_of(graph, x)
     place = x.place(axis)
     if place == len(layout) - 2:
-        (name,) = graph.add("MatMul", [graph.constant(weights.T, known), name], label=label)
+        (name,) = graph.add("MatMul", [graph.constant(weights.T, weights_label), name], label=label)
     elif place == 1 and len(layout) > 2:
         kernel = weights.T.reshape(*weights.T.shape, *[1] * (len(layout) - 2))
-        (name,) = graph.add("Conv", [name, graph.constant(kernel, known)], label=label)
+        (name,) = graph.add("Conv", [name, graph.constant(kernel, weights_label)], label=label)
     else:
         layout = (*(other for other in layout if other != axis), axis)
         name = values.arrange(graph, x, layout)
         op = "Gemm" if len(layout) == 2 else "MatMul"
-        (name,) = graph.add(op, [name, graph.constant(weights, known)], label=label)
+        (name,) = graph.add(op, [name, graph.constant(weights, weights_label)], label=label)
         place = len(layout) - 1
     sizes = [*values.sizes_in(x, layout)]
     new = [to_matrix[i] for i in matrix.free]

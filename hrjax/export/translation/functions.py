@@ -18,7 +18,7 @@ UNSIGNED_IF_INPUT = (  # and those that keep this so
     *("MaxPool", "AveragePool", "Reshape", "Transpose", "Resize", "Slice", "Split"),
     *("ReduceMean", "Unsqueeze", "Squeeze", "Gather"),
 )
-FEW = 2  # kernels, of which not these are mixed but what they convolve to
+FEW = 2  # kernels of a mixture, up to which each convolves and the results are mixed
 
 
 def _relu(graph, inputs, out):
@@ -117,8 +117,8 @@ def _convolve_mixture(graph, inputs, out):
     """A convolution of each sample with its own mixture of kernels.
 
     1x1 kernels are mixed first, since a product with an own matrix for each sample is as fast as
-    with one for all. Depthwise ones too, where that is faster than to convolve the images with each
-    kernel and to mix the results: at full resolution and for more than two kernels.
+    with one for all. Few depthwise kernels, or with a stride, are faster the other way round: the
+    images are convolved with each kernel, and the results are mixed.
     """
     x, weights, kernels = inputs
     size = kernels.shape[1]
@@ -126,12 +126,11 @@ def _convolve_mixture(graph, inputs, out):
     if not kernels.is_constant or (size == 1 and stride > 1):
         return None
     images = _images(graph, x)
+    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
     if size > 1 and (stride > 1 or kernels.shape[0] <= FEW):
         name = _mixed_results(graph, images, weights, kernels, stride)
     else:
-        name = _mixed_kernels(graph, images, x.shape, weights, kernels)
-        name = _reshape(graph, name, *(out.shape[axis] for axis in CHANNELS_FIRST))
-    sizes = tuple(out.shape[axis] for axis in CHANNELS_FIRST)
+        name = _reshape(graph, _mixed_kernels(graph, images, x.shape, weights, kernels), *sizes)
     return Value(name, out.shape, out.dtype, CHANNELS_FIRST, sizes)
 
 

@@ -79,6 +79,15 @@ def _convert(graph, inputs, out, params):
     return elementwise(graph, "Cast", [x], out, to=np.dtype(out.dtype))
 
 
+def _add(graph, inputs, out, params):
+    """A sum; twice a value as a product, whose factor may go into what makes the value."""
+    x, y = inputs
+    tensors = not x.is_constant and not y.is_constant
+    if tensors and (x.data, x.layout) == (y.data, y.layout):
+        return elementwise(graph, "Mul", [x, like(x, 2)], out)
+    return elementwise(graph, "Add", inputs, out)
+
+
 def _square(graph, inputs, out, params):
     """x times x."""
     return elementwise(graph, "Mul", inputs * 2, out)
@@ -270,12 +279,13 @@ def _join(graph, inputs, out, axis):
     place = layout.index(axis)
     sizes = [*values.combined_sizes(inputs, layout)]
     sizes[place] = out.shape[axis]
-    beside = layout[:place] + layout[place + 1 :]
-    one_each = all(x.shape[axis] == 1 for x in inputs) and place < len(beside)
-    # Entries of the axis one after another are the entries of the next axis one after another.
-    names = [values.arrange(graph, x, beside if one_each else layout) for x in inputs]
+    without = layout[:place] + layout[place + 1 :]
+    stacked = place < len(without) and not any(axis in x.layout for x in inputs)
+    # Where no input stores the axis, the next one can be joined instead: the same numbers in the
+    # same order, and one Reshape afterwards instead of one for each input.
+    names = [values.arrange(graph, x, without if stacked else layout) for x in inputs]
     (name,) = graph.add("Concat", names, axis=place)
-    if one_each:
+    if stacked:
         (name,) = graph.add("Reshape", [name, graph.sizes(sizes)])
     return Value(name, out.shape, out.dtype, layout, tuple(sizes))
 
@@ -314,7 +324,7 @@ def _reduce(graph, op, x, out, axes):
     """One operation along axes.
 
     One axis remains in storage with size 1, as the softmax needs it. Several do not: what is left
-    of an image is a vector, and its products with matrices are no 1x1 convolutions.
+    of an image is a vector, and its products are no 1x1 convolutions, which are slower.
     """
     x, places = _stored_at(graph, x, axes)
     names = [x.data, graph.integers(sorted(places))]
@@ -389,7 +399,7 @@ UNARY = {
     "logistic": "Sigmoid",
 }
 BINARY = {
-    **{name: name.capitalize() for name in ("add", "sub", "mul", "div", "max", "min", "pow")},
+    **{name: name.capitalize() for name in ("sub", "mul", "div", "max", "min", "pow")},
     **{name: name.capitalize() for name in ("and", "or", "xor")},
     "eq": "Equal",
     "lt": "Less",
@@ -399,6 +409,7 @@ BINARY = {
 }
 ELEMENTWISE = {
     **{name: _plain(op) for name, op in {**UNARY, **BINARY}.items()},
+    "add": _add,
     "ne": _not_equal,
     "rem": _remainder,
     "clamp": _clamp,

@@ -7,13 +7,13 @@ import numpy as np
 from hrjax.export.translation.onnx_graph import Graph, Node
 
 NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Max": -math.inf, "Min": math.inf}
-CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm")  # and products, which take a bias as they do
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm")  # operations with weights and a bias
 
 
 def simplify(graph: Graph) -> None:
     """Rewrites the graph in place, until nothing changes."""
     view = _View(graph)
-    rules = (_neutral, _reshapes, _mean, _softmax, _affine_pair, _into_convolution)
+    rules = (_neutral, _reshapes, _mean, _softmax, _affine_pair, _into_weights)
     while sum(rule(view, node) for node in [*graph.nodes] for rule in rules if node.op):
         view.refresh()
     used = {name for node in graph.nodes for name in node.inputs}
@@ -38,7 +38,7 @@ class _View:
         self.maker = {name: node for node in nodes for name in node.outputs}
         self.readers = {}
         for node in nodes:
-            for name in {*node.inputs}:
+            for name in node.inputs:
                 self.readers[name] = self.readers.get(name, 0) + 1
         for name in self.graph.outputs:
             self.readers[name] = self.readers.get(name, 0) + 1
@@ -130,8 +130,6 @@ def _affine(view, node):
     if node.op not in ("Add", "Sub", "Mul", "Div"):
         return None
     name, number, second = _operands(view, node)
-    if node.op == "Add" and node.inputs[0] == node.inputs[1]:
-        return node.inputs[0], np.full((), 2.0), np.zeros(())
     if number is None or number.dtype.kind != "f" or (node.op == "Div" and not second):
         return None
     number = number.astype(np.float64)
@@ -151,10 +149,7 @@ def _affine_pair(view, node):
         return False
     name, factor, shift = inner
     factor, shift = factor * outer[1], shift * outer[1] + outer[2]
-    constants = [view.constant(name) for name in (*node.inputs, *before.inputs)]
-    dtype = next((x.dtype for x in constants if x is not None), None)
-    if dtype is None:
-        return False
+    dtype = view.constant(next(n for n in node.inputs if n != outer[0])).dtype
     names = [view.graph.constant(x.astype(dtype)) for x in (factor, shift)]
     if not shift.any():
         before.op, before.inputs = "Mul", [name, names[0]]
@@ -165,14 +160,13 @@ def _affine_pair(view, node):
 
 
 def _is_pair(node, before):
-    shifts = node.op in ("Add", "Sub") and node.inputs[0] != node.inputs[1]
-    return before.op == "Mul" and shifts
+    return before.op == "Mul" and node.op in ("Add", "Sub")
 
 
-def _into_convolution(view, node):
-    """A factor and a shift of each channel after a convolution."""
+def _into_weights(view, node):
+    """A factor and a shift of each channel after a convolution or a product."""
     affine = _affine(view, node)
-    conv = affine and view.made_by(affine[0], *CONVOLUTIONS)
+    conv = affine and view.made_by(affine[0], *WEIGHTED)
     kernel = conv and view.constant(conv.inputs[1])
     if kernel is None:
         return bool(conv) and _bias_of_rounded(view, node, affine, conv)
