@@ -178,7 +178,7 @@ def read_program(options: argparse.Namespace) -> dict:
     mesh = targets.make_mesh(options.target, options.devices)
     lowered = LOWERED[options.mode](make_config(options, ""), mesh)
     start = time.perf_counter()
-    compiled = targets.compile_for(options.target, lowered, training=options.mode == "train")
+    compiled = targets.compile_for(options.target, lowered, triton=options.mode == "forward")
     seconds = time.perf_counter() - start
     text = compiled.as_text()
     if options.dump:
@@ -191,7 +191,7 @@ def read_program(options: argparse.Namespace) -> dict:
 
 
 def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
-    """A recipe for the options, with the data in `--root` or drawn into `folder`."""
+    """A recipe for the options; without `--root`, data are drawn into `folder`, if there is one."""
     size = script_options.height_width(options.input)
     model, dataset = options.model, options.dataset
     config = common.recipe(model, default=model, dataset=dataset, input_size=size)
@@ -206,7 +206,7 @@ def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
     config.train.batch_norm_size = options.batch_norm_size
     config.eval.every_epochs = 0
     drawn = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
-    if options.mode in drawn and not options.root:
+    if folder and options.mode in drawn and not options.root:
         train_images, val_images = drawn[options.mode]
         size = {"train_images": train_images, "val_images": val_images}
         drawing.write(config.data.root, **size, seed=0)

@@ -142,7 +142,7 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
             + sum(_operations(step, inner) for step in inner.values()),
             moves_weights=bool(read)
             and all(operand.name in weights for operand in read)
-            and opcodes <= MOVES | {"convert"}
+            and opcodes <= MOVES | {"convert", "constant"}
             and bool(opcodes & MOVES - {"parameter", "bitcast", "reshape"}),
         )
 

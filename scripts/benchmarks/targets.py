@@ -3,6 +3,7 @@
 Nothing runs. GPUs need the package extra `targets`, TPUs `jax[tpu]`.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -13,6 +14,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from hrjax.runtime import distributed
+
+_UNTUNED = {"xla_gpu_autotune_level": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +101,21 @@ def _register_plugins():
     xla_bridge._discover_and_register_pjrt_plugins()
 
 
-def compile_for(name: str, lowered: jax.stages.Lowered, *, training: bool) -> jax.stages.Compiled:
-    """The program compiled without the device, on which autotuning would measure."""
-    options = {}
-    if TARGETS[name].platform == "cuda":
-        # Untuned, some products of training steps find no tiles in Triton; cuBLAS computes them.
-        options = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": not training}
+def compile_for(name: str, lowered: jax.stages.Lowered, *, triton: bool) -> jax.stages.Compiled:
+    """The program compiled without the device, on which autotuning would measure.
+
+    Untuned, some products of training steps, in float32 and of large batches find no tiles in
+    Triton. Without `triton`, and where they do not, cuBLAS computes all products.
+    """
     caches = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)  # only a device reads from it
     try:
+        if TARGETS[name].platform != "cuda":
+            return lowered.compile()
+        if triton:
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                return lowered.compile(compiler_options=_UNTUNED)
+        options = {**_UNTUNED, "xla_gpu_enable_triton_gemm": False}
         return lowered.compile(compiler_options=options)
     finally:
         jax.config.update("jax_enable_compilation_cache", caches)

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import sys
 
+import jax
 import pytest
 
-from benchmarks import convolutions, networks, runtimes, timing
+from benchmarks import convolutions, networks, runtimes, targets, timing
 from hrjax import heatmaps, models
 from hrjax.models import registry
+from hrjax.runtime import distributed
 from scripts import benchmark
 
 SMALL = ("--input=32x32", "--batch=2", "--seconds=0.05", "--json", "--dataset=mpii")
@@ -44,6 +46,14 @@ def test_modes_that_run_a_network(run, mode, drawn):
     assert numbers["peak_memory_mib"] > 0
     assert numbers["program_memory_mib"] > 0
     assert numbers["ms_in_yardsticks"] == pytest.approx(numbers["ms"] / numbers["yardstick_ms"])
+
+
+def test_programs_for_a_target_need_no_pictures(run, monkeypatch):
+    here = distributed.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(targets, "make_mesh", lambda *_: here)
+    monkeypatch.setattr(benchmark.drawing, "write", None)
+    numbers = run("--mode=predict", "--model=hrnet_tiny", "--target=tpu-v5e")
+    assert numbers["kernels"] > 10
 
 
 @pytest.mark.long

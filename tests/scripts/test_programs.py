@@ -49,6 +49,16 @@ def test_a_transpose_of_weights_moves_them_and_a_convolution_does_not():
     assert [kernel.moves_weights for kernel in programs.kernels(PROGRAM)] == [True, *[False] * 3]
 
 
+def test_padding_of_weights_moves_them():
+    padded = PROGRAM.replace(
+        "ROOT %transpose.1 = f32[8,3,3,4]{3,2,1,0} transpose(%parameter_0), dimensions={3,0,1,2}",
+        "%zero = f32[] constant(0)\n"
+        "  ROOT %pad.1 = f32[3,3,8,8]{3,2,1,0} pad(%parameter_0, %zero), padding=0_0x0_0x0_4x0_0",
+    )
+    assert padded != PROGRAM
+    assert programs.kernels(padded)[0].moves_weights
+
+
 def test_bytes_are_read_and_written_and_operations_multiply_and_add():
     turn, convolution, product, together = programs.kernels(PROGRAM)
     assert turn.bytes == 2 * 4 * 288
@@ -100,6 +110,21 @@ def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--target=b200 needs XLA's comp.*'jax\[cuda13\]=="):
         targets.make_mesh("b200", 1)
+
+
+class Lowered:
+    """Compiles like a program of which Triton finds no tiles, and says with which options."""
+
+    def compile(self, compiler_options):
+        if compiler_options.get("xla_gpu_enable_triton_gemm", True):
+            raise jax.errors.JaxRuntimeError("INTERNAL: Couldn't find output tile sizes")
+        return compiler_options
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_products_without_tiles_in_triton_are_left_to_cublas(triton):
+    options = targets.compile_for("h200", Lowered(), triton=triton)
+    assert options == {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 CUT = """

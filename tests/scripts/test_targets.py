@@ -23,7 +23,7 @@ def test_each_family_compiles(target, name, mode):
     config.train.dtype = "bfloat16"
     mesh = targets.make_mesh(target, 1)
     lower = {"forward": networks.lower_forward, "train": networks.lower_training}[mode]
-    compiled = targets.compile_for(target, lower(config, mesh), training=mode == "train")
+    compiled = targets.compile_for(target, lower(config, mesh), triton=mode == "forward")
     text = compiled.as_text()
     read = programs.summarize(programs.kernels(text), targets.TARGETS[target])
     assert read["kernels"] > 10
