@@ -28,7 +28,8 @@ def order(shape):
     ("shape", "expected"),
     [
         ((3, 3, 16, 32), (3, 0, 1, 2)),  # output channels first, as cuDNN's NHWC wants them
-        ((1, 1, 16, 32), None),  # a matrix
+        ((1, 1, 16, 32), (3, 0, 1, 2)),
+        ((1, 1, 16, 16), None),  # few outputs
         ((3, 3, 1, 32), None),  # depthwise
         ((32,), None),
         ((4, 3, 3, 1, 32), None),  # kernels that each sample mixes
