@@ -29,6 +29,7 @@ if typing.TYPE_CHECKING:
         fold_batch_norm,
         list_models,
         lowering_for,
+        specialize,
         split,
     )
     from hrjax.networks import create, load
@@ -50,10 +51,19 @@ __all__ = [
     "list_models",
     "load",
     "lowering_for",
+    "specialize",
     "split",
     "to_torch",
 ]
-_IN_MODELS = ("apply", "features", "fold_batch_norm", "list_models", "lowering_for", "split")
+_IN_MODELS = (
+    "apply",
+    "features",
+    "fold_batch_norm",
+    "list_models",
+    "lowering_for",
+    "specialize",
+    "split",
+)
 # Imported at first use: JAX takes a second, and the readers of data and checkpoints another.
 _MODULES = {
     **dict.fromkeys(_IN_MODELS, "hrjax.models"),

@@ -12,6 +12,7 @@ from hrjax.models.pure_functions import (
     freeze,
     merge,
     normalize,
+    specialize,
     split,
     update,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "quantization_of",
     "quantize",
     "shapes",
+    "specialize",
     "split",
     "split_size",
     "target_platform",

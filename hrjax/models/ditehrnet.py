@@ -77,8 +77,15 @@ class GlobalContext(nnx.Module):
         self.bn = BatchNorm(width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        context = softmax_mean(x, self.mask(x))[:, None, None]
-        return self.bn(x * jax.nn.sigmoid(self.expand(self.squeeze(context))))
+        return self.weight(x, self.squeeze(self.mean(x)))
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """The mean (n, 1, 1, c) under the mask."""
+        return softmax_mean(x, self.mask(x))[:, None, None]
+
+    def weight(self, x: jax.Array, squeezed: jax.Array) -> jax.Array:
+        """`x` weighted by what is left of its mean."""
+        return self.bn(x * jax.nn.sigmoid(self.expand(squeezed)))
 
 
 class DenseContext(nnx.Module):
@@ -137,6 +144,16 @@ class SplitConv(nnx.Module):
         parts = jnp.split(x, len(self.parts), axis=-1)
         return shuffle(*[conv(part) for conv, part in zip(self.parts, parts, strict=True)])
 
+    @property
+    def dynamic(self) -> list[DynamicConv]:
+        """The convolutions of the parts, if they are dynamic."""
+        return [unit.conv for unit in self.parts if isinstance(unit.conv, DynamicConv)]
+
+    def mix(self, x: jax.Array, weights: Sequence[jax.Array]) -> jax.Array:
+        """The dynamic convolutions, given their weights; batch norms are folded into them."""
+        parts = zip(self.dynamic, jnp.split(x, len(self.parts), axis=-1), weights, strict=True)
+        return shuffle(*[conv.mix(part, weight) for conv, part, weight in parts])
+
 
 class DynamicContextBlock(nnx.Module):
     """Dynamic multi-scale context: half of each branch is weighted, convolved, weighted again."""
@@ -151,12 +168,83 @@ class DynamicContextBlock(nnx.Module):
             )
         self.convs = nnx.List([SplitConv(*row[:3], rngs=rngs) for row in rows])
         self.contexts = nnx.List([GlobalContext(row[0], row[3], rngs=rngs) for row in rows])
+        self.joint = None  # or the attention of all branches, after `join_layers`
 
     def __call__(self, branches: Branches) -> list[jax.Array]:
         kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
-        changed = zip(self.contexts, self.convs, self.dense(changed), strict=True)
-        changed = [context(conv(x)) for context, conv, x in changed]
+        changed = self.dense(changed)
+        changed = self._apart(changed) if self.joint is None else self._jointly(changed)
         return [shuffle(*halves) for halves in zip(kept, changed, strict=True)]
+
+    def _apart(self, branches):
+        rows = zip(self.contexts, self.convs, branches, strict=True)
+        return [context(conv(x)) for context, conv, x in rows]
+
+    def _jointly(self, branches):
+        pairs = [*zip(self.convs, branches, strict=True)]
+        weights = iter(self.joint.weights([x for conv, x in pairs if conv.dynamic]))
+        branches = [
+            conv.mix(x, [next(weights) for _ in conv.parts]) if conv.dynamic else conv(x)
+            for conv, x in pairs
+        ]
+        means = [context.mean(x) for context, x in zip(self.contexts, branches, strict=True)]
+        rows = zip(self.contexts, branches, self.joint.squeezed(means), strict=True)
+        return [context.weight(x, squeezed) for context, x, squeezed in rows]
+
+    def join_layers(self) -> None:
+        """Joins what the branches compute from means, each layer of which would be a kernel."""
+        if self.joint is not None:
+            return
+        dynamic = [conv for split in self.convs for conv in split.dynamic]
+        layers = [conv.attend for conv in dynamic]
+        layers += [unit.squeeze.conv for unit in (*dynamic, *self.contexts)]
+        if dynamic and all(layer.rounding is None for layer in layers):
+            self.joint = nnx.data(JointAttention(dynamic, self.contexts))
+
+
+class JointAttention(nnx.Module):
+    """The attention of all dynamic convolutions and of all global contexts of a block.
+
+    It takes over their layers, folded, and makes one of each kind; for evaluation only.
+    """
+
+    def __init__(self, convs: Sequence[DynamicConv], contexts: Sequence[GlobalContext]):
+        self.squeeze = SideBySide([conv.squeeze.conv for conv in convs])
+        self.attend = SideBySide([conv.attend for conv in convs])
+        self.squeeze_contexts = SideBySide([context.squeeze.conv for context in contexts])
+        for conv in convs:
+            conv.squeeze = conv.attend = None
+        for context in contexts:
+            context.squeeze = None
+
+    def weights(self, branches: Branches) -> list[jax.Array]:
+        """The weights (n, kernels) of each dynamic convolution, from the branches they read."""
+        means = jnp.concatenate([jnp.mean(x, (1, 2), keepdims=True) for x in branches], -1)
+        weights = jax.nn.sigmoid(self.attend(jax.nn.relu(self.squeeze(means))))
+        return self.attend.split(weights[:, 0, 0])
+
+    def squeezed(self, means: Sequence[jax.Array]) -> list[jax.Array]:
+        """What contexts multiply with their last layer, from their means (n, 1, 1, c)."""
+        squeezed = self.squeeze_contexts(jnp.concatenate(means, -1))
+        return self.squeeze_contexts.split(jax.nn.relu(squeezed))
+
+
+class SideBySide(nnx.Module):
+    """1x1 convolutions of different channels as one, which multiplies by zeros in between."""
+
+    def __init__(self, convs: Sequence[Conv]):
+        matrices = [conv.kernel.get_value()[0, 0] for conv in convs]
+        self.ends = tuple(np.cumsum([matrix.shape[1] for matrix in matrices]).tolist())
+        self.conv = convs[0]
+        self.conv.kernel.set_value(jax.scipy.linalg.block_diag(*matrices)[None, None])
+        self.conv.bias.set_value(jnp.concatenate([conv.bias.get_value() for conv in convs]))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.conv(x)
+
+    def split(self, x: jax.Array) -> list[jax.Array]:
+        """`x` as the convolutions would have computed it one by one."""
+        return jnp.split(x, self.ends[:-1], -1)
 
 
 class Stem(nnx.Module):

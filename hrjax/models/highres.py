@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from hrjax.models.layers import (
@@ -235,6 +236,11 @@ class Fuse(nnx.Module):
                 branches[0] = outputs[0] if self.activated else total
         return outputs
 
+    def join_layers(self) -> None:
+        """Makes one convolution of those that project a branch for several outputs."""
+        for paths in zip(*self.paths, strict=True):
+            _share_projection([path for path in paths if isinstance(path, Enlarge)])
+
 
 def _at_size(path, x, size):
     return path(x, size) if isinstance(path, Enlarge) else path(x)
@@ -252,10 +258,25 @@ class Enlarge(nnx.Module):
         rngs: Initializer,
     ):
         self.project = ConvBN(inputs, outputs, act=None, rngs=rngs)
+        self.part = None  # where its channels begin and end, if paths share a convolution
         self.resize = resize
 
     def __call__(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
-        return self.resize(self.project(x), size)
+        x = self.project(x)
+        return self.resize(x if self.part is None else x[..., slice(*self.part)], size)
+
+
+def _share_projection(paths):
+    """Gives `paths` one folded convolution, which XLA computes once."""
+    convs = [path.project.conv for path in paths if path.part is None]
+    if len(convs) < 2 or any(conv.rounding is not None for conv in convs):
+        return
+    ends = np.cumsum([conv.kernel.shape[-1] for conv in convs]).tolist()
+    for name in ("kernel", "bias"):
+        arrays = [getattr(conv, name).get_value() for conv in convs]
+        getattr(convs[0], name).set_value(jnp.concatenate(arrays, -1))
+    for path, start, end in zip(paths, [0, *ends], ends, strict=False):
+        path.project, path.part = paths[0].project, (start, end)
 
 
 class ShuffleStem(nnx.Module):

@@ -38,6 +38,7 @@ from hrjax.models.layers import (
     gelu,
     normal,
 )
+from hrjax.models.layers.backend_ops import matmul
 from hrjax.models.layers.resizing import bilinear_half_pixel
 
 
@@ -87,24 +88,55 @@ class WindowAttention(nnx.Module):
         table = normal(rngs, ((2 * window - 1) ** 2, heads), 0.02)
         self.relative_position_bias_table = nnx.Param(table)
         self.out = Linear(width, width, rngs=rngs)
+        self.qkv = None  # or q, k and v as one layer, after `join_layers`
 
     def __call__(self, x: jax.Array) -> jax.Array:
         n, height, width, channels = x.shape
-        (top, bottom), (left, right) = (_padding(size, self.window) for size in (height, width))
-        x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        rows, columns = x.shape[1] // self.window, x.shape[2] // self.window
-        x = x.reshape(n, rows, self.window, columns, self.window, channels)
-        x = self._attend(x.swapaxes(2, 3).reshape(-1, self.window**2, channels))
+        q, k, v = self._from_windows(x) if self.qkv is None else self._from_pixels(x)
+        x = attend(q, k, v, self._position_bias()).swapaxes(1, 2)
+        x = self.out(x.reshape(-1, self.window**2, channels))
+        rows, columns = (-(-size // self.window) for size in (height, width))
         x = x.reshape(n, rows, columns, self.window, self.window, channels).swapaxes(2, 3)
         x = x.reshape(n, rows * self.window, columns * self.window, channels)
+        top, left = (_padding(size, self.window)[0] for size in (height, width))
         return x[:, top : top + height, left : left + width]
 
-    def _attend(self, x):
-        """Attention among the tokens of each window, (windows, tokens, channels)."""
+    def join_layers(self) -> None:
+        """Makes one layer of queries, keys and values, which also scales the queries.
+
+        It multiplies the pixels before they are padded and cut into windows, so that one kernel
+        adds the biases and arranges all three. On CPUs and in ONNX Runtime that is not faster.
+        """
+        layers = (self.q, self.k, self.v)
+        if self.qkv is not None or any(layer.rounding is not None for layer in layers):
+            return
+        scales = (1 / math.sqrt(self.q.bias.shape[0] // self.heads), 1.0, 1.0)
+        for name in ("matrix", "bias"):
+            arrays = [getattr(layer, name).get_value() for layer in layers]
+            arrays = [x * scale for x, scale in zip(arrays, scales, strict=True)]
+            getattr(self.q, name).set_value(jnp.concatenate(arrays, -1))
+        self.qkv = nnx.data(self.q)
+        self.q = self.k = self.v = None
+
+    def _from_windows(self, x):
+        """Queries, keys and values, each (windows, heads, tokens, channels)."""
+        x = self._tiled(x).swapaxes(2, 3).reshape(-1, self.window**2, x.shape[-1])
         split = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
         q, k, v = (layer(x).reshape(split).swapaxes(1, 2) for layer in (self.q, self.k, self.v))
-        outputs = attend(q / math.sqrt(split[-1]), k, v, self._position_bias())
-        return self.out(outputs.swapaxes(1, 2).reshape(x.shape))
+        return q / math.sqrt(split[-1]), k, v
+
+    def _from_pixels(self, x):
+        """The same by the joined layer."""
+        x = self._tiled(matmul(x, self.qkv.matrix.get_value())) + self.qkv.bias.get_value()
+        parts = (part.reshape(*x.shape[:5], self.heads, -1) for part in jnp.split(x, 3, -1))
+        parts = (part.transpose(0, 1, 3, 5, 2, 4, 6) for part in parts)
+        return [part.reshape(-1, self.heads, self.window**2, part.shape[-1]) for part in parts]
+
+    def _tiled(self, x):
+        """`x` padded to whole windows (n, rows, window, columns, window, c)."""
+        n, height, width, channels = x.shape
+        x = jnp.pad(x, ((0, 0), *(_padding(n, self.window) for n in (height, width)), (0, 0)))
+        return x.reshape(n, x.shape[1] // self.window, self.window, -1, self.window, channels)
 
     def _position_bias(self):
         if not self.position_bias:

@@ -23,7 +23,9 @@ from hrjax.models.layers import (
     Sequential,
     SqueezeExcite,
     half_width,
+    is_launch_bound,
     shuffle,
+    target_platform,
 )
 
 
@@ -63,10 +65,32 @@ class WideBlock(nnx.Module):
             *([SqueezeExcite(wide, squeezed, rngs=rngs)] if se_ratio else []),
             ConvBN(wide, half, act=None, rngs=rngs),
         )
+        self.widen_all = None  # or the first convolution for all channels, after `join_layers`
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kept, changed = jnp.split(x, 2, axis=-1)
-        return shuffle(kept, changed + self.residual(changed))
+        widen, *rest = self.residual.steps
+        if self.widen_all is None or not is_launch_bound(x):
+            y = widen(changed)
+        else:
+            y = self.widen_all(x)
+        for step in rest:
+            y = step(y)
+        return shuffle(kept, changed + y)
+
+    def join_layers(self) -> None:
+        """Lets the first convolution read the kept half too, and multiply it by zeros.
+
+        A GPU needs a kernel to cut off the other half, which few images do not repay.
+        """
+        widen = self.residual.steps[0]
+        if target_platform() != "gpu" or widen.conv.rounding is not None:
+            return
+        kernel = widen.conv.kernel.get_value()
+        self.widen_all = nnx.data(nnx.clone(widen))
+        self.widen_all.conv.kernel.set_value(
+            jnp.concatenate([jnp.zeros_like(kernel), kernel], axis=2)
+        )
 
 
 def build(config: WideHRNetConfig, *, rngs: Initializer) -> HighResolutionNet:

@@ -84,23 +84,25 @@ class Predictor:
         return trained_network.describe(self._network, self.settings)
 
     @functools.cached_property
-    def _folded(self):
-        """The graph and the weights that predict: with the first image, batch norm is folded."""
+    def _specialized(self):
+        """The graph and the weights that predict, made for their device with the first image."""
         graph = self._network.graph
         weights = {"params": self._network.params, "stats": self._network.stats}
         if self.settings.fold_batch_norm:
-            graph, weights = _fold(graph, weights)
+            graph, weights = _specialize(graph, weights)
         return graph, models.in_layouts(weights)
 
     @functools.cached_property
     def _step(self):
         settings = dataclasses.replace(self.settings, fold_batch_norm=False)  # not in every step
-        step = inference.make_predict_step(self._folded[0], self._mesh, settings, self.skeleton)
+        step = inference.make_predict_step(
+            self._specialized[0], self._mesh, settings, self.skeleton
+        )
         return Announced(step, "the network")
 
     @functools.cached_property
     def _forward(self):
-        return jax.jit(functools.partial(_forward, self._folded[0], self.settings))
+        return jax.jit(functools.partial(_forward, self._specialized[0], self.settings))
 
     def __call__(
         self,
@@ -204,7 +206,7 @@ class Predictor:
             )
         if program:
             return np.stack(crops), program.run(np.stack(crops))[0]
-        heatmaps = [np.asarray(self._forward(self._folded[1], crop[None])) for crop in crops]
+        heatmaps = [np.asarray(self._forward(self._specialized[1], crop[None])) for crop in crops]
         return np.stack(crops), np.concatenate(heatmaps)
 
     def _crop_all(self, pairs: Iterable, all_boxes: list) -> Iterator[dict]:
@@ -235,7 +237,7 @@ class Predictor:
         }
         if self._network.program:
             return self._step({}, batch)
-        return self._step(self._folded[1], distributed.shard(batch, self._mesh))
+        return self._step(self._specialized[1], distributed.shard(batch, self._mesh))
 
     def _collect(self, outputs, all_boxes):
         """The poses of each image, from the outputs of all batches."""
@@ -307,18 +309,17 @@ def box_problem(box: np.ndarray, size: tuple[int, int]) -> str:
     return ""
 
 
-def _fold(graph, weights):
-    """The network with batch norm folded into its convolutions, in one compiled call."""
+def _specialize(graph, weights):
+    """The network as `models.specialize` makes it, in one compiled call."""
     graphs = []
 
-    def fold(weights):
-        network = models.fold_batch_norm(graph, weights["params"], weights["stats"])
-        structure, params, stats = network
+    def specialize(weights):
+        structure, params, stats = models.specialize(graph, weights["params"], weights["stats"])
         graphs.append(structure)
         return {"params": params, "stats": stats}
 
-    folded = jax.jit(fold)(weights)
-    return graphs[0], folded
+    specialized = jax.jit(specialize)(weights)
+    return graphs[0], specialized
 
 
 def _forward(graph, settings, weights, images):

@@ -32,7 +32,7 @@ def forward_call(config: ConfigDict) -> tuple[Callable, tuple]:
     _, graph, params, stats = experiment.create_model(config)
     dtype = jnp.dtype(config.train.dtype)
     if config.eval.fold_batch_norm:
-        graph, params, stats = models.fold_batch_norm(graph, params, stats)
+        graph, params, stats = models.specialize(graph, params, stats)
     params = models.in_layouts(jax.tree.map(lambda x: x.astype(dtype), params))
     forward = jax.jit(lambda params, stats, x: models.apply(graph, params, stats, x)[0])
     images = models.normalize(random_batch(config)["image"]).astype(dtype)
@@ -50,19 +50,21 @@ def lower_forward(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """The network alone as `time_forward` runs it, for the devices of a mesh."""
     fields = experiment.model_fields(config)
     graph, *weights = models.shapes(config.model.name, **fields)
-    folded = []  # the graph, which `eval_shape` cannot return
+    graphs = []  # the graph, which `eval_shape` cannot return
 
-    def fold(params, stats):
-        graph_of_folded, *arrays = models.fold_batch_norm(graph, params, stats)
-        folded.append(graph_of_folded)
+    def specialize(params, stats):
+        specialized, *arrays = models.specialize(graph, params, stats)
+        graphs.append(specialized)
         return arrays
 
-    params, stats = jax.eval_shape(fold, *weights)
+    platform = mesh.devices.flat[0].platform
+    with models.lowering_for(platform):
+        params, stats = jax.eval_shape(specialize, *weights)
     dtype = jnp.dtype(config.train.dtype)
     params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
     images = jax.ShapeDtypeStruct((config.train.batch_size, *config.data.input_size, 3), dtype)
-    forward = jax.jit(lambda params, stats, x: models.apply(folded[0], params, stats, x)[0])
-    with models.lowering_for(mesh.devices.flat[0].platform):
+    forward = jax.jit(lambda params, stats, x: models.apply(graphs[0], params, stats, x)[0])
+    with models.lowering_for(platform):
         return forward.lower(*_placed((params, stats), mesh), _sharded(images, mesh))
 
 

@@ -28,7 +28,7 @@ from hrjax.models.layers.convolutions import (
 )
 from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
 from hrjax.models.layers.fake_quantization import FakeQuantization
-from hrjax.models.layers.functional import attend, gelu, softmax, softmax_mean
+from hrjax.models.layers.functional import attend, gelu, is_launch_bound, softmax, softmax_mean
 from hrjax.models.layers.initialization import (
     HostInitializer,
     Initializer,
@@ -72,6 +72,7 @@ __all__ = [
     "give_draws",
     "half_width",
     "in_layouts",
+    "is_launch_bound",
     "lowering_for",
     "normal",
     "remove_streams",

@@ -198,7 +198,11 @@ class DynamicConv(nnx.Module):
 
     def __call__(self, x: jax.Array, *, with_bias: bool = True) -> jax.Array:
         means = jnp.mean(x, (1, 2), keepdims=True)
-        weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))[:, 0, 0]
+        weights = jax.nn.sigmoid(self.attend(self.squeeze(means)))
+        return self.mix(x, weights[:, 0, 0], with_bias=with_bias)
+
+    def mix(self, x: jax.Array, weights: jax.Array, *, with_bias: bool = True) -> jax.Array:
+        """`x` convolved with the sum of the kernels with `weights` (n, kernels)."""
         kernels = self.kernels.get_value()
         x = convolve_mixture(x, weights, kernels, stride=self.stride, groups=self.groups)
         return x + self.bias.get_value() if with_bias and self.bias is not None else x

@@ -232,7 +232,7 @@ def softmax_mean(x: jax.Array, logits: jax.Array) -> jax.Array:
 
     Logits are (n, h, w, 1).
     """
-    if _takes_one_pass(x):
+    if is_launch_bound(x):
         return _softmax_mean(x, logits)
     weights = jax.nn.softmax(logits, axis=(1, 2))
     return jnp.einsum("nhwc,nhw->nc", x, weights[..., 0])
@@ -265,7 +265,7 @@ _softmax_mean.defvjp(_softmax_mean_forward, _softmax_mean_backward)
 
 def softmax(logits: jax.Array) -> jax.Array:
     """The softmax of logits (n, k) over the last axis."""
-    return _softmax(logits) if _takes_one_pass(logits) else jax.nn.softmax(logits, axis=-1)
+    return _softmax(logits) if is_launch_bound(logits) else jax.nn.softmax(logits, axis=-1)
 
 
 @jax.custom_vjp
@@ -306,8 +306,11 @@ def _join_means(first, second):
     return total, weights[0] * first[1] + weights[1] * second[1]
 
 
-def _takes_one_pass(x):
-    """Whether launches cost more than traffic; not known of programs for any number of images."""
+def is_launch_bound(x: jax.Array) -> bool:
+    """Whether a GPU takes longer to launch a kernel than to read `x` in it.
+
+    It is not known in programs for any number of images.
+    """
     return target_platform() == "gpu" and isinstance(x.size, int) and x.size <= ONE_PASS
 
 

@@ -109,6 +109,56 @@ def test_folding_leaves_only_batch_norms_that_follow_no_convolution(name):
     assert len(jax.tree.leaves(left)) == 2 * expected
 
 
+# By how many arrays the params shrink where a network with stages of two and of three branches, the
+# latter of two modules, is specialized for GPUs. Kernel and bias vanish of each layer that joins
+# another: one in each module whose smallest branch is projected twice (HRNet, HRFormer and their
+# like read only the largest branch of the last module, the others all), two of queries, keys and
+# values in each of 8 attentions, and of Dite-HRNet's attention 3 layers in the block of two
+# branches, and 8 in both of three, whose smallest has two dynamic convolutions. Each of WideHRNet's
+# 8 blocks gets a second form of its first convolution.
+JOINED = {
+    "hrnet_w32": 2 * 1,
+    "widehrnet_18_se": 2 * (2 - 8),
+    "litehrnet_18": 2 * 2,
+    "ditehrnet_18": 2 * (2 + 3 + 8 + 8),
+    "pose_resnet_50": 0,
+    "hrformer_small": 2 * (1 + 8 * 2),
+    "hrnext_small": 2 * 1,
+    "efenet_small": 2 * (1 + 8 * 2),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_specialized_network_computes_the_same_with_other_layers(name):
+    branches = {"modules": (1, 2)} if "modules" in TINY[name] else {}
+    network = scrambled(hrjax.create(name, **TINY[name] | branches))
+    images = np.random.default_rng(0).standard_normal((2, 64, 32, 3))
+
+    def heatmaps(graph, *arrays):
+        return np.asarray(jax.jit(lambda *args: hrjax.apply(graph, *args)[0])(*arrays, images))
+
+    with jax.enable_x64(True):
+        network = (network[0], *jax.tree.map(np.float64, network[1:]))
+        folded = models.specialize(*network)
+        with hrjax.lowering_for("gpu"):
+            specialized = models.specialize(*network)
+            expected, found = heatmaps(*folded), heatmaps(*specialized)
+            again, _, _ = models.specialize(*specialized)
+    assert folded[0] == models.fold_batch_norm(*network)[0]
+    assert again == specialized[0]
+    before, after = (len(jax.tree.leaves(params)) for _, params, _ in (folded, specialized))
+    assert before - after == JOINED[name]
+    np.testing.assert_allclose(found, expected, atol=1e-9 * expected.std())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_layers_that_round_are_not_joined(name):
+    _, params, _ = rounding = models.quantize(*scrambled(hrjax.create(name, **TINY[name])))
+    with hrjax.lowering_for("gpu"):
+        _, specialized, _ = models.specialize(*rounding)
+    jax.tree.map(np.testing.assert_array_equal, specialized, params)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_features_are_the_branches_before_the_head(name):
     graph, params, stats = models.shapes(name, **TINY[name])

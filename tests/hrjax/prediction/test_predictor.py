@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_networks import TINY
 
 import hrjax
 from data_pipelines import ground_truth
@@ -176,6 +177,21 @@ def test_heatmaps_are_returned_with_their_crops(predictor, dots):
     assert maps.shape == (3, 16, 12, 17)
     place = np.unravel_index(maps[0, ..., 0].argmax(), (16, 12))
     assert crops[0][4 * place[0], 4 * place[1]].min() > 200
+
+
+def test_a_network_specialized_for_gpus_predicts_the_same(bright, dots):
+    model = hrjax.create("hrformer_small", **TINY["hrformer_small"])
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    random = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: random.standard_normal(x.shape, "f4") * 0.2, params)
+    network = dataclasses.replace(bright.network, graph=graph, params=params, stats=stats)
+    _, expected = Predictor(network).heatmaps(dots(POINTS), BOXES)
+    with hrjax.lowering_for("gpu"):
+        predictor = Predictor(network)
+        _, found = predictor.heatmaps(dots(POINTS), BOXES)
+    assert predictor._specialized[0] != Predictor(network)._specialized[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.std())
 
 
 def test_a_list_of_one_image_gives_a_list(predictor, dots):

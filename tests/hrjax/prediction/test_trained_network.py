@@ -68,7 +68,7 @@ def count(monkeypatch, module, name):
 def test_opening_builds_one_network_and_compiles_none(file, monkeypatch):
     jax.device_put(np.zeros(3)).block_until_ready()  # what JAX itself compiles first
     built = [count(monkeypatch, models, name) for name in ("shapes", "create")]
-    traced = count(monkeypatch, models, "apply"), count(monkeypatch, models, "fold_batch_norm")
+    traced = count(monkeypatch, models, "apply"), count(monkeypatch, models, "specialize")
     predictor = Predictor(file)
     assert [len(calls) for calls in built] == [1, 0]
     assert [len(calls) for calls in traced] == [0, 0]
