@@ -129,7 +129,7 @@ def main() -> None:
         print(convolutions.sweep(options.batch, options.seconds))
         return
     if options.sweep == "memory":
-        print(networks.sweep_memory(make_config(options, "")))
+        print(networks.sweep_memory(make_config(options)))
         return
     if options.runtime:
         try:
@@ -139,7 +139,9 @@ def main() -> None:
         return
     before = timing.yardstick()
     with tempfile.TemporaryDirectory() as folder:
-        config = make_config(options, folder)
+        config = make_config(options)
+        if not options.root:
+            config.data.root = draw_people(options, folder)
         numbers = MODES[options.mode](config, options.seconds)
     report(options, numbers, before)
 
@@ -165,7 +167,7 @@ def compare_runtimes(options: argparse.Namespace) -> None:
         raise ValueError("--runtime is for --mode=forward in float32, without --target")
     before = timing.yardstick()
     for name, numbers in runtimes.time_in_turns(
-        make_config(options, ""), names, options.seconds
+        make_config(options), names, options.seconds
     ).items():
         report(argparse.Namespace(**vars(options) | {"runtime": name}), numbers, before)
 
@@ -176,7 +178,7 @@ def read_program(options: argparse.Namespace) -> dict:
         choices = ", ".join(LOWERED)
         raise ValueError(f"--target has no --mode={options.mode}; choose one of: {choices}")
     mesh = targets.make_mesh(options.target, options.devices)
-    lowered = LOWERED[options.mode](make_config(options, ""), mesh)
+    lowered = LOWERED[options.mode](make_config(options), mesh)
     start = time.perf_counter()
     compiled = targets.compile_for(options.target, lowered, triton=options.mode == "forward")
     seconds = time.perf_counter() - start
@@ -190,13 +192,13 @@ def read_program(options: argparse.Namespace) -> dict:
     return {**{name: getattr(options, name) for name in asked}, **numbers}
 
 
-def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
-    """A recipe for the options; without `--root`, data are drawn into `folder`, if there is one."""
+def make_config(options: argparse.Namespace) -> ConfigDict:
+    """A recipe for the options."""
     size = script_options.height_width(options.input)
     model, dataset = options.model, options.dataset
     config = common.recipe(model, default=model, dataset=dataset, input_size=size)
     config.augment.half_body = 0.0 if dataset == "mpii" else 0.3
-    config.data.root = options.root or f"{folder}/people"
+    config.data.root = options.root
     config.data.workers = options.workers
     config.data.records, config.data.group_images = options.records, options.group_images
     config.train.batch_size = config.eval.batch_size = options.batch
@@ -205,12 +207,17 @@ def make_config(options: argparse.Namespace, folder: str) -> ConfigDict:
     config.train.remat = options.remat
     config.train.batch_norm_size = options.batch_norm_size
     config.eval.every_epochs = 0
-    drawn = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
-    if folder and options.mode in drawn and not options.root:
-        train_images, val_images = drawn[options.mode]
-        size = {"train_images": train_images, "val_images": val_images}
-        drawing.write(config.data.root, **size, seed=0)
     return config
+
+
+def draw_people(options: argparse.Namespace, folder: str) -> str:
+    """Draws the people that the mode reads, if any, and returns their folder inside of `folder`."""
+    root = f"{folder}/people"
+    images = {"data": (200, 2), "end_to_end": (200, 2), "predict": (2, 4 * options.batch)}
+    if options.mode in images:
+        train_images, val_images = images[options.mode]
+        drawing.write(root, train_images=train_images, val_images=val_images, seed=0)
+    return root
 
 
 if __name__ == "__main__":

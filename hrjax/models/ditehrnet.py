@@ -84,7 +84,7 @@ class GlobalContext(nnx.Module):
         return softmax_mean(x, self.mask(x))[:, None, None]
 
     def weight(self, x: jax.Array, squeezed: jax.Array) -> jax.Array:
-        """`x` weighted by what is left of its mean."""
+        """`x` with its channels weighted, given the squeezed mean (n, 1, 1, c / ratio)."""
         return self.bn(x * jax.nn.sigmoid(self.expand(squeezed)))
 
 
@@ -150,7 +150,7 @@ class SplitConv(nnx.Module):
         return [unit.conv for unit in self.parts if isinstance(unit.conv, DynamicConv)]
 
     def mix(self, x: jax.Array, weights: Sequence[jax.Array]) -> jax.Array:
-        """The dynamic convolutions, given their weights; batch norms are folded into them."""
+        """What `__call__` computes of folded dynamic convolutions, given their weights."""
         parts = zip(self.dynamic, jnp.split(x, len(self.parts), axis=-1), weights, strict=True)
         return shuffle(*[conv.mix(part, weight) for conv, part, weight in parts])
 
@@ -168,7 +168,7 @@ class DynamicContextBlock(nnx.Module):
             )
         self.convs = nnx.List([SplitConv(*row[:3], rngs=rngs) for row in rows])
         self.contexts = nnx.List([GlobalContext(row[0], row[3], rngs=rngs) for row in rows])
-        self.joint = None  # or the attention of all branches, after `join_layers`
+        self.joint = None  # or the attention of all branches, after `specialize`
 
     def __call__(self, branches: Branches) -> list[jax.Array]:
         kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
@@ -191,14 +191,10 @@ class DynamicContextBlock(nnx.Module):
         rows = zip(self.contexts, branches, self.joint.squeezed(means), strict=True)
         return [context.weight(x, squeezed) for context, x, squeezed in rows]
 
-    def join_layers(self) -> None:
+    def specialize(self) -> None:
         """Joins what the branches compute from means, each layer of which would be a kernel."""
-        if self.joint is not None:
-            return
         dynamic = [conv for split in self.convs for conv in split.dynamic]
-        layers = [conv.attend for conv in dynamic]
-        layers += [unit.squeeze.conv for unit in (*dynamic, *self.contexts)]
-        if dynamic and all(layer.rounding is None for layer in layers):
+        if dynamic:
             self.joint = nnx.data(JointAttention(dynamic, self.contexts))
 
 
@@ -224,7 +220,7 @@ class JointAttention(nnx.Module):
         return self.attend.split(weights[:, 0, 0])
 
     def squeezed(self, means: Sequence[jax.Array]) -> list[jax.Array]:
-        """What contexts multiply with their last layer, from their means (n, 1, 1, c)."""
+        """The squeezed mean of each context, from the means (n, 1, 1, c) of all."""
         squeezed = self.squeeze_contexts(jnp.concatenate(means, -1))
         return self.squeeze_contexts.split(jax.nn.relu(squeezed))
 
@@ -243,7 +239,7 @@ class SideBySide(nnx.Module):
         return self.conv(x)
 
     def split(self, x: jax.Array) -> list[jax.Array]:
-        """`x` as the convolutions would have computed it one by one."""
+        """What each of the convolutions would have computed, of what all computed."""
         return jnp.split(x, self.ends[:-1], -1)
 
 

@@ -20,6 +20,7 @@ from hrjax.models.layers import (
     half_width,
     run_block,
     shuffle,
+    with_all_outputs,
 )
 from hrjax.models.layers.resizing import bilinear_align_corners, nearest
 
@@ -236,10 +237,15 @@ class Fuse(nnx.Module):
                 branches[0] = outputs[0] if self.activated else total
         return outputs
 
-    def join_layers(self) -> None:
-        """Makes one convolution of those that project a branch for several outputs."""
+    def specialize(self) -> None:
+        """Makes one convolution of those that project a branch for several outputs.
+
+        XLA would join them itself, by copying their kernels in every call.
+        """
         for paths in zip(*self.paths, strict=True):
-            _share_projection([path for path in paths if isinstance(path, Enlarge)])
+            enlarging = [path for path in paths if isinstance(path, Enlarge)]
+            if len(enlarging) > 1:
+                _share_projection(enlarging)
 
 
 def _at_size(path, x, size):
@@ -267,14 +273,10 @@ class Enlarge(nnx.Module):
 
 
 def _share_projection(paths):
-    """Gives `paths` one folded convolution, which XLA computes once."""
-    convs = [path.project.conv for path in paths if path.part is None]
-    if len(convs) < 2 or any(conv.rounding is not None for conv in convs):
-        return
+    """Gives `paths` one folded convolution, which XLA computes once for all that call it."""
+    convs = [path.project.conv for path in paths]
     ends = np.cumsum([conv.kernel.shape[-1] for conv in convs]).tolist()
-    for name in ("kernel", "bias"):
-        arrays = [getattr(conv, name).get_value() for conv in convs]
-        getattr(convs[0], name).set_value(jnp.concatenate(arrays, -1))
+    with_all_outputs(convs)
     for path, start, end in zip(paths, [0, *ends], ends, strict=False):
         path.project, path.part = paths[0].project, (start, end)
 

@@ -37,6 +37,7 @@ from hrjax.models.layers import (
     conv3x3,
     gelu,
     normal,
+    with_all_outputs,
 )
 from hrjax.models.layers.backend_ops import matmul
 from hrjax.models.layers.resizing import bilinear_half_pixel
@@ -88,11 +89,12 @@ class WindowAttention(nnx.Module):
         table = normal(rngs, ((2 * window - 1) ** 2, heads), 0.02)
         self.relative_position_bias_table = nnx.Param(table)
         self.out = Linear(width, width, rngs=rngs)
-        self.qkv = None  # or q, k and v as one layer, after `join_layers`
+        self.qkv = None  # or q, k and v as one layer, after `specialize`
 
     def __call__(self, x: jax.Array) -> jax.Array:
         n, height, width, channels = x.shape
         q, k, v = self._from_windows(x) if self.qkv is None else self._from_pixels(x)
+        q = q / math.sqrt(channels // self.heads)
         x = attend(q, k, v, self._position_bias()).swapaxes(1, 2)
         x = self.out(x.reshape(-1, self.window**2, channels))
         rows, columns = (-(-size // self.window) for size in (height, width))
@@ -101,29 +103,20 @@ class WindowAttention(nnx.Module):
         top, left = (_padding(size, self.window)[0] for size in (height, width))
         return x[:, top : top + height, left : left + width]
 
-    def join_layers(self) -> None:
-        """Makes one layer of queries, keys and values, which also scales the queries.
+    def specialize(self) -> None:
+        """Makes one layer of queries, keys and values.
 
         It multiplies the pixels before they are padded and cut into windows, so that one kernel
         adds the biases and arranges all three. On CPUs and in ONNX Runtime that is not faster.
         """
-        layers = (self.q, self.k, self.v)
-        if self.qkv is not None or any(layer.rounding is not None for layer in layers):
-            return
-        scales = (1 / math.sqrt(self.q.bias.shape[0] // self.heads), 1.0, 1.0)
-        for name in ("matrix", "bias"):
-            arrays = [getattr(layer, name).get_value() for layer in layers]
-            arrays = [x * scale for x, scale in zip(arrays, scales, strict=True)]
-            getattr(self.q, name).set_value(jnp.concatenate(arrays, -1))
-        self.qkv = nnx.data(self.q)
+        self.qkv = nnx.data(with_all_outputs([self.q, self.k, self.v]))
         self.q = self.k = self.v = None
 
     def _from_windows(self, x):
         """Queries, keys and values, each (windows, heads, tokens, channels)."""
         x = self._tiled(x).swapaxes(2, 3).reshape(-1, self.window**2, x.shape[-1])
         split = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
-        q, k, v = (layer(x).reshape(split).swapaxes(1, 2) for layer in (self.q, self.k, self.v))
-        return q / math.sqrt(split[-1]), k, v
+        return [layer(x).reshape(split).swapaxes(1, 2) for layer in (self.q, self.k, self.v)]
 
     def _from_pixels(self, x):
         """The same by the joined layer."""

@@ -138,17 +138,21 @@ def specialize(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dict, di
     """The network for evaluation only, in the form that its platform computes fastest.
 
     Batch norms are folded, as by `fold_batch_norm`. For GPUs and TPUs, where a launch costs more
-    than a small layer does, some layers are joined; those that round to eight bits are not. The
-    heatmaps are the same up to rounding. The platform is that of `lowering_for`, or of the devices
-    in use.
+    than a small layer does, modules that have a method `specialize` also join layers, except in
+    networks that round to eight bits. The heatmaps are the same up to rounding. The platform is
+    that of `lowering_for`, or of the devices in use.
     """
     folded = fold_batch_norm(graph, params, stats)
-    if target_platform() not in ("gpu", "tpu"):
-        return folded
     model = merge(*folded)
-    for module in [module for _, module in nnx.iter_modules(model)]:
-        if hasattr(module, "join_layers"):
-            module.join_layers()
+    modules = [module for _, module in nnx.iter_modules(model)]
+    rounds = any(getattr(module, "rounding", None) is not None for module in modules)
+    done = getattr(model, "is_specialized", False)
+    if target_platform() not in ("gpu", "tpu") or rounds or done:
+        return folded
+    for module in modules:
+        if hasattr(module, "specialize"):
+            module.specialize()
+    model.is_specialized = True
     return split(model)
 
 

@@ -65,32 +65,28 @@ class WideBlock(nnx.Module):
             *([SqueezeExcite(wide, squeezed, rngs=rngs)] if se_ratio else []),
             ConvBN(wide, half, act=None, rngs=rngs),
         )
-        self.widen_all = None  # or the first convolution for all channels, after `join_layers`
+        self.widen_all = None  # or the first convolution for all channels, after `specialize`
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kept, changed = jnp.split(x, 2, axis=-1)
         widen, *rest = self.residual.steps
-        if self.widen_all is None or not is_launch_bound(x):
-            y = widen(changed)
-        else:
-            y = self.widen_all(x)
+        reads_all = self.widen_all is not None and is_launch_bound(x)
+        y = self.widen_all(x) if reads_all else widen(changed)
         for step in rest:
             y = step(y)
         return shuffle(kept, changed + y)
 
-    def join_layers(self) -> None:
-        """Lets the first convolution read the kept half too, and multiply it by zeros.
+    def specialize(self) -> None:
+        """Adds a first convolution that also reads the kept half, which it multiplies by zeros.
 
-        A GPU needs a kernel to cut off the other half, which few images do not repay.
+        On GPUs, cutting off the other half is a kernel of its own, which few images do not repay.
         """
-        widen = self.residual.steps[0]
-        if target_platform() != "gpu" or widen.conv.rounding is not None:
+        if target_platform() != "gpu":
             return
-        kernel = widen.conv.kernel.get_value()
-        self.widen_all = nnx.data(nnx.clone(widen))
-        self.widen_all.conv.kernel.set_value(
-            jnp.concatenate([jnp.zeros_like(kernel), kernel], axis=2)
-        )
+        self.widen_all = nnx.data(nnx.clone(self.residual.steps[0]))
+        kernel = self.widen_all.conv.kernel.get_value()
+        kernel = jnp.concatenate([jnp.zeros_like(kernel), kernel], axis=2)
+        self.widen_all.conv.kernel.set_value(kernel)
 
 
 def build(config: WideHRNetConfig, *, rngs: Initializer) -> HighResolutionNet:

@@ -18,7 +18,7 @@ from hrjax.training.state import create_state, pack_state, to_device_form
 
 
 def time_forward(config: ConfigDict, seconds: float) -> Numbers:
-    """Tracing, compiling and running the network alone, with batch norm folded as in evaluation."""
+    """Tracing, compiling and running the network alone, specialized as `Predictor` does."""
     return time_jitted(*forward_call(config), seconds)
 
 

@@ -20,7 +20,7 @@ NAMES_ONLY = {
 }
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # What a kernel may do that moves the values of its operands and computes nothing.
-MOVES = {"parameter", "transpose", "copy", "bitcast", "reshape", "slice", "concatenate", "pad"}
+MOVES = {"transpose", "copy", "reshape", "slice", "concatenate", "pad"}
 SIZES = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
 SIZES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8, "token": 0}
 
@@ -142,8 +142,8 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
             + sum(_operations(step, inner) for step in inner.values()),
             moves_weights=bool(read)
             and all(operand.name in weights for operand in read)
-            and opcodes <= MOVES | {"convert", "constant"}
-            and bool(opcodes & MOVES - {"parameter", "bitcast", "reshape"}),
+            and opcodes <= MOVES | NAMES_ONLY | {"convert"}
+            and bool(opcodes & MOVES - {"reshape"}),
         )
 
 

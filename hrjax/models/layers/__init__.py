@@ -25,6 +25,7 @@ from hrjax.models.layers.convolutions import (
     DynamicConv,
     Linear,
     TransposedConv,
+    with_all_outputs,
 )
 from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
 from hrjax.models.layers.fake_quantization import FakeQuantization
@@ -84,4 +85,5 @@ __all__ = [
     "target_platform",
     "uniform",
     "weight_format",
+    "with_all_outputs",
 ]

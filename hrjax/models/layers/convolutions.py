@@ -4,7 +4,7 @@ Arrays are NHWC. Layers take no dtype: they compute in the dtype of their input.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -126,6 +126,16 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x, matrix = _rounded(self.rounding, x, self.matrix.get_value())
         return matmul(x, matrix) + self.bias.get_value()
+
+
+def with_all_outputs(layers: Sequence[Conv | Linear]) -> Conv | Linear:
+    """The first of several layers that read the same, changed to compute the outputs of all."""
+    first = layers[0]
+    for name in ("kernel", "matrix", "bias"):
+        if hasattr(first, name):
+            arrays = [getattr(layer, name).get_value() for layer in layers]
+            getattr(first, name).set_value(jnp.concatenate(arrays, -1))
+    return first
 
 
 class ConvBN(nnx.Module):

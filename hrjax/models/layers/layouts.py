@@ -8,7 +8,9 @@ from jax.sharding import Sharding
 
 from hrjax.models.layers.target import PLATFORMS
 
-FEW = 16  # outputs of a 1x1 convolution, such as the weights of a dynamic convolution's kernels
+# Up to this many outputs, as the weights of a dynamic convolution's kernels are, a 1x1 convolution
+# of one pixel is computed again by each kernel that reads it.
+FEW_OUTPUTS = 16
 _OUTPUTS_FIRST = Layout(major_to_minor=(3, 0, 1, 2))
 
 
@@ -17,11 +19,11 @@ def weight_format(shape: tuple[int, ...], sharding: Sharding) -> Format | Shardi
 
     cuDNN convolves images in NHWC with kernels whose output channels come first, while `shape` is
     (k, k, inputs, outputs). The same order lets the products of an image's means, 1x1 convolutions
-    of one pixel, be sums along rows, each a single kernel. With few outputs they are better left to
-    whatever reads them, and depthwise kernels (k, k, 1, c) are read tap by tap.
+    of one pixel, be sums along rows, each a single kernel. Those of few outputs stay as they are,
+    as do depthwise kernels (k, k, 1, c), which are read tap by tap.
     """
     platform = next(iter(sharding.device_set)).platform
-    dense = len(shape) == 4 and shape[2] > 1 and (shape[0] > 1 or shape[3] > FEW)
+    dense = len(shape) == 4 and shape[2] > 1 and (shape[0] > 1 or shape[3] > FEW_OUTPUTS)
     return Format(_OUTPUTS_FIRST, sharding) if dense and PLATFORMS[platform] == "gpu" else sharding
 
 
