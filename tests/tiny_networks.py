@@ -1,5 +1,11 @@
 """One small network of each family, for tests of what holds for all families."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import hrjax
+
 SMALL = {"width": 8, "modules": (1,), "blocks": 1}
 TINY = {
     "hrnet_w32": {**SMALL, "stem_blocks": 1},
@@ -17,3 +23,19 @@ DROPPING = {
     "hrnext_small": {**SMALL, "stem_blocks": 1, "drop_path": 0.5},
     "efenet_small": {**SMALL, "stem_blocks": 1, "blocks": 2, "drop_path": 0.5},
 }
+
+
+def scrambled(model):
+    """The evaluation graph, params and stats, with batch norms far from the identity."""
+    model.eval()
+    graph, params, stats = hrjax.split(model)
+    model.train()
+    random = np.random.default_rng(0)
+
+    def draw(path, x):
+        if path[-1].key in ("scale", "var"):
+            return jnp.asarray(random.uniform(0.5, 1.5, x.shape), jnp.float32)
+        std = 0.1 if x.ndim == 1 else np.prod(x.shape[-4:-1]) ** -0.5
+        return jnp.asarray(random.standard_normal(x.shape) * std, jnp.float32)
+
+    return graph, *(jax.tree_util.tree_map_with_path(draw, tree) for tree in (params, stats))

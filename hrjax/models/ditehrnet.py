@@ -27,10 +27,12 @@ from hrjax.models.layers import (
     Separable,
     Sequential,
     half_width,
+    pad_inputs,
     shuffle,
     softmax,
     softmax_mean,
 )
+from hrjax.models.layers.joint_attention import JointAttention, side_by_side, split
 from hrjax.models.layers.resizing import nearest
 
 
@@ -111,6 +113,10 @@ class DenseContext(nnx.Module):
         weights = jnp.split(weights, ends, axis=-1)
         return [x * nearest(w, x.shape[1:3]) for x, w in zip(branches, weights, strict=True)]
 
+    def specialize(self) -> None:
+        """Pads kernels, as XLA would in every call."""
+        pad_inputs(self.squeeze)
+
 
 def pool_flat(x: jax.Array, logits: jax.Array, size: tuple[int, int]) -> jax.Array:
     """`x` (n, h, w, c) pooled to `size`, weighted by the softmax over the image of `logits`.
@@ -168,12 +174,14 @@ class DynamicContextBlock(nnx.Module):
             )
         self.convs = nnx.List([SplitConv(*row[:3], rngs=rngs) for row in rows])
         self.contexts = nnx.List([GlobalContext(row[0], row[3], rngs=rngs) for row in rows])
-        self.joint = None  # or the attention of all branches, after `specialize`
+        # After `specialize`, what all branches compute from means:
+        self.attention = None  # of their dynamic convolutions
+        self.squeeze = None  # of their contexts
 
     def __call__(self, branches: Branches) -> list[jax.Array]:
         kept, changed = zip(*[jnp.split(x, 2, axis=-1) for x in branches], strict=True)
         changed = self.dense(changed)
-        changed = self._apart(changed) if self.joint is None else self._jointly(changed)
+        changed = self._apart(changed) if self.attention is None else self._jointly(changed)
         return [shuffle(*halves) for halves in zip(kept, changed, strict=True)]
 
     def _apart(self, branches):
@@ -182,65 +190,27 @@ class DynamicContextBlock(nnx.Module):
 
     def _jointly(self, branches):
         pairs = [*zip(self.convs, branches, strict=True)]
-        weights = iter(self.joint.weights([x for conv, x in pairs if conv.dynamic]))
+        weights = iter(self.attention([x for conv, x in pairs if conv.dynamic]))
         branches = [
             conv.mix(x, [next(weights) for _ in conv.parts]) if conv.dynamic else conv(x)
             for conv, x in pairs
         ]
         means = [context.mean(x) for context, x in zip(self.contexts, branches, strict=True)]
-        rows = zip(self.contexts, branches, self.joint.squeezed(means), strict=True)
+        squeezed = jax.nn.relu(self.squeeze(jnp.concatenate(means, -1)[:, 0]))
+        sizes = [context.expand.kernel.shape[2] for context in self.contexts]
+        squeezed = split(squeezed.astype(means[0].dtype)[:, None, None], sizes)
+        rows = zip(self.contexts, branches, squeezed, strict=True)
         return [context.weight(x, squeezed) for context, x, squeezed in rows]
 
     def specialize(self) -> None:
         """Joins what the branches compute from means, each layer of which would be a kernel."""
         dynamic = [conv for split in self.convs for conv in split.dynamic]
         if dynamic:
-            self.joint = nnx.data(JointAttention(dynamic, self.contexts))
-
-
-class JointAttention(nnx.Module):
-    """The attention of all dynamic convolutions and of all global contexts of a block.
-
-    It takes over their layers, folded, and makes one of each kind; for evaluation only.
-    """
-
-    def __init__(self, convs: Sequence[DynamicConv], contexts: Sequence[GlobalContext]):
-        self.squeeze = SideBySide([conv.squeeze.conv for conv in convs])
-        self.attend = SideBySide([conv.attend for conv in convs])
-        self.squeeze_contexts = SideBySide([context.squeeze.conv for context in contexts])
-        for conv in convs:
-            conv.squeeze = conv.attend = None
-        for context in contexts:
-            context.squeeze = None
-
-    def weights(self, branches: Branches) -> list[jax.Array]:
-        """The weights (n, kernels) of each dynamic convolution, from the branches they read."""
-        means = jnp.concatenate([jnp.mean(x, (1, 2), keepdims=True) for x in branches], -1)
-        weights = jax.nn.sigmoid(self.attend(jax.nn.relu(self.squeeze(means))))
-        return self.attend.split(weights[:, 0, 0])
-
-    def squeezed(self, means: Sequence[jax.Array]) -> list[jax.Array]:
-        """The squeezed mean of each context, from the means (n, 1, 1, c) of all."""
-        squeezed = self.squeeze_contexts(jnp.concatenate(means, -1))
-        return self.squeeze_contexts.split(jax.nn.relu(squeezed))
-
-
-class SideBySide(nnx.Module):
-    """1x1 convolutions of different channels as one, which multiplies by zeros in between."""
-
-    def __init__(self, convs: Sequence[Conv]):
-        matrices = [conv.kernel.get_value()[0, 0] for conv in convs]
-        self.ends = tuple(np.cumsum([matrix.shape[1] for matrix in matrices]).tolist())
-        self.conv = convs[0]
-        self.conv.kernel.set_value(jax.scipy.linalg.block_diag(*matrices)[None, None])
-        self.conv.bias.set_value(jnp.concatenate([conv.bias.get_value() for conv in convs]))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.conv(x)
-
-    def split(self, x: jax.Array) -> list[jax.Array]:
-        """What each of the convolutions would have computed, of what all computed."""
-        return jnp.split(x, self.ends[:-1], -1)
+            self.attention = nnx.data(JointAttention(dynamic))
+            squeezes = [context.squeeze.conv for context in self.contexts]
+            self.squeeze = nnx.data(side_by_side(squeezes))
+            for context in self.contexts:
+                context.squeeze = None
 
 
 class Stem(nnx.Module):

@@ -18,6 +18,7 @@ from hrjax.models.layers import (
     Sequential,
     check_image_size,
     half_width,
+    pad_inputs,
     run_block,
     shuffle,
     with_all_outputs,
@@ -177,6 +178,10 @@ class Transition(nnx.Module):
         kept = [keep(x) for keep, x in zip(self.branches, branches, strict=True)]
         return [*kept, self.new(branches[-1])]
 
+    def specialize(self) -> None:
+        """Pads kernels, as XLA would in every call."""
+        pad_inputs(self.new)
+
 
 class Fuse(nnx.Module):
     """An exchange unit: each output is the sum of all branches, brought to its size and width.
@@ -238,14 +243,17 @@ class Fuse(nnx.Module):
         return outputs
 
     def specialize(self) -> None:
-        """Makes one convolution of those that project a branch for several outputs.
+        """Makes one convolution of those that project a branch for several outputs; pads others.
 
-        XLA would join them itself, by copying their kernels in every call.
+        XLA would do both itself, by copying their kernels in every call.
         """
         for paths in zip(*self.paths, strict=True):
             enlarging = [path for path in paths if isinstance(path, Enlarge)]
             if len(enlarging) > 1:
                 _share_projection(enlarging)
+        for path in (path for paths in self.paths for path in paths):
+            if not isinstance(path, Enlarge):
+                pad_inputs(path)
 
 
 def _at_size(path, x, size):

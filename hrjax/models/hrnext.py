@@ -12,11 +12,13 @@ from hrjax.models.highres import (
     MMPOSE_NAMES,
     NUMBERED_NAMES,
     STAGE_NAMES,
+    Branches,
     Fuse,
     HighResolutionNet,
     PerBranch,
     Transition,
 )
+from hrjax.models.hrnext_joint import JointBlocks
 from hrjax.models.layers import (
     BatchNorm,
     Conv,
@@ -115,6 +117,22 @@ class ContextBlock(nnx.Module):
         return x + fed(self.layer_scale_3.get_value() * self.mlp(self.norm2(x)))
 
 
+class ContextBlocks(PerBranch):
+    """A `ContextBlock` for each branch."""
+
+    def __init__(self, blocks: Sequence[ContextBlock]):
+        super().__init__(blocks)
+        self.joint = None  # or the blocks of all branches as one, after `specialize`
+
+    def __call__(self, branches: Branches) -> list[jax.Array]:
+        return super().__call__(branches) if self.joint is None else self.joint(branches)
+
+    def specialize(self) -> None:
+        """Joins the attention of all branches, each layer of which would be a kernel."""
+        self.joint = nnx.data(JointBlocks(self.branches))
+        self.branches = nnx.List([])
+
+
 class Stem(nnx.Module):
     """Four convolutions, then `blocks` (stage 1) and a layer norm: 1/4 of the size."""
 
@@ -124,13 +142,21 @@ class Stem(nnx.Module):
         self.conv3 = ConvBN(width, width, act=gelu, rngs=rngs)
         self.conv4 = ConvBN(width, width, 3, stride=2, groups=width, act=gelu, rngs=rngs)
         self.blocks = nnx.List(blocks)
+        self.joint = nnx.List([])  # the blocks after `specialize`
         self.norm = LayerNorm(width, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         x = fusion_barrier(self.conv4(self.conv3(self.conv2(self.conv1(images)))))
         for block in self.blocks:
             x = run_block(block, x)
+        for block in self.joint:
+            [x] = block([x])
         return self.norm(x)
+
+    def specialize(self) -> None:
+        """Joins layers of the blocks, each of which would be a kernel."""
+        self.joint = nnx.List([JointBlocks([block]) for block in self.blocks])
+        self.blocks = nnx.List([])
 
 
 def build(config: HRNeXtConfig, *, rngs: Initializer) -> HighResolutionNet:
@@ -148,7 +174,9 @@ def build(config: HRNeXtConfig, *, rngs: Initializer) -> HighResolutionNet:
         return ContextBlock(width, kernels, config, rate=rates[depth], rngs=rngs)
 
     def block(widths, depth, *, rngs):
-        return PerBranch([context(n, i, config.stem_blocks + depth) for i, n in enumerate(widths)])
+        return ContextBlocks(
+            [context(n, i, config.stem_blocks + depth) for i, n in enumerate(widths)]
+        )
 
     def fuse(widths, outputs, *, rngs):
         # Every branch of every module ends with a layer norm (hrnext.py).

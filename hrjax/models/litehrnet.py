@@ -26,6 +26,7 @@ from hrjax.models.layers import (
     Sequential,
     SqueezeExcite,
     half_width,
+    pad_inputs,
     shuffle,
 )
 from hrjax.models.layers.resizing import average_pool, nearest
@@ -64,6 +65,10 @@ class CrossResolutionWeighting(nnx.Module):
         ends = np.cumsum([x.shape[-1] for x in branches])[:-1]
         weights = jnp.split(self.conv2(self.conv1(pooled)), ends, axis=-1)
         return [x * nearest(w, x.shape[1:3]) for x, w in zip(branches, weights, strict=True)]
+
+    def specialize(self) -> None:
+        """Pads kernels, as XLA would in every call."""
+        pad_inputs(self)
 
 
 class ChannelWeightingBlock(nnx.Module):

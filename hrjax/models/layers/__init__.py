@@ -25,6 +25,7 @@ from hrjax.models.layers.convolutions import (
     DynamicConv,
     Linear,
     TransposedConv,
+    pad_inputs,
     with_all_outputs,
 )
 from hrjax.models.layers.drop_path import DropPath, drop_paths, give_draws, remove_streams
@@ -76,6 +77,7 @@ __all__ = [
     "is_launch_bound",
     "lowering_for",
     "normal",
+    "pad_inputs",
     "remove_streams",
     "run_block",
     "set_batch_norm_size",

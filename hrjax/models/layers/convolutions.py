@@ -18,6 +18,7 @@ from hrjax.models.layers.backend_ops import (
 )
 from hrjax.models.layers.initialization import Initializer, constant, normal, uniform
 from hrjax.models.layers.norms import BatchNorm
+from hrjax.models.layers.target import target_platform
 
 Activation = Callable[[jax.Array], jax.Array]
 # The standard deviation that convolutions start with in the references of all families.
@@ -57,6 +58,9 @@ class Conv(nnx.Module):
     def __call__(self, x: jax.Array, *, with_bias: bool = True) -> jax.Array:
         options = {"stride": self.stride, "groups": self.groups, "dilation": self.dilation}
         x, kernel = _rounded(self.rounding, x, self.kernel.get_value())
+        missing = kernel.shape[2] * self.groups - x.shape[-1]  # after `pad_inputs`
+        if missing:
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
         x = convolve(x, kernel, **options)
         if not with_bias or self.bias is None:
             return x
@@ -136,6 +140,20 @@ def with_all_outputs(layers: Sequence[Conv | Linear]) -> Conv | Linear:
             arrays = [getattr(layer, name).get_value() for layer in layers]
             getattr(first, name).set_value(jnp.concatenate(arrays, -1))
     return first
+
+
+def pad_inputs(module: nnx.Module) -> None:
+    """Gives the 1x1 convolutions of `module`, for few pixels, whole blocks of inputs on a GPU.
+
+    Where pixels are few, XLA splits the sums of many channels into blocks of 32, and would pad
+    kernels with zeros in every call.
+    """
+    convs = [part for _, part in nnx.iter_modules(module) if isinstance(part, Conv)]
+    for conv in convs if target_platform() == "gpu" else ():
+        kernel = conv.kernel.get_value()
+        if kernel.shape[0] == 1 and kernel.shape[2] > 64 and conv.groups == 1:
+            missing = -kernel.shape[2] % 32
+            conv.kernel.set_value(jnp.pad(kernel, ((0, 0), (0, 0), (0, missing), (0, 0))))
 
 
 class ConvBN(nnx.Module):

@@ -1,9 +1,14 @@
 """Resizing of feature maps without parameters: repeating, interpolating, pooling."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hrjax.models.layers.backend_ops import accumulation_dtype
+from hrjax.models.layers.functional import is_launch_bound
 from hrjax.models.layers.target import kept_whole
 
 
@@ -52,7 +57,7 @@ def bilinear_align_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     PyTorch's `align_corners=True`.
     """
-    return _resample(x, *_interpolations(x, size, _aligned_corners))
+    return _interpolate(x, size, _aligned_corners)
 
 
 @kept_whole("size")
@@ -62,7 +67,7 @@ def bilinear_half_pixel(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     PyTorch's `align_corners=False`: pixels are squares, and positions beyond the outermost pixel
     centers take the values there.
     """
-    return _resample(x, *_interpolations(x, size, _half_pixels))
+    return _interpolate(x, size, _half_pixels)
 
 
 def _aligned_corners(source, target):
@@ -73,12 +78,48 @@ def _half_pixels(source, target):
     return np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
 
 
-def _interpolations(x, size, positions):
+def _interpolate(x, size, positions):
+    larger = jax.ShapeDtypeStruct((len(x), *size, x.shape[-1]), x.dtype)
+    if is_launch_bound(larger):
+        return _between_neighbors(x, size, positions)
+    return _resample(x, *_interpolations(x.shape[1:3], size, positions))
+
+
+def _interpolations(source, size, positions):
     """The weights (target, source) of linear interpolation, for the rows and for the columns."""
     return [
-        np.maximum(0, 1 - abs(positions(source, target)[:, None] - np.arange(source)))
-        for source, target in zip(x.shape[1:3], size, strict=True)
+        np.maximum(0, 1 - abs(positions(old, new)[:, None] - np.arange(old)))
+        for old, new in zip(source, size, strict=True)
     ]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _between_neighbors(x: jax.Array, size: tuple[int, int], positions: Callable) -> jax.Array:
+    """Linear interpolation as sums of two pixels, which on a GPU are part of a neighboring kernel.
+
+    The products of `_resample` are up to four kernels of their own.
+    """
+    y = x.astype(accumulation_dtype(x))
+    for axis in (1, 2):
+        place = positions(x.shape[axis], size[axis - 1])
+        first = np.minimum(np.floor(place), max(x.shape[axis] - 2, 0)).astype(int)
+        second = np.minimum(first + 1, x.shape[axis] - 1)
+        share = np.expand_dims(place - first, tuple(range(1, 4 - axis))).astype(y.dtype)
+        pixels = functools.partial(jnp.take, y, axis=axis, mode="clip")
+        y = pixels(first) * (1 - share) + pixels(second) * share
+    return y.astype(x.dtype)
+
+
+def _between_neighbors_forward(x, size, positions):
+    return _between_neighbors(x, size, positions), x.shape[1:3]
+
+
+def _between_neighbors_backward(size, positions, source, gradient):
+    weights = _interpolations(source, size, positions)
+    return (_resample(gradient, *[matrix.T for matrix in weights]),)
+
+
+_between_neighbors.defvjp(_between_neighbors_forward, _between_neighbors_backward)
 
 
 def _resample(x, rows, columns):

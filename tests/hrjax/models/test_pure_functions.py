@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_networks import DROPPING, TINY
+from tiny_networks import DROPPING, TINY, scrambled
 
 import hrjax
 from hrjax import models
@@ -84,22 +84,6 @@ def test_bfloat16_in_gives_bfloat16_out_and_float32_statistics(model):
     assert {x.dtype for x in jax.tree.leaves(stats)} == {jnp.dtype("float32")}
 
 
-def scrambled(model):
-    """The evaluation graph, params and stats, with batch norms far from the identity."""
-    model.eval()
-    graph, params, stats = hrjax.split(model)
-    model.train()
-    random = np.random.default_rng(0)
-
-    def draw(path, x):
-        if path[-1].key in ("scale", "var"):
-            return jnp.asarray(random.uniform(0.5, 1.5, x.shape), jnp.float32)
-        std = 0.1 if x.ndim == 1 else np.prod(x.shape[-4:-1]) ** -0.5
-        return jnp.asarray(random.standard_normal(x.shape) * std, jnp.float32)
-
-    return graph, *(jax.tree_util.tree_map_with_path(draw, tree) for tree in (params, stats))
-
-
 @pytest.mark.parametrize("name", TINY)
 def test_folding_leaves_only_batch_norms_that_follow_no_convolution(name):
     *_, left = models.fold_batch_norm(*scrambled(hrjax.create(name, **TINY[name])))
@@ -115,7 +99,9 @@ def test_folding_leaves_only_batch_norms_that_follow_no_convolution(name):
 # like read only the largest branch of the last module, the others all), two of queries, keys and
 # values in each of 8 attentions, and of Dite-HRNet's attention 3 layers in the block of two
 # branches, and 8 in both of three, whose smallest has two dynamic convolutions. Each of WideHRNet's
-# 8 blocks gets a second form of its first convolution.
+# 8 blocks gets a second form of its first convolution. Each of HRNeXt's 9 blocks loses two scales;
+# two branches of each module have dynamic convolutions, whose attention had 8 layers each and has
+# 7, and a shift, for both; that of the stem's block has them alone.
 JOINED = {
     "hrnet_w32": 2 * 1,
     "widehrnet_18_se": 2 * (2 - 8),
@@ -123,7 +109,7 @@ JOINED = {
     "ditehrnet_18": 2 * (2 + 3 + 8 + 8),
     "pose_resnet_50": 0,
     "hrformer_small": 2 * (1 + 8 * 2),
-    "hrnext_small": 2 * 1,
+    "hrnext_small": 2 * 1 + 9 * 2 + (2 * 8 - 15) + 3 * (2 * 2 * 8 - 15),
     "efenet_small": 2 * (1 + 8 * 2),
 }
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hrjax
 from hrjax.models.layers import (
     Conv,
     ConvBN,
@@ -13,6 +14,7 @@ from hrjax.models.layers import (
     HostInitializer,
     Linear,
     TransposedConv,
+    pad_inputs,
 )
 
 
@@ -83,6 +85,27 @@ def test_batch_norm_folds_into_dynamic_kernels(size, groups):
     before = unit(x)
     unit.fold()
     np.testing.assert_allclose(unit(x), before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("platform", "inputs", "size", "padded"),
+    [
+        ("gpu", 80, 1, 96),
+        ("gpu", 96, 1, 96),
+        ("gpu", 40, 1, 40),
+        ("gpu", 80, 3, 80),
+        ("tpu", 80, 1, 80),
+    ],
+)
+def test_gpus_sum_whole_blocks_of_inputs(platform, inputs, size, padded):
+    conv = Conv(inputs, 5, size, rngs=HostInitializer(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 3, inputs)), jnp.float32)
+    before = conv(x)
+    with hrjax.lowering_for(platform):
+        pad_inputs(conv)
+        after = conv(x)
+    assert conv.kernel.shape == (size, size, padded, 5)
+    np.testing.assert_allclose(after, before, atol=1e-8)
 
 
 @pytest.mark.parametrize("evaluation", [False, True])

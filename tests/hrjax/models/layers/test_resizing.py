@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hrjax
 from hrjax.models.layers.resizing import (
     average_pool,
     bilinear_align_corners,
@@ -12,6 +13,12 @@ from hrjax.models.layers.resizing import (
     max_pool,
     nearest,
 )
+
+
+@pytest.fixture(autouse=True, params=["cpu", "gpu"])
+def platform(request):
+    with hrjax.lowering_for(request.param):
+        yield request.param
 
 
 def test_nearest_repeats_pixels():
@@ -64,3 +71,22 @@ def test_half_pixel_resizing_is_that_of_jax(factor):
     expected = jax.image.resize(x, (2, 3 * factor, 5 * factor, 4), "bilinear")
     resized = bilinear_half_pixel(x, (3 * factor, 5 * factor))
     np.testing.assert_allclose(resized, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("resize", [bilinear_half_pixel, bilinear_align_corners])
+@pytest.mark.parametrize("size", [(6, 8), (12, 20), (3, 4), (2, 9)])
+def test_the_gradient_of_resizing_is_its_transpose(resize, size):
+    random = np.random.default_rng(0)
+    x, change = (jnp.asarray(random.standard_normal((2, 3, 4, 2)), jnp.float32) for _ in range(2))
+    gradient = jnp.asarray(random.standard_normal((2, *size, 2)), jnp.float32)
+    y, pull = jax.vjp(lambda x: resize(x, size), x)
+    assert y.shape == gradient.shape
+    # A linear function moves the gradient's product with its output as the pulled one's with x.
+    moved = jnp.sum(gradient * resize(change, size))
+    np.testing.assert_allclose(moved, jnp.sum(pull(gradient)[0] * change), rtol=1e-4)
+
+
+def test_images_of_one_pixel_are_enlarged():
+    x = jnp.full((1, 1, 1, 2), 3.0)
+    for resize in (bilinear_half_pixel, bilinear_align_corners):
+        np.testing.assert_array_equal(resize(x, (4, 2)), jnp.full((1, 4, 2, 2), 3.0))
