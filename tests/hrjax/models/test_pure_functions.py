@@ -140,6 +140,25 @@ def test_a_specialized_network_computes_the_same_with_other_layers(name):
     np.testing.assert_allclose(found, expected, atol=1e-9 * expected.std())
 
 
+# The second branch has 80 channels. Its strided paths read them once in each of 4 modules of three
+# branches, three times in each of 2 of four, and once in a transition. Each of Lite-HRNet's 8 and 4
+# blocks there squeezes half the channels of all branches, 140 and 300.
+@pytest.mark.parametrize(("name", "count"), [("widehrnet_18", 11), ("litehrnet_18", 11 + 8 + 4)])
+def test_kernels_of_few_pixels_read_whole_blocks_of_inputs_on_gpus(name, count):
+    graph, *weights = models.shapes(name)
+
+    def shapes(platform):
+        with hrjax.lowering_for(platform):
+            params = jax.eval_shape(lambda *args: models.specialize(graph, *args)[1], *weights)
+        return {path: x.shape for path, x in jax.tree_util.tree_leaves_with_path(params)}
+
+    before, after = shapes("tpu"), shapes("gpu")
+    changed = {path: shape for path, shape in before.items() if after[path] != shape}
+    assert len(changed) == count
+    for path, (*size, inputs, outputs) in changed.items():
+        assert after[path] == (*size, inputs + -inputs % 32, outputs)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_networks_that_round_are_only_folded(name):
     _, params, _ = rounding = models.quantize(*scrambled(hrjax.create(name, **TINY[name])))
