@@ -204,7 +204,7 @@ class DynamicContextBlock(nnx.Module):
 
     def specialize(self) -> None:
         """Joins what the branches compute from means, each layer of which would be a kernel."""
-        dynamic = [conv for split in self.convs for conv in split.dynamic]
+        dynamic = [conv for convs in self.convs for conv in convs.dynamic]
         if dynamic:
             self.attention = nnx.data(JointAttention(dynamic))
             squeezes = [context.squeeze.conv for context in self.contexts]

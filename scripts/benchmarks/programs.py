@@ -224,4 +224,25 @@ def _convolution(target, instruction, shapes):
     else:
         outputs, kernel = result, second
     labels = _LABELS.search(instruction.line)[2]
-    return 2 * math.prod(outputs) * math.prod(kernel) / kernel[labels.index("o")]
+    repeated = kernel[labels.index("o")] * _batches(instruction)
+    return 2 * math.prod(outputs) * math.prod(kernel) / repeated
+
+
+def _batches(instruction):
+    """How many products a convolution stands for, of whose kernels each output reads one.
+
+    A TPU multiplies batches of matrices so: an axis of the window counts the matrices, and is
+    dilated and shifted so that exactly one of them meets each output.
+    """
+    window = re.search(r"window={([^}]*)}", instruction.line)
+    axes = {
+        name: [int(n) for n in numbers.split("x")]
+        for name, numbers in re.findall(
+            r"(size|stride|lhs_dilate)=([\dx]+)", window[1] if window else ""
+        )
+    }
+    if not {"size", "lhs_dilate"} <= axes.keys():
+        return 1
+    steps = axes.get("stride", [1] * len(axes["size"]))
+    rows = zip(axes["size"], steps, axes["lhs_dilate"], strict=True)
+    return math.prod(n for n, step, spread in rows if n == spread == step + 1)

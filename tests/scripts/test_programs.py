@@ -99,6 +99,20 @@ custom_call_target="__cudnn$conv{target}"
     assert kernel.operations == 2 * 100 * 8 * (9 * 4)
 
 
+@pytest.mark.parametrize(("labels", "kernel"), [("01oi", "49,32"), ("01io", "32,49")])
+def test_a_batch_of_products_on_a_tpu_multiplies_no_zeros(labels, kernel):
+    # The logits of 2,048 windows and 2 heads, as the compiler for a TPU v5e writes them.
+    window = "window={size=2048x2 stride=2047x1 lhs_dilate=2048x2}"
+    text = f"""ENTRY %main (a: bf16[2048,2,49,32], b: bf16[2048,2,{kernel}]) -> bf16[] {{
+  %a = bf16[2048,2,49,32] parameter(0)
+  %b = bf16[2048,2,{kernel}] parameter(1)
+  ROOT %c = bf16[2048,2,49,49] convolution(%a, %b), {window}, dim_labels=01bf_{labels}->01bf
+}}
+"""
+    (product,) = programs.kernels(text)
+    assert product.operations == 2 * 2048 * 2 * 49 * 49 * 32
+
+
 def test_a_program_of_this_machine_is_read():
     compiled = jax.jit(lambda x, y: jnp.sin(x) @ y).lower(jnp.ones((8, 8)), jnp.ones((8, 8)))
     numbers = programs.summarize(programs.kernels(compiled.compile().as_text()), SLOW)
