@@ -18,6 +18,7 @@ from hrjax.models.highres import (
     IterativeHead,
     Transition,
 )
+from hrjax.models.joint.attention import JointAttention, side_by_side, split
 from hrjax.models.layers import (
     BatchNorm,
     Conv,
@@ -32,7 +33,6 @@ from hrjax.models.layers import (
     softmax,
     softmax_mean,
 )
-from hrjax.models.layers.joint_attention import JointAttention, side_by_side, split
 from hrjax.models.layers.resizing import nearest
 
 

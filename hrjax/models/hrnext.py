@@ -18,7 +18,7 @@ from hrjax.models.highres import (
     PerBranch,
     Transition,
 )
-from hrjax.models.hrnext_joint import JointBlocks
+from hrjax.models.joint.context_blocks import JointBlocks
 from hrjax.models.layers import (
     BatchNorm,
     Conv,

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from hrjax.models.layers import DynamicConv, is_launch_bound
-from hrjax.models.layers.joint_attention import (
+from hrjax.models.joint.attention import (
     JointAttention,
     means_in_parts,
     split,
 )
+from hrjax.models.layers import DynamicConv, is_launch_bound
 
 
 class JointBlocks(nnx.Module):

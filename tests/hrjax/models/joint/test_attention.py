@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import hrjax
+from hrjax.models.joint.attention import JointAttention, MeansProduct, means_in_parts
 from hrjax.models.layers import DynamicConv, HostInitializer, gelu
-from hrjax.models.layers.joint_attention import JointAttention, MeansProduct, means_in_parts
 
 
 def images(*sizes, dtype=np.float32):

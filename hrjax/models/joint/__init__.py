@@ -1,0 +1,1 @@
+"""What branches or convolutions compute together, for evaluation on GPUs and TPUs."""
