@@ -17,6 +17,7 @@ from hrjax import models
 from hrjax.export import onnx_model
 from hrjax.export.programs import Plan
 from hrjax.quantization import calibration, post_training, program, switches
+from hrjax.weights import onnx_programs
 from hrjax.weights.model_card import ModelCard
 
 RNG = np.random.default_rng(0)
@@ -70,7 +71,9 @@ def ranges(heatmaps):
 
 
 def run(model, crops=CROPS):
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*onnx_programs.EXACT_SUMS)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     return session.run(None, {"crops": crops})
 
 
