@@ -79,7 +79,7 @@ def _half_pixels(source, target):
 
 
 def _interpolate(x, size, positions):
-    larger = jax.ShapeDtypeStruct((len(x), *size, x.shape[-1]), x.dtype)
+    larger = jax.ShapeDtypeStruct((x.shape[0], *size, x.shape[-1]), x.dtype)
     if is_launch_bound(larger):
         return _between_neighbors(x, size, positions)
     return _resample(x, *_interpolations(x.shape[1:3], size, positions))

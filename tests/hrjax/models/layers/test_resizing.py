@@ -90,3 +90,10 @@ def test_images_of_one_pixel_are_enlarged():
     x = jnp.full((1, 1, 1, 2), 3.0)
     for resize in (bilinear_half_pixel, bilinear_align_corners):
         np.testing.assert_array_equal(resize(x, (4, 2)), jnp.full((1, 4, 2, 2), 3.0))
+
+
+@pytest.mark.parametrize("resize", [bilinear_half_pixel, bilinear_align_corners])
+def test_any_number_of_images_is_resized(resize):
+    (count,) = jax.export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((count, 3, 4, 2), jnp.float32)
+    assert jax.eval_shape(lambda x: resize(x, (6, 8)), images).shape == (count, 6, 8, 2)
