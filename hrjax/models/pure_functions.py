@@ -138,9 +138,9 @@ def specialize(graph: Graph, params: dict, stats: dict) -> tuple[Graph, dict, di
     """The network for evaluation only, in the form that its platform computes fastest.
 
     Batch norms are folded, as by `fold_batch_norm`. For GPUs and TPUs, where a launch costs more
-    than a small layer does, modules that have a method `specialize` also join layers, except in
-    networks that round to eight bits. The heatmaps are the same up to rounding. The platform is
-    that of `lowering_for`, or of the devices in use.
+    than a small layer does, modules that have a method `specialize` also join layers or pad their
+    kernels, except in networks that round to eight bits. The heatmaps are the same up to rounding.
+    The platform is that of `lowering_for`, or of the devices in use.
     """
     folded = fold_batch_norm(graph, params, stats)
     model = merge(*folded)

@@ -14,9 +14,6 @@ LIMIT = 2**31  # bytes; more than protocol buffers allow
 INPUT = "crops"
 KEYPOINTS = ("keypoints", "scores")
 HEATMAPS = ("heatmaps",)
-# An option of onnxruntime: on x86 processors without VNNI it would add products of eight bits in
-# sixteen, where they overflow.
-EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +105,8 @@ def open_session(file: pathlib.Path) -> Any:
     contents = files.read_bytes(file, limit=LIMIT)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
-    options.add_session_config_entry(*EXACT_SUMS)
+    # On x86 processors without VNNI, products of eight bits would be added in sixteen and overflow.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     # TF32 would change keypoints by up to a pixel.
     known = {"CUDAExecutionProvider": {"use_tf32": 0}, "CPUExecutionProvider": {}}
     available = onnxruntime.get_available_providers()

@@ -79,8 +79,8 @@ def _half_pixels(source, target):
 
 
 def _interpolate(x, size, positions):
-    larger = jax.ShapeDtypeStruct((x.shape[0], *size, x.shape[-1]), x.dtype)
-    if is_launch_bound(larger):
+    resized = jax.ShapeDtypeStruct((x.shape[0], *size, x.shape[-1]), x.dtype)
+    if is_launch_bound(resized):
         return _between_neighbors(x, size, positions)
     return _resample(x, *_interpolations(x.shape[1:3], size, positions))
 

