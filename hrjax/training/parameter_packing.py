@@ -12,10 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import serialization
 
 PyTree = Any
 SMALL = 2**15  # elements; on a CPU, copying larger arrays would cost more than it saves
+MANY = 384  # arrays that XLA cuts from a vector in a few kernels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,6 +83,28 @@ def pack(tree: PyTree, *, whole: bool = False) -> Packed:
         else:
             large[path] = x
     return Packed({name: jnp.concatenate(rows) for name, rows in small.items()}, large, plan)
+
+
+def copy_in_parts(tree: PyTree, many: int = MANY) -> PyTree:
+    """The tree with its arrays cut from copies of parts of the vectors they were unpacked from.
+
+    For a GPU, which then cuts and converts the up to `many` arrays of a part in a few kernels. Of a
+    vector that more arrays are cut from, XLA makes a kernel for each. Names of no more arrays are
+    left as they are.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    arrays, places = [x for _, x in leaves], {}
+    for place, (path, _) in enumerate(leaves):
+        places.setdefault(_name(path), []).append(place)
+    for named in places.values():
+        for start in range(0, len(named), many) if len(named) > many else ():
+            part = named[start : start + many]
+            rows = [_as_row(arrays[place], True) for place in part]
+            copy = jax.lax.optimization_barrier(jnp.concatenate(rows))
+            pieces = jnp.split(copy, np.cumsum([len(row) for row in rows[:-1]]))
+            for place, row in zip(part, pieces, strict=True):
+                arrays[place] = _from_row(row, arrays[place].shape, True)
+    return jax.tree.unflatten(structure, arrays)
 
 
 def unpack_all(tree: PyTree) -> PyTree:

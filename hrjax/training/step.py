@@ -13,7 +13,7 @@ from data_pipelines.messages import choices
 from hrjax import heatmaps, models
 from hrjax.training import fine_tuning, losses
 from hrjax.training.distill import Teacher
-from hrjax.training.parameter_packing import holds_packed, pack
+from hrjax.training.parameter_packing import copy_in_parts, holds_packed, pack
 from hrjax.training.state import TrainState, pack_state, unpack_weights
 
 DTYPES = ("bfloat16", "float32", "float64")  # float64 needs JAX_ENABLE_X64
@@ -51,7 +51,8 @@ def make_train_step(
         differentiate = functools.partial(_differentiate, derive, config=config, whole=whole)
         if _shares_are_independent(config, mesh):
             differentiate = _by_share(differentiate, mesh)
-        weights = (trained, kept, state.stats, teacher_weights)
+        read = copy_in_parts(trained) if whole else trained
+        weights = (read, kept, state.stats, teacher_weights)
         gradients, stats, numbers = differentiate(batch, key, weights)
         numbers = _summarize(numbers)
         before = pack(trained, whole=whole)

@@ -142,9 +142,16 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
             + sum(_operations(step, inner) for step in inner.values()),
             moves_weights=bool(read)
             and all(operand.name in weights for operand in read)
-            and opcodes <= MOVES | NAMES_ONLY | {"convert"}
-            and bool(opcodes & MOVES - {"reshape"}),
+            and _only_moves(opcodes),
         )
+
+
+def _only_moves(opcodes) -> bool:
+    """Whether a kernel moves what it reads; one that converts contiguous parts has to be."""
+    moves = opcodes & MOVES - {"reshape"}
+    if "convert" in opcodes:
+        moves = moves - {"slice"}
+    return bool(moves) and opcodes <= MOVES | NAMES_ONLY | {"convert"}
 
 
 def _bytes_read(instruction, instructions, inner) -> Iterator[float]:
@@ -157,18 +164,20 @@ def _bytes_read(instruction, instructions, inner) -> Iterator[float]:
     for number, name in enumerate(instruction.operands):
         if name not in instructions:
             continue
-        whole = instructions[name].size
+        whole = instructions[name]
         users = _users(inner, parameters[number]) if number in parameters else []
-        cut = [step.size for step in users if step.opcode == "slice"]
-        yield min(whole, sum(cut)) if cut and len(cut) == len(users) else whole
+        cut = [math.prod(step.dims) for step in users if step.opcode == "slice"]
+        part = sum(cut) / math.prod(whole.dims) if cut and len(cut) == len(users) else 1
+        yield min(part, 1) * whole.size
 
 
 def _users(inner, name) -> list[Instruction]:
-    """The instructions that read an array, those behind a bitcast included."""
+    """The instructions that read an array, those behind a bitcast or a conversion included."""
     users = []
     for step in inner.values():
         if name in step.operands:
-            users += _users(inner, step.name) if step.opcode == "bitcast" else [step]
+            through = step.opcode in ("bitcast", "convert")
+            users += _users(inner, step.name) if through else [step]
     return users
 
 

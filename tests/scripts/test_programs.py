@@ -59,6 +59,28 @@ def test_padding_of_weights_moves_them():
     assert programs.kernels(padded)[0].moves_weights
 
 
+@pytest.mark.parametrize(
+    ("steps", "moves"),
+    [
+        ("ROOT %slice.1 = f32[8]{0} slice(%parameter_0), slice={[16:24]}", True),
+        (
+            "%convert.1 = bf16[288]{0} convert(%parameter_0)\n"
+            "  ROOT %slice.1 = bf16[8]{0} slice(%convert.1), slice={[16:24]}",
+            False,
+        ),
+        (
+            "%convert.1 = bf16[288]{0} convert(%parameter_0)\n"
+            "  ROOT %concatenate.1 = bf16[576]{0} concatenate(%convert.1, %convert.1)",
+            True,
+        ),
+    ],
+)
+def test_weights_that_are_converted_are_moved_where_they_do_not_stay_in_order(steps, moves):
+    turn = "ROOT %transpose.1 = f32[8,3,3,4]{3,2,1,0} transpose(%parameter_0), dimensions={3,0,1,2}"
+    assert turn in PROGRAM
+    assert programs.kernels(PROGRAM.replace(turn, steps))[0].moves_weights == moves
+
+
 def test_bytes_are_read_and_written_and_operations_multiply_and_add():
     turn, convolution, product, together = programs.kernels(PROGRAM)
     assert turn.bytes == 2 * 4 * 288
@@ -162,4 +184,12 @@ ENTRY %main.9 (packed: f32[1000], x: f32[8]) -> f32[8] {
 
 def test_of_an_array_that_a_kernel_cuts_from_only_the_part_is_read():
     (kernel,) = programs.kernels(CUT)
+    assert kernel.bytes == 4 * (8 + 8 + 8)
+    # Converted first, it is cut all the same: a kernel computes what it writes.
+    converted = (
+        CUT.replace("f32[1000]{0} bitcast", "bf16[1000]{0} convert")
+        .replace("f32[8]{0} slice", "bf16[8]{0} slice")
+        .replace("f32[8]{0} add", "bf16[8]{0} add")
+    )
+    (kernel,) = programs.kernels(converted)
     assert kernel.bytes == 4 * (8 + 8 + 8)

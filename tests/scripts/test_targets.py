@@ -1,12 +1,17 @@
 """scripts/benchmarks/targets.py: all families compile for accelerators that are not there."""
 
+import functools
 import importlib.util
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from tiny_networks import TINY
 
 from benchmarks import networks, programs, targets
 from configs import common
+from hrjax.training import parameter_packing
 
 
 @pytest.mark.long
@@ -29,3 +34,26 @@ def test_each_family_compiles(target, name, mode):
     assert read["kernels"] > 10
     assert read["gflop"] > 0
     assert read["collectives"] == 0
+
+
+def test_a_gpu_cuts_and_converts_many_arrays_in_a_few_kernels():
+    if importlib.util.find_spec(targets.PACKAGES["cuda"][0]) is None:
+        pytest.skip("jax[cuda13] is not installed")
+    everywhere = NamedSharding(targets.make_mesh("h200", 1), PartitionSpec())
+    biases = {f"{n}": {"bias": jnp.zeros(16 * (1 + n % 4))} for n in range(1000)}
+    packed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+        parameter_packing.pack(biases, whole=True),
+    )
+
+    def convert(packed, copy):
+        arrays = copy(packed.unpack())
+        return jax.tree.map(lambda x: x.astype(jnp.bfloat16), arrays)
+
+    def count(copy):
+        lowered = jax.jit(functools.partial(convert, copy=copy)).lower(packed)
+        compiled = targets.compile_for("h200", lowered, triton=False)
+        return len(programs.kernels(compiled.as_text()))
+
+    assert count(lambda arrays: arrays) > 1000  # if XLA learns it, parts are not needed any more
+    assert count(parameter_packing.copy_in_parts) < 30

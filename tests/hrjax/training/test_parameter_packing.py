@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from hrjax.training import optimizers
-from hrjax.training.parameter_packing import SMALL, pack, repack_all
+from hrjax.training.parameter_packing import SMALL, copy_in_parts, pack, repack_all
 
 
 def tree():
@@ -47,6 +47,14 @@ def test_unpack_inverts_pack(whole):
     back = pack(params, whole=whole).unpack()
     assert jax.tree.structure(back) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_arrays_cut_from_copies_are_equal(many):
+    params = tree()
+    cut = jax.jit(lambda packed: copy_in_parts(packed.unpack(), many))(pack(params, whole=True))
+    assert jax.tree.structure(cut) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, cut, params)
 
 
 def test_operations_on_packed_vectors_apply_to_the_arrays():
