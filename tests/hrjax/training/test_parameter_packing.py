@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from hrjax.training import optimizers
-from hrjax.training.parameter_packing import SMALL, copy_in_parts, pack, repack_all
+from hrjax.training.parameter_packing import MANY, SMALL, copy_in_parts, pack, repack_all
 
 
 def tree():
@@ -49,12 +49,18 @@ def test_unpack_inverts_pack(whole):
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-@pytest.mark.parametrize("many", [1, 2, 3])
-def test_arrays_cut_from_copies_are_equal(many):
-    params = tree()
-    cut = jax.jit(lambda packed: copy_in_parts(packed.unpack(), many))(pack(params, whole=True))
+def test_many_arrays_of_a_gpu_are_cut_from_copies_by_size():
+    biases = {f"{n:04}": {"bias": n + jnp.arange(1 + n % 3)} for n in range(2 * MANY + 1)}
+    params = {**tree(), "biases": biases}
+    packed = pack(params, whole=True)
+    sizes = [1 + n % 3 for n in range(2 * MANY + 1)]
+    ones = [n for n, size in enumerate(sizes) if size == 1]
+    np.testing.assert_array_equal(packed.small["bias"][: len(ones)], ones)
+    cut = jax.jit(lambda packed: copy_in_parts(packed.unpack()))(packed)
     assert jax.tree.structure(cut) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, cut, params)
+    text = jax.jit(copy_in_parts).lower(params).as_text()
+    assert text.count("optimization_barrier") == 3  # the parts of the biases and nothing else
 
 
 def test_operations_on_packed_vectors_apply_to_the_arrays():
