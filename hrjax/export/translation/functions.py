@@ -220,7 +220,9 @@ def _quantize_weights(graph, inputs, out):
     ratio = array / np.where(steps > 0, steps, 1).reshape(-1, *[1] * (array.ndim - 1))
     levels = np.trunc(ratio + np.copysign(0.5, ratio)).astype(np.int8)
     names = [graph.constant(levels, weights.label), graph.constant(steps, f"{weights.label}.step")]
-    zeros = graph.constant(np.zeros(len(array), np.int8), "zeros")
+    # Of their own: where onnxruntime makes weights unsigned (on x86 without VNNI), it fails if two
+    # kernels share them.
+    zeros = graph.constant(np.zeros(len(array), np.int8), f"{weights.label}.zeros", owner=names[0])
     (name,) = graph.add("DequantizeLinear", [*names, zeros], axis=0)
     return Value(name, out.shape, out.dtype, layout, array.shape, weights.label)
 

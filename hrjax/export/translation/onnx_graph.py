@@ -85,10 +85,10 @@ class Graph:
         body = Body(Node(op, names, [result], attributes), shapes, np.dtype(dtype))
         return self.add("Scan", inputs, label=label, num_scan_inputs=len(inputs), body=body)
 
-    def constant(self, array: np.ndarray, label: str = "") -> str:
-        """The name of a constant; equal ones are stored once."""
+    def constant(self, array: np.ndarray, label: str = "", *, owner: str = "") -> str:
+        """The name of a constant; equal ones are stored once, or once for each `owner`."""
         array = np.array(array, order="C")
-        key = (str(array.dtype), array.shape, hashlib.blake2b(array).digest())
+        key = (str(array.dtype), array.shape, hashlib.blake2b(array).digest(), owner)
         if key not in self._known:
             self._known[key] = self._name(label or "constant")
             self.constants[self._known[key]] = array
