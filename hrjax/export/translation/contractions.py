@@ -147,6 +147,7 @@ def _by_matrix(graph, sides, out):
 def _product(graph, sides, out):
     """A product of two tensors by matrices of their own for each of the shared axes."""
     left, right = sides
+    rounded = [bool(side.value.label) and not side.value.is_constant for side in sides]
     for side in sides:
         side.value = values.expand(graph, side.value, [*side.contract, *side.free])
     batch = _ordered(left, left.batch)
@@ -167,6 +168,10 @@ def _product(graph, sides, out):
         _moves(right, rows[1]) + _moves(left, columns[0]),
     ]
     first = 0 if cost[0] <= cost[1] else 1
+    if rounded[first] and not rounded[1 - first]:
+        # Weights in eight bits come second: onnxruntime takes one step only of what comes first,
+        # and says so when it multiplies (where it makes weights unsigned, on x86 without VNNI).
+        first = 1 - first
     names = [
         _as_matrices(graph, sides[number], orders[number], table[number], in_rows=table is rows)
         for number, table in ((first, rows), (1 - first, columns))
