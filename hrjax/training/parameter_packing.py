@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import serialization
 
 PyTree = Any
@@ -119,14 +118,14 @@ def copy_in_parts(tree: PyTree) -> PyTree:
     arrays, places = [x for _, x in leaves], {}
     for place in plan.order:
         places.setdefault(plan.arrays[place][0], []).append(place)
-    for named in places.values():
-        for start in range(0, len(named), MANY) if len(named) > MANY else ():
+    many = {name: named for name, named in places.items() if len(named) > MANY}
+    for name, named in many.items():
+        for start in range(0, len(named), MANY):
             part = named[start : start + MANY]
-            rows = [_as_row(arrays[place], True) for place in part]
-            copy = jax.lax.optimization_barrier(jnp.concatenate(rows))
-            pieces = jnp.split(copy, np.cumsum([len(row) for row in rows[:-1]]))
-            for place, row in zip(part, pieces, strict=True):
-                arrays[place] = _from_row(row, arrays[place].shape, True)
+            packed = pack([{name: arrays[place]} for place in part], whole=True)
+            copy = jax.lax.optimization_barrier(packed).unpack()
+            for place, entry in zip(part, copy, strict=True):
+                arrays[place] = entry[name]
     return jax.tree.unflatten(structure, arrays)
 
 

@@ -51,8 +51,8 @@ def make_train_step(
         differentiate = functools.partial(_differentiate, derive, config=config, whole=whole)
         if _shares_are_independent(config, mesh):
             differentiate = _by_share(differentiate, mesh)
-        read = copy_in_parts(trained) if whole else trained
-        weights = (read, kept, state.stats, teacher_weights)
+        copies = copy_in_parts(trained) if whole else trained
+        weights = (copies, kept, state.stats, teacher_weights)
         gradients, stats, numbers = differentiate(batch, key, weights)
         numbers = _summarize(numbers)
         before = pack(trained, whole=whole)

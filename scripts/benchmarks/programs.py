@@ -147,10 +147,13 @@ def _of_computation(computations, instructions) -> Iterator[Kernel]:
 
 
 def _only_moves(opcodes) -> bool:
-    """Whether a kernel moves what it reads; one that converts contiguous parts has to be."""
+    """Whether a kernel moves what it reads and computes nothing.
+
+    One that converts parts as they lie is no move: without it there would be no conversion.
+    """
     moves = opcodes & MOVES - {"reshape"}
     if "convert" in opcodes:
-        moves = moves - {"slice"}
+        moves -= {"slice"}
     return bool(moves) and opcodes <= MOVES | NAMES_ONLY | {"convert"}
 
 

@@ -169,8 +169,8 @@ def _product(graph, sides, out):
     ]
     first = 0 if cost[0] <= cost[1] else 1
     if rounded[first] and not rounded[1 - first]:
-        # Weights in eight bits come second: onnxruntime takes one step only of what comes first,
-        # and says so when it multiplies (where it makes weights unsigned, on x86 without VNNI).
+        # Weights in eight bits, with a step for each output, come second: onnxruntime takes but one
+        # step of what comes first, and fails when it multiplies (on x86 without VNNI).
         first = 1 - first
     names = [
         _as_matrices(graph, sides[number], orders[number], table[number], in_rows=table is rows)

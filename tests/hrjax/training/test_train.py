@@ -88,6 +88,7 @@ def test_eight_devices_take_the_steps_of_one_in_float32(tiny, groups):
     tiny.train.update(groups)
     meshes = [distributed.make_mesh(jax.devices()[:devices]) for devices in (1, 8)]
     (one, state), (eight, _) = (train.prepare(tiny, mesh) for mesh in meshes)
+    assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     for batch in batches_of(tiny, 5):
         inputs = {key: batch[key] for key in ("image", "keypoints", "visible")}
         start = jax.tree.map(np.array, state)  # the step donates the state
@@ -95,7 +96,6 @@ def test_eight_devices_take_the_steps_of_one_in_float32(tiny, groups):
         replicated = distributed.place(start, NamedSharding(meshes[1], PartitionSpec()))
         other, found = eight.train_step(replicated, distributed.shard(inputs, meshes[1]))
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
-        assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
         jax.tree.map(assert_close, other.stats, state.stats)
         # The mean gradients and their mean squares. Where a ReLU's input is about zero, devices may
         # round it to either side, which moves the gradients by up to 1e-4.
