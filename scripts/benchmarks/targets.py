@@ -11,6 +11,7 @@ import os
 import jax
 import numpy as np
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from hrjax.runtime import distributed
@@ -109,9 +110,7 @@ def compile_for(name: str, lowered: jax.stages.Lowered, *, triton: bool) -> jax.
     Untuned, some products of training steps, in float32 and of large batches find no tiles in
     Triton. Without `triton`, and where they do not, cuBLAS computes all products.
     """
-    caches = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)  # only a device reads from it
-    try:
+    with _no_compilation_cache():
         if TARGETS[name].platform != "cuda":
             return lowered.compile()
         if triton:
@@ -119,5 +118,16 @@ def compile_for(name: str, lowered: jax.stages.Lowered, *, triton: bool) -> jax.
                 return lowered.compile(compiler_options=_UNTUNED)
         options = {**_UNTUNED, "xla_gpu_enable_triton_gemm": False}
         return lowered.compile(compiler_options=options)
+
+
+@contextlib.contextmanager
+def _no_compilation_cache():
+    # It needs a device to load a program. JAX asks once whether to use it, unless it is reset.
+    enabled = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
     finally:
-        jax.config.update("jax_enable_compilation_cache", caches)
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()
