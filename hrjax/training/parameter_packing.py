@@ -13,11 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import serialization
 
 PyTree = Any
 SMALL = 2**15  # elements; on a CPU, copying larger arrays would cost more than it saves
-MANY = 384  # arrays that XLA cuts from a vector in a few kernels
+MANY = 384  # arrays that XLA often cuts from a vector in a few kernels
+PART = 128  # arrays for which it did so in every network
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,9 +111,9 @@ def _plan_of(leaves, structure, whole):
 def copy_in_parts(tree: PyTree) -> PyTree:
     """The tree with its arrays cut from copies of parts of the vectors they were unpacked from.
 
-    For a GPU, which then cuts and converts the up to `MANY` arrays of a part in a few kernels. Of a
-    vector that more arrays are cut from, XLA makes a kernel for each. Names of no more arrays are
-    left as they are.
+    For a GPU, which then cuts and converts the up to `PART` arrays of a part in a few kernels. Of a
+    vector that many more arrays are cut from, XLA makes a kernel for each. Parts have equal numbers
+    of arrays. Names of up to `MANY` arrays are left as they are.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     plan = _plan_of(leaves, structure, whole=True)
@@ -120,8 +122,7 @@ def copy_in_parts(tree: PyTree) -> PyTree:
         places.setdefault(plan.arrays[place][0], []).append(place)
     many = {name: named for name, named in places.items() if len(named) > MANY}
     for name, named in many.items():
-        for start in range(0, len(named), MANY):
-            part = named[start : start + MANY]
+        for part in np.array_split(named, math.ceil(len(named) / PART)):
             packed = pack([{name: arrays[place]} for place in part], whole=True)
             copy = jax.lax.optimization_barrier(packed).unpack()
             for place, entry in zip(part, copy, strict=True):
