@@ -1,6 +1,7 @@
 """The jitted training step: loss, gradients and parameter update."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -141,12 +142,22 @@ def _cast(params, dtype):
 
 @jax.custom_vjp
 def _apart(params):
-    """The params as arrays of their own, where they are parts of a vector.
+    """The params as arrays of their own, where they are parts of a vector; matrices excepted.
 
     Otherwise each kernel that reads one has the position of its part built in, so that no two are
-    alike and XLA compiles every one of them.
+    alike and XLA compiles every one of them. Matrix products are not built so, and matrices that
+    XLA joins or pads for them are joined and padded as they are cut from their vector.
     """
-    return jax.lax.optimization_barrier(params)
+    leaves, structure = jax.tree.flatten(params)
+    apart = [place for place, x in enumerate(leaves) if not _is_matrix(x.shape)]
+    arrays = jax.lax.optimization_barrier([leaves[place] for place in apart])
+    for place, x in zip(apart, arrays, strict=True):
+        leaves[place] = x
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _is_matrix(shape):
+    return len(shape) > 1 and math.prod(shape[:-2]) == 1
 
 
 _apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))

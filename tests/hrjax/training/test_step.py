@@ -9,7 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_networks import DROPPING
 
+from hrjax import models
 from hrjax.runtime import distributed
+from hrjax.training import step as train_step
 from hrjax.training import train
 from hrjax.training.state import from_items, pack_state, to_items
 from tests.conftest import micro_config
@@ -184,3 +186,15 @@ def test_devices_with_groups_of_their_own_exchange_once(drawn, model):
     np.testing.assert_allclose(float(again["pck"]), float(numbers["pck"]), rtol=1e-6)
     # Gradients, running statistics and numbers have a vector for each name of array.
     assert 0 < text.count(" all-reduce(") <= 8
+
+
+def test_a_gpu_puts_all_params_apart_but_matrices():
+    shapes = {"bias": (3,), "matrix": (4, 5), "pointwise": (1, 1, 4, 5), "kernel": (3, 3, 4, 5)}
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    cast = functools.partial(train_step._cast, dtype=jnp.bfloat16)
+    with models.lowering_for("gpu"):
+        text = jax.jit(cast).lower(params).as_text()
+        gradients = jax.grad(lambda x: sum(jnp.sum(y) for y in cast(x).values()))(params)
+    (barrier,) = (line for line in text.splitlines() if "optimization_barrier" in line)
+    assert barrier.endswith(": tensor<3xbf16>, tensor<3x3x4x5xbf16>")
+    jax.tree.map(np.testing.assert_array_equal, gradients, params)
