@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from benchmarks.targets import Target
 
 LAUNCH = 1.5e-6  # seconds that a kernel takes at least, also in a CUDA graph
@@ -217,8 +219,10 @@ def _operations(instruction, instructions) -> float:
     shapes = [instructions[name].dims for name in instruction.operands if name in instructions]
     target = re.search(r'custom_call_target="([^"]*)"', instruction.line)
     target = target[1] if target else ""
-    if "conv" in target or instruction.opcode == "convolution":
-        return _convolution(target, instruction, shapes)
+    if instruction.opcode == "convolution":
+        return _convolution(instruction, shapes)
+    if "conv" in target:
+        return _cudnn_convolution(target, instruction, shapes)
     if instruction.opcode == "dot" or "matmul" in target:
         contracted = re.search(r'lhs_contracting_d\w+[="\s:]*[{\[]([\d,"]*)', instruction.line)
         axes = [int(n) for n in re.findall(r"\d+", contracted[1])] if contracted else []
@@ -226,7 +230,37 @@ def _operations(instruction, instructions) -> float:
     return 0.0
 
 
-def _convolution(target, instruction, shapes):
+def _convolution(instruction, shapes):
+    """The operations on elements alone, not on padding and the holes of dilated arrays.
+
+    A TPU multiplies batches of matrices as a convolution of which an axis counts the matrices. It
+    is dilated or padded so that each output meets one of them alone.
+    """
+    labels = _LABELS.search(instruction.line).groups()
+    images, kernel, outputs = (
+        dict(zip(names, dims, strict=True))
+        for names, dims in zip(labels, (*shapes[:2], instruction.dims), strict=True)
+    )
+    window = re.search(r"window={([^}]*)}", instruction.line)
+    fields = dict(re.findall(r"(\w+)=(\S+)", window[1] if window else ""))
+    met = 1
+    for place, axis in enumerate(sorted(images.keys() - {"b", "f"})):
+        row = {name: values.split("x")[place] for name, values in fields.items()}
+        steps = (int(row.get(name, 1)) for name in ("stride", "lhs_dilate", "rhs_dilate"))
+        padding = int(row.get("pad", "0_0").partition("_")[0])
+        met *= _met(images[axis], kernel[axis], outputs[axis], padding, *steps)
+    return 2 * met * outputs["b"] * outputs["f"] * kernel["i"]
+
+
+@functools.cache
+def _met(size, window, outputs, padding, stride, spread, dilation) -> int:
+    """How often the elements along an axis meet one of the window, over all outputs."""
+    starts, offsets = stride * np.arange(outputs) - padding, dilation * np.arange(window)
+    places = starts[:, None] + offsets
+    return int(np.sum((places >= 0) & (places < size * spread) & (places % spread == 0)))
+
+
+def _cudnn_convolution(target, instruction, shapes):
     # Input, kernel and output of the forward convolution, whichever of them is the result.
     first, second, result = *shapes[:2], instruction.dims
     if "BackwardFilter" in target:
@@ -236,25 +270,4 @@ def _convolution(target, instruction, shapes):
     else:
         outputs, kernel = result, second
     labels = _LABELS.search(instruction.line)[2]
-    repeated = kernel[labels.index("o")] * _batches(instruction)
-    return 2 * math.prod(outputs) * math.prod(kernel) / repeated
-
-
-def _batches(instruction):
-    """How many products a convolution stands for, of whose kernels each output reads one.
-
-    A TPU multiplies batches of matrices so: an axis of the window counts the matrices, and is
-    dilated and shifted so that exactly one of them meets each output.
-    """
-    window = re.search(r"window={([^}]*)}", instruction.line)
-    axes = {
-        name: [int(n) for n in numbers.split("x")]
-        for name, numbers in re.findall(
-            r"(size|stride|lhs_dilate)=([\dx]+)", window[1] if window else ""
-        )
-    }
-    if not {"size", "lhs_dilate"} <= axes.keys():
-        return 1
-    steps = axes.get("stride", [1] * len(axes["size"]))
-    rows = zip(axes["size"], steps, axes["lhs_dilate"], strict=True)
-    return math.prod(n for n, step, spread in rows if n == spread == step + 1)
+    return 2 * math.prod(outputs) * math.prod(kernel) / kernel[labels.index("o")]

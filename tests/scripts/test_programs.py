@@ -121,6 +121,35 @@ custom_call_target="__cudnn$conv{target}"
     assert kernel.operations == 2 * 100 * 8 * (9 * 4)
 
 
+IMAGES, KERNEL, OUTPUTS = "f32[1,10,10,4]", "f32[3,3,4,8]", "f32[1,5,5,8]"
+
+
+@pytest.mark.parametrize(
+    ("operands", "result", "window", "labels"),
+    [
+        ((IMAGES, KERNEL), OUTPUTS, "size=3x3 stride=2x2 pad=1_0x1_0", "b01f_01io->b01f"),
+        (
+            (OUTPUTS, KERNEL),
+            IMAGES,
+            "size=3x3 pad=1_2x1_2 lhs_dilate=2x2 rhs_reversal=1x1",
+            "b01f_01oi->b01f",
+        ),
+        ((IMAGES, OUTPUTS), KERNEL, "size=5x5 pad=1_0x1_0 rhs_dilate=2x2", "f01b_i01o->01bf"),
+    ],
+    ids=["forward", "images", "kernel"],
+)
+def test_a_strided_convolution_on_a_tpu_skips_padding_and_holes(operands, result, window, labels):
+    text = f"""ENTRY %main (a: {operands[0]}, b: {operands[1]}) -> {result} {{
+  %a = {operands[0]} parameter(0)
+  %b = {operands[1]} parameter(1)
+  ROOT %c = {result} convolution(%a, %b), window={{{window}}}, dim_labels={labels}
+}}
+"""
+    (kernel,) = programs.kernels(text)
+    # Along an axis the first of five outputs reads two elements and the others read three.
+    assert kernel.operations == 2 * (2 + 4 * 3) ** 2 * 4 * 8
+
+
 @pytest.mark.parametrize(("labels", "kernel"), [("01oi", "49,32"), ("01io", "32,49")])
 def test_a_batch_of_products_on_a_tpu_multiplies_no_zeros(labels, kernel):
     # The logits of 2,048 windows and 2 heads, as the compiler for a TPU v5e writes them.
