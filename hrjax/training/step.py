@@ -1,7 +1,6 @@
 """The jitted training step: loss, gradients and parameter update."""
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -145,7 +144,7 @@ def _apart(params):
     """The params as arrays of their own, where they are parts of a vector; matrices excepted.
 
     Otherwise each kernel that reads one has the position of its part built in, so that no two are
-    alike and XLA compiles every one of them. Matrix products are not built so, and matrices that
+    alike and XLA compiles every one of them. Matrix products have none built in, and matrices that
     XLA joins or pads for them are joined and padded as they are cut from their vector.
     """
     leaves, structure = jax.tree.flatten(params)
@@ -157,7 +156,8 @@ def _apart(params):
 
 
 def _is_matrix(shape):
-    return len(shape) > 1 and math.prod(shape[:-2]) == 1
+    """Whether products read it: a matrix, a 1x1 kernel, or kernels that are mixed (n, h, w, …)."""
+    return len(shape) in (2, 5) or shape[:2] == (1, 1)
 
 
 _apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))
