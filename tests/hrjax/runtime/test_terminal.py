@@ -134,9 +134,11 @@ def test_a_limit_that_is_too_low_is_named_at_the_start():
     assert shell("terminal.run(lambda: 0)", "", before="ulimit -n 64;").returncode == 0
 
 
-# Computes in C for a minute, in which no Python handler can run, as while XLA compiles.
+# Computes in C for a minute, in which no Python handler can run, as while XLA compiles. Shells
+# disable SIGINT for background processes, of which the tests may be one.
 COMPUTE = """
-import hashlib
+import hashlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def main():
     {}
     print("begun", flush=True)
