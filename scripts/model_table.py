@@ -181,7 +181,7 @@ def accelerators() -> str:
         count = f"{row['devices']} " if row["devices"] > 1 else ""
         figures = (f"{row['kernels']:,}", f"{row['program_memory_mib']:,.0f}")
         place = (f"{count}{row['target']}", str(row["batch"]))
-        bound = f"{row['bound_ms']:.2f}"
+        bound = "–" if row["bound_ms"] is None else f"{row['bound_ms']:.2f}"
         lines.append((row["model"], f"{row['mode']}{groups}", *place, *figures, bound))
     return as_table([head, *sorted(lines, key=lambda line: (line[0], line[2], line[1]))])
 
