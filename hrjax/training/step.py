@@ -155,12 +155,12 @@ def _apart(params):
     return jax.tree.unflatten(structure, leaves)
 
 
+_apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))
+
+
 def _is_matrix(shape):
     """Whether products read it: a matrix, a 1x1 kernel, or kernels that are mixed (n, h, w, …)."""
     return len(shape) in (2, 5) or shape[:2] == (1, 1)
-
-
-_apart.defvjp(lambda params: (_apart(params), None), lambda _, gradients: (gradients,))
 
 
 def _shares_are_independent(config, mesh):

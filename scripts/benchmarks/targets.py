@@ -122,7 +122,7 @@ def compile_for(name: str, lowered: jax.stages.Lowered, *, triton: bool) -> jax.
 
 @contextlib.contextmanager
 def _no_compilation_cache():
-    # It needs a device to load a program. JAX asks once whether to use it, unless it is reset.
+    # Only a device can load a program from it. JAX asks once whether it is used, until it is reset.
     enabled = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
